@@ -1,0 +1,1 @@
+//! What people write, checked as a whole before anything starts.

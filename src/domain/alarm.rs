@@ -1,0 +1,99 @@
+//! Alarms in the words of ISA-18.2 / IEC 62682.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AlarmName, DeviceId, Mono, OccurrenceId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Critical,
+    High,
+    Medium,
+    Low,
+}
+
+/// Who says so: the device itself, or a rule of ours that concluded it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    #[default]
+    Reported,
+    Inferred,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmState {
+    ActiveUnacknowledged,
+    ActiveAcknowledged,
+    ReturnedUnacknowledged,
+    Closed,
+}
+
+/// What an alarm's step is called when it leaves the box: `gatehouse.alarm.<word>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransitionKind {
+    Raised,
+    Acknowledged,
+    Returned,
+    Closed,
+}
+
+/// One alarm of one device: everything of it is ordered, nothing across two of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AlarmKey {
+    pub device: DeviceId,
+    pub alarm: AlarmName,
+}
+
+impl fmt::Display for AlarmKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.device, self.alarm)
+    }
+}
+
+/// A person took it on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    pub by: String,
+    pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Where from: `cli`, later `api`, `mqtt`.
+    pub from: String,
+}
+
+/// A delay that is running: the condition has been seen to hold for `credited` as of `seen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDelay {
+    pub credited: Duration,
+    /// When the condition was last known to hold; `None` while it is unknown.
+    pub seen: Option<Mono>,
+}
+
+/// All that is known of one alarm, as it stands on disk. `state: None` = normal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmMemory {
+    pub key: AlarmKey,
+    pub state: Option<AlarmState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<OccurrenceId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+    /// The on-delay (while normal or returned) or off-delay (while active) that is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<OnDelay>,
+    /// The boot that `delay.seen` counts in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+}

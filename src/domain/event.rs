@@ -1,0 +1,118 @@
+//! An alarm's transition with everything an inspector needs, and the letters that carry it.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId,
+    OccurrenceId, Origin, PointName, Priority, Quality, Text, TimeQuality, TransitionKind, Value,
+};
+
+/// 128 random bits, made once for an event; every retry to every endpoint carries it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId(pub [u8; 16]);
+
+impl EventId {
+    /// # Panics
+    /// If the kernel has no randomness to give, which ends nothing less than the machine.
+    pub fn random() -> Self {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).expect("the kernel gives random bits");
+        Self(bits)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteFacts {
+    pub id: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    pub id: DeviceId,
+    pub name: String,
+    pub class: ClassName,
+    /// `elevator/monarch-nice3000@1`
+    pub profile: String,
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmFacts {
+    pub name: AlarmName,
+    pub occurrence: OccurrenceId,
+    pub priority: Priority,
+    pub state: AlarmState,
+    pub title: Text,
+    pub origin: Origin,
+    pub raised_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadingFact {
+    pub value: Option<Value>,
+    pub unit: String,
+    pub quality: Quality,
+    pub at: Timestamp,
+    /// Decides which endpoints see it; not sent.
+    pub data: DataClass,
+}
+
+/// One transition, whole: what the store keeps, before any endpoint's filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: String,
+    /// Strictly +1 within an epoch.
+    pub seq: u64,
+    pub epoch: String,
+    pub kind: TransitionKind,
+    pub at: Timestamp,
+    pub site: SiteFacts,
+    pub device: DeviceFacts,
+    pub alarm: AlarmFacts,
+    pub readings: BTreeMap<PointName, ReadingFact>,
+    pub time_quality: TimeQuality,
+    pub boot_id: String,
+    pub mono_ms: u64,
+    pub demo: bool,
+}
+
+impl Event {
+    pub fn key(&self) -> AlarmKey {
+        AlarmKey { device: self.device.id.clone(), alarm: self.alarm.name.clone() }
+    }
+}
+
+/// One event for one endpoint: the body is frozen when the event is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The outbox row; 0 until it is stored.
+    pub row: i64,
+    pub endpoint: EndpointId,
+    pub event_id: String,
+    pub seq: u64,
+    pub key: AlarmKey,
+    pub priority: Priority,
+    /// Attempts made so far.
+    pub attempts: u32,
+    pub body: Arc<[u8]>,
+}

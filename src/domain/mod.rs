@@ -1,0 +1,24 @@
+//! The nouns of the trade: no I/O, no clock of its own, under everything else.
+
+pub mod alarm;
+pub mod clock;
+pub mod command;
+pub mod event;
+pub mod heard;
+pub mod ids;
+pub mod lang;
+pub mod point;
+pub mod reading;
+pub mod units;
+
+pub use alarm::{
+    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
+};
+pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
+pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
+pub use heard::{DeviceIx, Failure, Heard, PointIx, Raw, Receipt, Table};
+pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
+pub use lang::{Lang, Text};
+pub use point::{DataClass, Kind};
+pub use reading::{Quality, Sample, Value};
+pub use units::{Period, Size};

@@ -1,0 +1,93 @@
+//! A value with its quality. A failure is never a number.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Flag(bool),
+    Number(f64),
+    /// A choice's word or a text.
+    Text(Arc<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    Good,
+    /// A true value that is too old to act upon.
+    Stale,
+    /// The device said "no value".
+    Absent,
+    OutOfRange,
+    CommFail,
+    DecodeError,
+}
+
+impl Quality {
+    pub const ALL: [Quality; 6] = [
+        Quality::Good,
+        Quality::Stale,
+        Quality::Absent,
+        Quality::OutOfRange,
+        Quality::CommFail,
+        Quality::DecodeError,
+    ];
+
+    /// The word of the contract: `good`, `stale`, `absent`, `out_of_range`, `comm_fail`, `decode_error`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Quality::Good => "good",
+            Quality::Stale => "stale",
+            Quality::Absent => "absent",
+            Quality::OutOfRange => "out_of_range",
+            Quality::CommFail => "comm_fail",
+            Quality::DecodeError => "decode_error",
+        }
+    }
+}
+
+/// What one look at a point gave. Only `good` and `stale` carry a value, by construction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    value: Option<Value>,
+    quality: Quality,
+}
+
+impl Sample {
+    pub fn good(value: Value) -> Self {
+        Self { value: Some(value), quality: Quality::Good }
+    }
+
+    pub fn stale(value: Value) -> Self {
+        Self { value: Some(value), quality: Quality::Stale }
+    }
+
+    /// A look that gave no value. `quality` is neither good nor stale.
+    pub fn without_value(quality: Quality) -> Self {
+        debug_assert!(!matches!(quality, Quality::Good | Quality::Stale));
+        Self { value: None, quality }
+    }
+
+    pub fn value(&self) -> Option<&Value> {
+        self.value.as_ref()
+    }
+
+    pub fn quality(&self) -> Quality {
+        self.quality
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.quality == Quality::Good
+    }
+
+    /// The same value, too old to act upon.
+    pub fn aged(self) -> Self {
+        match self.value {
+            Some(value) => Self::stale(value),
+            None => self,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Durations and sizes as people write them: `"500ms"`, `"90d"`, `"512MiB"`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time, written with its unit: ms, s, m, h or d.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(ms|s|m|h|d)$"))]
+pub struct Period(pub Duration);
+
+/// A number of bytes, written with its unit: B, KiB, MiB or GiB.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB)$"))]
+pub struct Size(pub u64);
+
+const PERIODS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|&n| n > 0)?;
+    let (number, unit) = text.split_at(digits);
+    let factor = units.iter().find(|(name, _)| *name == unit)?.1;
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn write(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let whole = units.iter().find(|(_, factor)| amount > 0 && amount % factor == 0);
+    let (name, factor) = whole.unwrap_or(&units[units.len() - 1]);
+    write!(f, "{}{name}", amount / factor)
+}
+
+macro_rules! unit_text {
+    ($name:ident, $units:ident, $from:expr, $to:expr, $expected:literal) => {
+        impl FromStr for $name {
+            type Err = &'static str;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                parse(text, &$units).map($from).ok_or($expected)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write($to(self), &$units, f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                text.parse()
+                    .map_err(|expected| de::Error::invalid_value(de::Unexpected::Str(&text), &expected))
+            }
+        }
+    };
+}
+
+unit_text!(
+    Period,
+    PERIODS,
+    |ms| Period(Duration::from_millis(ms)),
+    |p: &Period| p.0.as_millis() as u64,
+    "a duration such as \"500ms\", \"30s\", \"5m\", \"2h\" or \"90d\""
+);
+unit_text!(Size, SIZES, Size, |s: &Size| s.0, "a size such as \"64KiB\", \"512MiB\" or \"1GiB\"");
+
+impl From<Period> for Duration {
+    fn from(period: Period) -> Duration {
+        period.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_and_sizes_survive_writing_and_reading() {
+        for text in ["500ms", "30s", "5m", "2h", "90d", "1500ms", "0ms"] {
+            assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
+        }
+        for text in ["512MiB", "1GiB", "1023B"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_with_a_unit_is_refused() {
+        for text in
+            ["", "5", "s", "-1s", "1.5s", "1 s", "5min", "99999999999999999999s", "18446744073709551615d"]
+        {
+            assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Buses: each is a task that owns its connection, asks and hears, and hands on what it heard undecoded.
+
+pub mod modbus;
+pub mod mqtt;
+pub mod serial;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::domain::BusId;
+
+/// What a bus has seen so far; read by status, written by its own task only.
+#[derive(Debug, Default)]
+pub struct BusCounters {
+    pub requests: AtomicU64,
+    pub answers: AtomicU64,
+    pub silences: AtomicU64,
+    /// Wrong length, checksum, unit, function, transaction.
+    pub garbled: AtomicU64,
+    /// The device said no.
+    pub refusals: AtomicU64,
+    /// Frames nobody waited for.
+    pub unasked: AtomicU64,
+    pub reconnects: AtomicU64,
+}
+
+/// The counters of one bus under its name.
+#[derive(Clone, Debug)]
+pub struct BusGauge {
+    pub bus: BusId,
+    pub counters: Arc<BusCounters>,
+}
+
+impl BusCounters {
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Relaxed);
+    }
+}

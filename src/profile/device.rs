@@ -1,0 +1,37 @@
+//! One polled thing of the site, with the profile it speaks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Profile;
+use crate::domain::{BusId, DeviceFacts, DeviceId};
+
+#[derive(Debug)]
+pub struct Device {
+    pub id: DeviceId,
+    pub name: String,
+    pub profile: Arc<Profile>,
+    pub bus: BusId,
+    pub address: Address,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Who it is on its bus.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// Modbus unit id.
+    Unit(u8),
+    /// Serial and MQTT: as the profile puts it into topics and frames.
+    Text(String),
+}
+
+impl Device {
+    pub fn facts(&self) -> DeviceFacts {
+        DeviceFacts {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            class: self.profile.class.name.clone(),
+            profile: format!("{}@{}", self.profile.id, self.profile.revision),
+            tags: self.tags.clone(),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The hash chain: SHA-256 over the stored bytes, each link over the one before.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::domain::Event;
+
+pub type Hash = [u8; 32];
+
+/// An event with its stored bytes and its place in the chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sealed {
+    pub event: Event,
+    /// The event as JSON, exactly as stored: what `hash` covers.
+    pub record: Vec<u8>,
+    pub hash: Hash,
+    pub prev_hash: Hash,
+}
+
+/// hash = SHA-256(prev_hash ‖ record).
+pub fn link(prev_hash: &Hash, record: &[u8]) -> Hash {
+    let mut digest = Sha256::new();
+    digest.update(prev_hash);
+    digest.update(record);
+    digest.finalize().into()
+}
+
+/// # Errors
+/// Only if a value cannot be written as JSON, which the types exclude but for non-finite numbers.
+pub fn seal(event: Event, prev_hash: Hash) -> Result<Sealed, serde_json::Error> {
+    let record = to_record(&event)?;
+    let hash = link(&prev_hash, &record);
+    Ok(Sealed { event, record, hash, prev_hash })
+}
+
+fn to_record(event: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(event)
+}

@@ -1,0 +1,72 @@
+//! Keeps: `events.db` (alarms, outbox, audit; every commit on disk before it is believed) and `telemetry.db` (readings).
+//! The only room that speaks SQL. One writer per file.
+
+pub mod evidence;
+
+use std::{path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    AlarmMemory, DeviceId, DeviceIx, Letter, Period, PointIx, PointName, Receipt, Sample, Size,
+};
+
+/// `[store]` as checked: `dir` is absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub dir: PathBuf,
+    pub events_max: Size,
+    pub telemetry_max: Size,
+    pub telemetry_keep: Period,
+}
+
+/// What must be true together, committed together.
+#[derive(Debug, Default)]
+pub struct Commit {
+    pub events: Vec<evidence::Sealed>,
+    pub letters: Vec<Letter>,
+    /// The engine's memory after these events, and delays that began or ended.
+    pub alarms: Vec<AlarmMemory>,
+    pub audit: Vec<AuditEntry>,
+}
+
+/// Who did what, when: kept even when nothing came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    pub at: Timestamp,
+    pub who: String,
+    pub from: String,
+    pub action: &'static str,
+    pub object: String,
+    pub outcome: String,
+}
+
+/// What stood on disk when the store was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Made anew when the file was: 128 random bits as hex.
+    pub epoch: String,
+    pub last_seq: u64,
+    pub last_hash: evidence::Hash,
+    pub alarms: Vec<AlarmMemory>,
+}
+
+/// One row for `telemetry.db`: what was read together.
+#[derive(Debug)]
+pub struct Row {
+    pub device: DeviceIx,
+    pub at: Timestamp,
+    pub samples: Vec<(PointIx, Sample)>,
+    /// Told once the row is committed.
+    pub receipt: Option<Receipt>,
+}
+
+/// The names behind `DeviceIx` and `PointIx`, so that the file speaks names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueEntry {
+    pub device: DeviceId,
+    /// Name and unit, in the profile's order.
+    pub points: Vec<(PointName, String)>,
+}
+
+pub type Catalogue = Arc<[CatalogueEntry]>;

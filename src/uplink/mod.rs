@@ -1,0 +1,1 @@
+//! Delivers what was kept, to those who may know it, until they have said that they have it.
