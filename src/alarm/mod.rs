@@ -1,1 +1,11 @@
 //! Decides: rules of the class over a device's readings, in the states of ISA-18.2. No I/O.
+
+mod delay;
+mod engine;
+mod latest;
+mod lifecycle;
+mod rule;
+
+pub use engine::{Acknowledged, Change, Engine, Step};
+pub use latest::Latest;
+pub use rule::{Override, Rule, RuleProblem, Rules, Truth};

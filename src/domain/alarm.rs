@@ -73,8 +73,8 @@ pub struct Acknowledgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDelay {
     pub credited: Duration,
-    /// When the condition was last known to hold; `None` while it is unknown.
-    pub seen: Option<Mono>,
+    /// When the condition was last known to hold.
+    pub seen: Mono,
 }
 
 /// All that is known of one alarm, as it stands on disk. `state: None` = normal.

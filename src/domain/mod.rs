@@ -4,11 +4,13 @@ pub mod alarm;
 pub mod clock;
 pub mod command;
 pub mod event;
+pub mod expression;
 pub mod heard;
 pub mod ids;
 pub mod lang;
 pub mod point;
 pub mod reading;
+pub mod status;
 pub mod units;
 
 pub use alarm::{
@@ -16,6 +18,7 @@ pub use alarm::{
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
+pub use expression::Expression;
 pub use heard::{DeviceIx, Failure, Heard, PointIx, Raw, Receipt, Table};
 pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
 pub use lang::{Lang, Text};

@@ -1,0 +1,111 @@
+//! What is known of a device right now: the last reading of each point and whether it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use cel::{common::value::CowVal, context::VariableResolver};
+
+use super::Truth;
+use crate::{
+    domain::{Failure, Mono, PointIx, Quality, Sample, Stamp, expression::cel_value},
+    profile::{Link, Profile, Read},
+};
+
+/// A polled value that nobody refreshed or withdrew for this long is not acted upon: its bus must be stuck.
+const STUCK: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Latest {
+    profile: Arc<Profile>,
+    points: Vec<Option<(Sample, Stamp)>>,
+    /// How long a good value may be acted upon, per point; `None`: until the next one.
+    fresh_for: Vec<Option<Duration>>,
+    link: Truth,
+    answered: Option<Stamp>,
+}
+
+impl Latest {
+    pub fn new(profile: Arc<Profile>) -> Self {
+        let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
+            (Read::Modbus { .. }, _) => Some(STUCK.max(point.every * 3)),
+            (_, Link::Mqtt(link)) => link.heartbeat,
+            (_, Link::Serial(link)) => Some(link.heartbeat.unwrap_or(Duration::ZERO).max(STUCK)),
+            (_, Link::Modbus(_)) => Some(STUCK),
+        });
+        let fresh_for = fresh_for.collect::<Vec<_>>();
+        let points = vec![None; fresh_for.len()];
+        Self { profile, points, fresh_for, link: Truth::Unknown, answered: None }
+    }
+
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The device spoke: these points have these values. Returns whether anything is different from before.
+    pub fn heard(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
+        let mut different = self.link != Truth::False;
+        for (point, sample) in samples {
+            different |= self.note(*point, sample.clone(), at);
+        }
+        self.link = Truth::False;
+        self.answered = Some(at);
+        different
+    }
+
+    /// There was nothing to decode: these points have no value now. Returns whether anything is different from before.
+    pub fn failed(&mut self, points: &[PointIx], why: &Failure, at: Stamp) -> bool {
+        let link = if why.device_answered() { Truth::False } else { Truth::True };
+        let mut different = self.link != link;
+        for point in points {
+            different |= self.note(*point, Sample::without_value(Quality::CommFail), at);
+        }
+        self.link = link;
+        if why.device_answered() {
+            self.answered = Some(at);
+        }
+        different
+    }
+
+    fn note(&mut self, point: PointIx, sample: Sample, at: Stamp) -> bool {
+        let Some(slot) = self.points.get_mut(usize::from(point.0)) else { return false };
+        // A value that had gone stale is different again when it is read anew.
+        let fresh_for = self.fresh_for[usize::from(point.0)];
+        let same = slot.as_ref().is_some_and(|(last, then)| {
+            *last == sample && fresh_for.is_none_or(|limit| at.mono.since(then.mono) <= limit)
+        });
+        *slot = Some((sample, at));
+        !same
+    }
+
+    /// Whether the link to the device is lost.
+    pub fn link_lost(&self) -> Truth {
+        self.link
+    }
+
+    /// When the device last answered, be it with a refusal.
+    pub fn answered(&self) -> Option<Stamp> {
+        self.answered
+    }
+
+    /// The last reading of a point as it counts at `now`: what was good may be stale by now.
+    pub fn sample(&self, point: PointIx, now: Mono) -> Option<(Sample, Stamp)> {
+        let (sample, at) = self.points.get(usize::from(point.0))?.as_ref()?;
+        let fresh = self.fresh_for[usize::from(point.0)].is_none_or(|limit| now.since(at.mono) <= limit);
+        Some((if fresh { sample.clone() } else { sample.clone().aged() }, *at))
+    }
+
+    /// The value of a point, if it is good at `now`.
+    pub fn good(&self, point: PointIx, now: Mono) -> bool {
+        let Some(Some((sample, at))) = self.points.get(usize::from(point.0)) else { return false };
+        sample.is_good()
+            && self.fresh_for[usize::from(point.0)].is_none_or(|limit| now.since(at.mono) <= limit)
+    }
+}
+
+/// Conditions see the points under their class's names.
+impl VariableResolver for Latest {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        let at = self.profile.points.iter().position(|point| &*point.name == name)?;
+        let (sample, _) = self.points.get(at)?.as_ref()?;
+        sample.value().map(cel_value)
+    }
+}

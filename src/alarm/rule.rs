@@ -1,0 +1,160 @@
+//! A class's alarm, compiled for one product: which of its points it names, and when it is true.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Latest;
+use crate::{
+    domain::{
+        AlarmName, ClassName, DeviceId, Expression, Mono, PointIx, PointName, Priority,
+        expression::BadExpression,
+    },
+    profile::{ClassAlarm, Profile, When},
+};
+
+/// What a site changes in a class's alarm: only what differs, for one device or for the whole class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Override {
+    pub device: Option<DeviceId>,
+    pub class: Option<ClassName>,
+    pub name: Option<AlarmName>,
+    pub on_delay: Option<Duration>,
+    pub off_delay: Option<Duration>,
+    pub priority: Option<Priority>,
+    pub latching: Option<bool>,
+}
+
+/// Whether a condition holds. Unknown is not normal: it neither raises nor clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub alarm: ClassAlarm,
+    condition: Condition,
+}
+
+#[derive(Clone, Debug)]
+enum Condition {
+    Expression { expression: Arc<Expression>, points: Vec<PointIx> },
+    LinkLost,
+}
+
+/// The rules that watch one device.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    pub on: Vec<Rule>,
+    /// Alarms of the class that this product cannot have, and the points it lacks.
+    pub off: Vec<(AlarmName, Vec<PointName>)>,
+}
+
+/// Why a class's alarm cannot watch anything, anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("alarm {alarm} of class {class}: {why}")]
+pub struct RuleProblem {
+    pub class: ClassName,
+    pub alarm: AlarmName,
+    pub why: BadExpression,
+}
+
+impl Rules {
+    /// The rules of `profile`'s class for one device, with the site's changes.
+    ///
+    /// # Errors
+    /// If a condition is not valid; the class is at fault, not the device.
+    pub fn compile(
+        device: &DeviceId,
+        profile: &Profile,
+        overrides: &[Override],
+    ) -> Result<Self, RuleProblem> {
+        let mut rules = Rules::default();
+        for standard in &profile.class.alarms {
+            let mut alarm = standard.clone();
+            // A class's override first, the device's own after it: the nearer word is the last one.
+            let class_wide = overrides.iter().filter(|o| o.device.is_none());
+            let own = overrides.iter().filter(|o| o.device.is_some());
+            for change in class_wide.chain(own).filter(|o| o.concerns(device, profile, &standard.name)) {
+                change.apply(&mut alarm);
+            }
+            match condition(profile, &alarm)? {
+                Ok(condition) => rules.on.push(Rule { alarm, condition }),
+                Err(lacking) => rules.off.push((alarm.name, lacking)),
+            }
+        }
+        Ok(rules)
+    }
+}
+
+impl Override {
+    fn concerns(&self, device: &DeviceId, profile: &Profile, alarm: &AlarmName) -> bool {
+        self.name.as_ref() == Some(alarm)
+            && self.device.as_ref().is_none_or(|own| own == device)
+            && self.class.as_ref().is_none_or(|class| *class == profile.class.name)
+    }
+
+    fn apply(&self, alarm: &mut ClassAlarm) {
+        alarm.on_delay = self.on_delay.unwrap_or(alarm.on_delay);
+        alarm.off_delay = self.off_delay.unwrap_or(alarm.off_delay);
+        alarm.priority = self.priority.unwrap_or(alarm.priority);
+        alarm.latching = self.latching.unwrap_or(alarm.latching);
+    }
+}
+
+/// The condition, or the points that the product lacks for it.
+fn condition(
+    profile: &Profile,
+    alarm: &ClassAlarm,
+) -> Result<Result<Condition, Vec<PointName>>, RuleProblem> {
+    let text = match &alarm.when {
+        When::LinkLost => return Ok(Ok(Condition::LinkLost)),
+        When::Expression(text) => text,
+    };
+    let expression = Expression::compile(text).map_err(|why| RuleProblem {
+        class: profile.class.name.clone(),
+        alarm: alarm.name.clone(),
+        why,
+    })?;
+    let mut points = Vec::new();
+    let mut lacking = Vec::new();
+    for name in expression.names() {
+        match profile.points.iter().position(|point| *point.name == **name) {
+            Some(at) => points.push(PointIx(at as u16)),
+            None => lacking.push(PointName::from(name.as_str())),
+        }
+    }
+    if lacking.is_empty() {
+        Ok(Ok(Condition::Expression { expression: Arc::new(expression), points }))
+    } else {
+        Ok(Err(lacking))
+    }
+}
+
+impl Rule {
+    /// Whether the condition holds at `now`. Unknown if any point it names is not good then.
+    pub fn truth(&self, latest: &Latest, now: Mono) -> Truth {
+        match &self.condition {
+            Condition::LinkLost => latest.link_lost(),
+            Condition::Expression { expression, points } => {
+                if !points.iter().all(|point| latest.good(*point, now)) {
+                    return Truth::Unknown;
+                }
+                match expression.truth(latest) {
+                    Ok(true) => Truth::True,
+                    Ok(false) => Truth::False,
+                    Err(_no_truth) => Truth::Unknown,
+                }
+            }
+        }
+    }
+
+    /// The points it names.
+    pub fn points(&self) -> &[PointIx] {
+        match &self.condition {
+            Condition::LinkLost => &[],
+            Condition::Expression { points, .. } => points,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the running gateway knows about itself right now.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{BusId, ClassName, DeviceId, EndpointId, TimeQuality};
+
+/// Whether a device answers, as its last exchange showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    Online,
+    Lost,
+    /// Not heard of since the start.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    pub id: DeviceId,
+    pub name: String,
+    pub class: ClassName,
+    pub profile: String,
+    pub bus: BusId,
+    pub link: LinkState,
+    pub answered_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusStatus {
+    pub id: BusId,
+    pub requests: u64,
+    pub answers: u64,
+    pub silences: u64,
+    pub garbled: u64,
+    pub refusals: u64,
+    pub unasked: u64,
+    pub reconnects: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub id: EndpointId,
+    pub failing: Option<FailingSince>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingSince {
+    pub since: Timestamp,
+    pub why: String,
+    pub next_try: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    pub version: String,
+    pub started_at: Timestamp,
+    pub demo: bool,
+    pub time_quality: TimeQuality,
+    pub readings_lost: u64,
+    pub devices: Vec<DeviceStatus>,
+    pub buses: Vec<BusStatus>,
+    pub endpoints: Vec<EndpointStatus>,
+}
