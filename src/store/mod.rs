@@ -6,12 +6,21 @@ mod commit;
 mod error;
 mod events;
 pub mod evidence;
+mod ledger;
 mod migrate;
 mod open;
 mod outbox;
+mod reader;
+mod readings;
+mod retention;
+pub mod samples;
+mod telemetry;
 
 pub use error::{File, StoreError};
 pub use events::EventStore;
+pub use reader::{AlarmFilter, AlarmRow, Broken, Delivery, Reader, Verified};
+pub use readings::{Readings, StoredReading, TelemetryReader};
+pub use telemetry::{Kept, TelemetryStore};
 
 use std::{path::PathBuf, sync::Arc};
 
