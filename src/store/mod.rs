@@ -1,7 +1,26 @@
 //! Keeps: `events.db` (alarms, outbox, audit; every commit on disk before it is believed) and `telemetry.db` (readings).
 //! The only room that speaks SQL. One writer per file.
 
+mod columns;
+mod commit;
+mod error;
+mod events;
 pub mod evidence;
+mod ledger;
+mod migrate;
+mod open;
+mod outbox;
+mod reader;
+mod readings;
+mod retention;
+pub mod samples;
+mod telemetry;
+
+pub use error::{File, StoreError};
+pub use events::EventStore;
+pub use reader::{AlarmFilter, AlarmRow, Broken, Delivery, Reader, Verified};
+pub use readings::{Readings, StoredReading, TelemetryReader};
+pub use telemetry::{Kept, TelemetryStore};
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -39,6 +58,16 @@ pub struct AuditEntry {
     pub action: &'static str,
     pub object: String,
     pub outcome: String,
+}
+
+/// A letter was delivered: when, and what the receiver said to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipted {
+    pub at: Timestamp,
+    /// As HTTP has it.
+    pub status: u16,
+    /// The reply's body; what goes beyond 1 KiB is cut off when it is stored.
+    pub said: String,
 }
 
 /// What stood on disk when the store was opened.

@@ -1,0 +1,145 @@
+//! One commit: what must be true together, in one transaction.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::{
+    AuditEntry, Commit, Recovered,
+    columns::{Count, Json, Millis, Rank, kind_word, state_word},
+    error::{File, StoreError},
+    evidence::{Hash, Sealed},
+};
+use crate::domain::{AlarmMemory, EventId, Letter};
+
+/// The end of the chain.
+struct Head {
+    seq: u64,
+    hash: Hash,
+}
+
+/// A new file gets its epoch; an old one says where it stands.
+pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
+    conn.execute(
+        "INSERT OR IGNORE INTO meta (only, epoch, created_ms, base_seq, base_hash, last_seq, last_hash)
+         VALUES (1, ?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), 0, ?2, 0, ?2)",
+        params![EventId::random().to_string(), Hash::default()],
+    )?;
+    let epoch = conn.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
+    let head = head(conn)?;
+    let mut memories = conn.prepare("SELECT memory FROM alarm ORDER BY device, alarm")?;
+    let alarms = memories
+        .query_map([], |row| row.get(0).map(|Json(memory)| memory))?
+        .collect::<rusqlite::Result<Vec<AlarmMemory>>>()?;
+    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms })
+}
+
+/// # Errors
+/// `OutOfOrder` if an event is not the chain's next; `Full`; nothing of it is stored then.
+pub(super) fn commit(conn: &mut Connection, commit: &Commit) -> Result<(), StoreError> {
+    let sql = StoreError::sql(File::Events);
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+    if let Some(head) = follow(head(&tx).map_err(sql)?, &commit.events)? {
+        move_head(&tx, &head).map_err(sql)?;
+    }
+    write(&tx, commit).and_then(|()| tx.commit()).map_err(sql)
+}
+
+fn head(conn: &Connection) -> rusqlite::Result<Head> {
+    conn.prepare_cached("SELECT last_seq, last_hash FROM meta")?
+        .query_row([], |row| Ok(Head { seq: row.get::<_, Count>(0)?.0, hash: row.get(1)? }))
+}
+
+/// The head after `events`, which must be the chain's next; `None` if there are none.
+fn follow(mut head: Head, events: &[Sealed]) -> Result<Option<Head>, StoreError> {
+    for event in events {
+        if event.event.seq != head.seq + 1 || event.prev_hash != head.hash {
+            return Err(StoreError::OutOfOrder { last: head.seq, found: event.event.seq });
+        }
+        head = Head { seq: event.event.seq, hash: event.hash };
+    }
+    Ok((!events.is_empty()).then_some(head))
+}
+
+fn move_head(tx: &Transaction, head: &Head) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE meta SET last_seq = ?1, last_hash = ?2")?
+        .execute(params![Count(head.seq), head.hash])
+        .map(drop)
+}
+
+fn write(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
+    commit.events.iter().try_for_each(|event| add_event(tx, event))?;
+    commit.letters.iter().try_for_each(|letter| add_letter(tx, letter))?;
+    commit.alarms.iter().try_for_each(|memory| remember(tx, memory))?;
+    commit.audit.iter().try_for_each(|entry| add_audit(tx, entry))
+}
+
+fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
+    let event = &sealed.event;
+    tx.prepare_cached(
+        "INSERT INTO event (seq, id, kind, device, alarm, occurrence, at_ms, record, hash, prev_hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        Count(event.seq),
+        event.id,
+        kind_word(event.kind),
+        event.device.id.as_str(),
+        event.alarm.name.as_str(),
+        event.alarm.occurrence.as_str(),
+        Millis(event.at),
+        sealed.record,
+        sealed.hash,
+        sealed.prev_hash,
+    ])
+    .map(drop)
+}
+
+fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        letter.endpoint.as_str(),
+        letter.event_id,
+        Count(letter.seq),
+        letter.key.device.as_str(),
+        letter.key.alarm.as_str(),
+        Rank(letter.priority),
+        letter.attempts,
+        &letter.body[..],
+    ])
+    .map(drop)
+}
+
+/// A normal alarm without a running delay is nothing to remember.
+fn remember(tx: &Transaction, memory: &AlarmMemory) -> rusqlite::Result<()> {
+    let key = (memory.key.device.as_str(), memory.key.alarm.as_str());
+    if memory.state.is_none() && memory.delay.is_none() {
+        return tx
+            .prepare_cached("DELETE FROM alarm WHERE device = ?1 AND alarm = ?2")?
+            .execute(key)
+            .map(drop);
+    }
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO alarm (device, alarm, state, occurrence, memory) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![key.0, key.1, memory.state.map(state_word), memory.occurrence.as_deref(), Json(memory),])
+    .map(drop)
+}
+
+fn add_audit(tx: &Transaction, entry: &AuditEntry) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO audit (at_ms, who, origin, action, object, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![Millis(entry.at), entry.who, entry.from, entry.action, entry.object, entry.outcome])
+    .map(drop)
+}
+
+/// Lets go of some delivered letters' bodies, oldest first; never of one that is still to be delivered. How many.
+pub(super) fn make_room(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.prepare_cached(
+        "UPDATE outbox SET body = NULL WHERE row IN
+           (SELECT row FROM outbox WHERE state = 'delivered' AND body IS NOT NULL ORDER BY row LIMIT 256)",
+    )?
+    .execute([])
+}

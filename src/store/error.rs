@@ -1,0 +1,141 @@
+//! What can go wrong with the two files, named by what happened.
+
+use std::{fmt, io, path::PathBuf};
+
+use rusqlite::ErrorCode;
+
+use crate::{domain::Text, text};
+
+/// Which of the two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    Events,
+    Telemetry,
+}
+
+impl File {
+    pub fn name(self) -> &'static str {
+        match self {
+            File::Events => "events.db",
+            File::Telemetry => "telemetry.db",
+        }
+    }
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Each message fits "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("open the store in {}: another gatehouse{} is using it", dir.display(), pid_words(*pid))]
+    InUse { dir: PathBuf, pid: Option<u32> },
+    #[error("trust SQLite {found}: versions before {needed} can corrupt a file in WAL mode")]
+    SqliteTooOld { found: String, needed: &'static str },
+    #[error("open {file}: its schema is version {found}, this program knows up to {known}")]
+    Newer { file: File, found: i64, known: i64 },
+    #[error("use {file}: it is damaged ({what})")]
+    Damaged { file: File, what: String },
+    #[error("write to {file}: no room is left for it")]
+    Full { file: File },
+    /// The disk failed under an earlier write: what the file holds is known again only after a restart.
+    #[error("write to {file}: an earlier write failed ({why})")]
+    Failed { file: File, why: String },
+    #[error("{doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    /// Nothing was ever stored there.
+    #[error("find {}", path.display())]
+    Missing { path: PathBuf },
+    #[error("commit event {found}: the chain stands at {last}, so the next is {}", last + 1)]
+    OutOfOrder { last: u64, found: u64 },
+    #[error("find undelivered letter {row}")]
+    NoSuchLetter { row: i64 },
+    #[error("reach {file}: it is closed")]
+    Closed { file: File },
+    #[error("bring {file} to the present schema: {source}")]
+    Migration { file: File, source: rusqlite_migration::Error },
+    #[error("use {file}: {source}")]
+    Sqlite { file: File, source: rusqlite::Error },
+}
+
+fn pid_words(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+impl StoreError {
+    /// Sorts what SQLite says into what callers branch on.
+    pub(super) fn sql(file: File) -> impl Fn(rusqlite::Error) -> StoreError + Copy {
+        move |source| match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full { file },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged { file, what: source.to_string() }
+            }
+            _ => StoreError::Sqlite { file, source },
+        }
+    }
+
+    /// After these nobody knows what the file holds until it is opened anew: after a failed fsync a second one
+    /// "succeeds" without having written anything.
+    pub(super) fn ends_trust(&self) -> bool {
+        match self {
+            StoreError::Damaged { .. } | StoreError::Failed { .. } => true,
+            StoreError::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+            }
+            StoreError::InUse { .. }
+            | StoreError::SqliteTooOld { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Full { .. }
+            | StoreError::Io { .. }
+            | StoreError::Missing { .. }
+            | StoreError::OutOfOrder { .. }
+            | StoreError::NoSuchLetter { .. }
+            | StoreError::Closed { .. }
+            | StoreError::Migration { .. } => false,
+        }
+    }
+
+    /// The same in both languages, for a person.
+    pub fn text(&self) -> Text {
+        match self {
+            StoreError::InUse { dir, pid } => {
+                let (dir, zh) = (dir.display(), pid.map(|pid| format!("(进程 {pid})")).unwrap_or_default());
+                text!("另一个 gatehouse{zh}正在使用存储目录 {dir}", "failed to {self}")
+            }
+            StoreError::SqliteTooOld { found, needed } => {
+                text!("SQLite {found} 过旧:{needed} 之前的版本在 WAL 模式下可能损坏文件", "failed to {self}")
+            }
+            StoreError::Newer { file, found, known } => {
+                text!("{file} 的结构版本为 {found},本程序最高支持 {known},请升级程序", "failed to {self}")
+            }
+            StoreError::Damaged { file, what } => text!("{file} 已损坏({what})", "failed to {self}"),
+            StoreError::Full { file } => text!("{file} 没有剩余空间", "failed to {self}"),
+            StoreError::Failed { file, why } => {
+                text!("{file} 此前写入失败({why}),需要重新启动", "failed to {self}")
+            }
+            StoreError::Io { path, source, .. } => {
+                let path = path.display();
+                text!("{path}:{source}", "failed to {self}")
+            }
+            StoreError::Missing { path } => {
+                let path = path.display();
+                text!(
+                    "找不到 {path}:还没有存储任何内容",
+                    "{path} does not exist: nothing has been stored yet"
+                )
+            }
+            StoreError::OutOfOrder { last, found } => {
+                text!("事件 {found} 顺序不符:当前末尾是 {last}", "failed to {self}")
+            }
+            StoreError::NoSuchLetter { row } => text!("没有待投递的第 {row} 号信件", "failed to {self}"),
+            StoreError::Closed { file } => text!("{file} 已关闭", "failed to {self}"),
+            StoreError::Migration { file, source } => {
+                text!("{file} 结构升级失败:{source}", "failed to {self}")
+            }
+            StoreError::Sqlite { file, source } => text!("{file}:{source}", "failed to {self}"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `events.db`: alarms, outbox, audit. Every commit is on the disk before anyone is told.
+//!
+//! One thread owns the one writing connection; whoever wants something sends it a job and waits for the answer.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::{
+    Commit, Receipted, Recovered, Settings, commit,
+    error::{File, StoreError},
+    open::{self, DirLock, Synchronous},
+    outbox,
+};
+use crate::domain::{AlarmKey, EndpointId, Letter};
+
+/// Jobs that wait for the writer. When it is full the asker waits too: nothing here may be dropped.
+const WAITING_MAX: usize = 64;
+
+type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+
+enum Errand {
+    Job(Job),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// The way to the writer; cheap to clone.
+#[derive(Clone)]
+pub struct EventStore {
+    errands: mpsc::Sender<Errand>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl fmt::Debug for EventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventStore")
+    }
+}
+
+impl EventStore {
+    /// Opens or creates `events.db`, takes the directory's lock, and says what stood there.
+    ///
+    /// Blocks while the file is checked; call it before anything else runs.
+    ///
+    /// # Errors
+    /// `InUse` at once beside a second instance; `SqliteTooOld`, `Newer`, `Damaged`, `Io`, `Migration`.
+    pub fn open(settings: &Settings) -> Result<(EventStore, Recovered), StoreError> {
+        open::directory(&settings.dir)?;
+        let lock = open::lock(&settings.dir)?;
+        let conn = open::writer(&settings.dir, File::Events, Synchronous::Full, settings.events_max)?;
+        open::check(&conn, File::Events)?;
+        let recovered = commit::recover(&conn).map_err(StoreError::sql(File::Events))?;
+
+        let (errands, inbox) = mpsc::channel(WAITING_MAX);
+        let desk = Desk { conn, failed: None };
+        let thread = thread::Builder::new()
+            .name("events.db".to_owned())
+            .spawn(move || serve(desk, inbox, lock))
+            .map_err(|source| StoreError::Io {
+                doing: "start the writer of",
+                path: settings.dir.clone(),
+                source,
+            })?;
+        Ok((EventStore { errands, thread: Arc::new(Mutex::new(Some(thread))) }, recovered))
+    }
+
+    /// Stores all of `commit` or nothing of it, in one transaction, and returns once it is on the disk.
+    ///
+    /// # Errors
+    /// `OutOfOrder` if its events do not continue the chain; `Full`; `Failed` once the disk has failed.
+    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.ask(move |desk| desk.commit(&commit)).await
+    }
+
+    /// The next letter for `endpoint`: of each alarm only its oldest undelivered one, alarms in `skip` left out;
+    /// still-active critical alarms first, then by priority, then by seq. Claiming changes nothing.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn claim(
+        &self,
+        endpoint: &EndpointId,
+        skip: Vec<AlarmKey>,
+    ) -> Result<Option<Letter>, StoreError> {
+        let endpoint = endpoint.clone();
+        self.ask(move |desk| {
+            outbox::claim(&desk.conn, &endpoint, &skip).map_err(StoreError::sql(File::Events))
+        })
+        .await
+    }
+
+    /// Delivered: the receiver said so.
+    ///
+    /// # Errors
+    /// `NoSuchLetter` unless `row` is undelivered.
+    pub async fn settle(&self, row: i64, receipt: Receipted) -> Result<(), StoreError> {
+        self.ask(move |desk| outbox::settle(&desk.conn, row, &receipt)).await
+    }
+
+    /// One attempt more that failed; `next_at` is a label for people.
+    ///
+    /// # Errors
+    /// `NoSuchLetter` unless `row` is undelivered.
+    pub async fn put_off(&self, row: i64, why: String, next_at: Timestamp) -> Result<(), StoreError> {
+        self.ask(move |desk| outbox::put_off(&desk.conn, row, &why, next_at)).await
+    }
+
+    /// The receiver will never take it: out of the way of the next, kept whole, seen in `delivery list`.
+    ///
+    /// # Errors
+    /// `NoSuchLetter` unless `row` is undelivered.
+    pub async fn set_aside(&self, row: i64, why: String) -> Result<(), StoreError> {
+        self.ask(move |desk| outbox::set_aside(&desk.conn, row, &why)).await
+    }
+
+    /// Does what is already asked for, brings the WAL into the file and lets go of the directory.
+    ///
+    /// # Errors
+    /// `Closed` if it was; what the last checkpoint met.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.errands.send(Errand::Close(reply)).await.map_err(|_| closed())?;
+        let outcome = answer.await.map_err(|_| closed())?;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            error!("The writer of events.db panicked.");
+        }
+        outcome
+    }
+
+    /// `job` on the writer's thread. It is done even if the asker stops waiting.
+    async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Desk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(move |desk: &mut Desk| {
+            if reply.send(desk.attempt(job)).is_err() {
+                warn!("Nobody waited for an answer from events.db.");
+            }
+        });
+        self.errands.send(Errand::Job(job)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Closed { file: File::Events }
+}
+
+/// The writer: the connection, and whether it may still be believed.
+struct Desk {
+    conn: Connection,
+    failed: Option<String>,
+}
+
+impl Desk {
+    fn attempt<T>(&mut self, job: impl FnOnce(&mut Desk) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(why) = &self.failed {
+            return Err(StoreError::Failed { file: File::Events, why: why.clone() });
+        }
+        let outcome = job(self);
+        if let Err(error) = &outcome
+            && error.ends_trust()
+        {
+            error!(%error, "The disk failed: nothing more is written to events.db until a restart.");
+            self.failed = Some(error.to_string());
+        }
+        outcome
+    }
+
+    fn commit(&mut self, wanted: &Commit) -> Result<(), StoreError> {
+        loop {
+            match commit::commit(&mut self.conn, wanted) {
+                Err(StoreError::Full { file }) => {
+                    if commit::make_room(&self.conn).map_err(StoreError::sql(file))? == 0 {
+                        return Err(StoreError::Full { file });
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// The thread: jobs in the order they came, until closed or until nobody is left to ask. The lock goes last.
+fn serve(mut desk: Desk, mut inbox: mpsc::Receiver<Errand>, lock: DirLock) {
+    let mut waiting = None;
+    while let Some(errand) = inbox.blocking_recv() {
+        match errand {
+            Errand::Job(job) => job(&mut desk),
+            Errand::Close(reply) => {
+                waiting = Some(reply);
+                inbox.close();
+            }
+        }
+    }
+    let outcome = open::checkpoint_all(&desk.conn)
+        .and_then(|()| desk.conn.close().map_err(|(_, error)| error))
+        .map_err(StoreError::sql(File::Events));
+    drop(lock);
+    if let Some(Err(outcome)) = waiting.map(|reply| reply.send(outcome)) {
+        warn!(?outcome, "Nobody waited for events.db to close.");
+    }
+}

@@ -1,0 +1,148 @@
+//! How a file is opened: the directory, its lock, and the settings that the promise stands on.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions, TryLockError},
+    io::Write,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{File, StoreError};
+use crate::domain::Size;
+
+/// Earlier versions can corrupt a WAL file when a checkpoint meets a write (sqlite.org/wal.html#walresetbug).
+const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// A WAL that grew while a reader held it is cut back to this.
+const WAL_KEEPS_BYTES: i64 = 4 << 20;
+/// Only a checkpoint ever waits for a reader, and readers hold a page for well under this.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// When a commit is on the disk itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Synchronous {
+    /// Before it returns.
+    Full,
+    /// At the next checkpoint; a process that dies loses nothing, a box without power up to a checkpoint.
+    Normal,
+}
+
+/// The store's directory belongs to whoever holds this. The kernel gives it back when the process ends, however it ends.
+pub(super) struct DirLock {
+    _file: fs::File,
+}
+
+/// # Errors
+/// `InUse` at once if another process holds it; `Io`.
+pub(super) fn lock(dir: &Path) -> Result<DirLock, StoreError> {
+    let path = dir.join("gatehouse.lock");
+    let io = |doing| {
+        let path = path.clone();
+        move |source| StoreError::Io { doing, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(StoreError::InUse { dir: dir.to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io("write"))?;
+    Ok(DirLock { _file: file })
+}
+
+/// Makes the directory (0750) and sees to it that a power cut does not take it away again.
+pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let io = |doing| move |source| StoreError::Io { doing, path: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io("create"))?;
+    for level in [Some(dir), dir.parent()].into_iter().flatten() {
+        fs::File::open(level).and_then(|level| level.sync_all()).map_err(io("sync"))?;
+    }
+    Ok(())
+}
+
+/// The one writing connection of a file.
+pub(super) fn writer(
+    dir: &Path,
+    file: File,
+    synchronous: Synchronous,
+    max: Size,
+) -> Result<Connection, StoreError> {
+    if rusqlite::version_number() < SQLITE_NEEDED.0 {
+        return Err(StoreError::SqliteTooOld {
+            found: rusqlite::version().to_owned(),
+            needed: SQLITE_NEEDED.1,
+        });
+    }
+    let mut conn = Connection::open(dir.join(file.name())).map_err(StoreError::sql(file))?;
+    settle(&conn, synchronous, max).map_err(StoreError::sql(file))?;
+    super::migrate::to_latest(&mut conn, &dir.join(file.name()), file)?;
+    Ok(conn)
+}
+
+fn settle(conn: &Connection, synchronous: Synchronous, max: Size) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY)?;
+    // Must come before the first table, or it never takes effect.
+    if synchronous == Synchronous::Normal {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    let word = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    conn.pragma_update(None, "synchronous", word)?;
+    conn.pragma_update_and_check(None, "journal_size_limit", WAL_KEEPS_BYTES, |row| row.get::<_, i64>(0))?;
+    let pages = i64::try_from(max.0 / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, i64::from(u32::MAX - 1));
+    conn.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}
+
+/// # Errors
+/// `Damaged` with the first thing found.
+pub(super) fn check(conn: &Connection, file: File) -> Result<(), StoreError> {
+    let said: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::sql(file))?;
+    if said == "ok" { Ok(()) } else { Err(StoreError::Damaged { file, what: said }) }
+}
+
+/// A connection that can only read, beside a running daemon.
+///
+/// # Errors
+/// `Missing` if nothing was ever stored, `Newer` if this program is too old for the file.
+pub(super) fn reader(dir: &Path, file: File) -> Result<Connection, StoreError> {
+    let path: PathBuf = dir.join(file.name());
+    if !path.exists() {
+        return Err(StoreError::Missing { path });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(&path, flags).map_err(StoreError::sql(file))?;
+    conn.busy_timeout(BUSY).map_err(StoreError::sql(file))?;
+    if super::migrate::version(&conn, file)? == 0 {
+        return Err(StoreError::Missing { path });
+    }
+    Ok(conn)
+}
+
+/// Everything in the WAL goes into the file, and the WAL to nothing. A reader that stays on only leaves some of it for
+/// the next opening.
+pub(super) fn checkpoint_all(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}

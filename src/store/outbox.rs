@@ -1,0 +1,108 @@
+//! The outbox: which letter is next, and what became of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    Receipted,
+    columns::{Count, Millis, Rank},
+    error::{File, StoreError},
+};
+use crate::domain::{AlarmKey, EndpointId, Letter};
+
+/// What is kept of a receiver's or a failure's words.
+const SAID_MAX_BYTES: usize = 1024;
+
+/// The oldest undelivered letter of each alarm; those of critical alarms that are still active first.
+const HEADS: &str = "
+    WITH head AS (
+      SELECT min(row) AS row FROM outbox WHERE endpoint = ?1 AND state = 'queued' GROUP BY device, alarm)
+    SELECT o.row, o.device, o.alarm
+    FROM head JOIN outbox o USING (row) LEFT JOIN alarm a ON a.device = o.device AND a.alarm = o.alarm
+    ORDER BY (o.priority = 0 AND coalesce(a.state IN ('active_unacknowledged', 'active_acknowledged'), 0)) DESC,
+             o.priority, o.seq";
+
+pub(super) fn claim(
+    conn: &Connection,
+    endpoint: &EndpointId,
+    skip: &[AlarmKey],
+) -> rusqlite::Result<Option<Letter>> {
+    let mut heads = conn.prepare_cached(HEADS)?;
+    let mut heads = heads.query([endpoint.as_str()])?;
+    while let Some(head) = heads.next()? {
+        let key = alarm_key(head, 1)?;
+        if !skip.contains(&key) {
+            return letter(conn, head.get(0)?, endpoint, key);
+        }
+    }
+    Ok(None)
+}
+
+fn alarm_key(row: &Row, first: usize) -> rusqlite::Result<AlarmKey> {
+    Ok(AlarmKey {
+        device: row.get::<_, String>(first)?.into(),
+        alarm: row.get::<_, String>(first + 1)?.into(),
+    })
+}
+
+fn letter(
+    conn: &Connection,
+    row: i64,
+    endpoint: &EndpointId,
+    key: AlarmKey,
+) -> rusqlite::Result<Option<Letter>> {
+    conn.prepare_cached("SELECT event_id, seq, priority, attempts, body FROM outbox WHERE row = ?1")?
+        .query_row([row], |found| {
+            Ok(Letter {
+                row,
+                endpoint: endpoint.clone(),
+                event_id: found.get(0)?,
+                seq: found.get::<_, Count>(1)?.0,
+                key,
+                priority: found.get::<_, Rank>(2)?.0,
+                attempts: found.get(3)?,
+                body: Arc::from(found.get::<_, Vec<u8>>(4)?),
+            })
+        })
+        .optional()
+}
+
+pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {
+    let sql = "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, next_at_ms = NULL,
+               delivered_at_ms = ?2, receipt_status = ?3, receipt_said = ?4 WHERE row = ?1 AND state = 'queued'";
+    let said = cut(&receipt.said, SAID_MAX_BYTES);
+    one_letter(conn, row, sql, params![row, Millis(receipt.at), receipt.status, said])
+}
+
+pub(super) fn put_off(conn: &Connection, row: i64, why: &str, next_at: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE outbox SET attempts = attempts + 1, last_error = ?2, next_at_ms = ?3
+               WHERE row = ?1 AND state = 'queued'";
+    one_letter(conn, row, sql, params![row, cut(why, SAID_MAX_BYTES), Millis(next_at)])
+}
+
+pub(super) fn set_aside(conn: &Connection, row: i64, why: &str) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE outbox SET state = 'set_aside', attempts = attempts + 1, last_error = ?2, next_at_ms = NULL
+               WHERE row = ?1 AND state = 'queued'";
+    one_letter(conn, row, sql, params![row, cut(why, SAID_MAX_BYTES)])
+}
+
+fn one_letter(
+    conn: &Connection,
+    row: i64,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<(), StoreError> {
+    let changed = conn
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params))
+        .map_err(StoreError::sql(File::Events))?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::NoSuchLetter { row }) }
+}
+
+/// At most `bytes` of `text`, never half a character.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}

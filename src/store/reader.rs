@@ -1,0 +1,319 @@
+//! Read-only windows on `events.db`, beside a running daemon. Every look is short: a reader that stays holds the WAL.
+
+use std::{fmt, path::Path};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::{
+    columns::{Count, Json, Millis},
+    error::{File, StoreError},
+    evidence::{self, Hash, Sealed},
+    open,
+};
+use crate::{
+    domain::{Acknowledgement, AlarmState, Event, Priority, Text},
+    text,
+};
+
+/// How many events one look takes.
+const LOOK: u64 = 500;
+
+pub struct Reader {
+    conn: Connection,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+/// Which alarms to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmFilter {
+    /// Closed ones too.
+    pub closed: bool,
+    pub device: Option<String>,
+    pub limit: usize,
+}
+
+impl Default for AlarmFilter {
+    /// What is open now, of every device.
+    fn default() -> Self {
+        Self { closed: false, device: None, limit: 1000 }
+    }
+}
+
+/// One occurrence as its latest event has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmRow {
+    pub occurrence: String,
+    pub device: String,
+    pub device_name: String,
+    pub alarm: String,
+    pub title: Text,
+    pub priority: Priority,
+    pub state: AlarmState,
+    pub raised_at: Timestamp,
+    pub returned_at: Option<Timestamp>,
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+/// How one endpoint's letters stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub endpoint: String,
+    pub queued: u64,
+    /// When the event of the oldest queued letter was.
+    pub oldest: Option<Timestamp>,
+    pub delivered: u64,
+    pub last_delivered: Option<Timestamp>,
+    pub set_aside: u64,
+    /// Of what is not delivered.
+    pub last_error: Option<String>,
+    pub next_at: Option<Timestamp>,
+}
+
+/// The chain is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub epoch: String,
+    pub events: u64,
+    pub last_seq: u64,
+    pub last_hash: Hash,
+}
+
+/// Where the chain breaks first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("verify event {seq}: {}", why.en)]
+pub struct Broken {
+    pub seq: u64,
+    pub why: Text,
+}
+
+impl Broken {
+    fn at(seq: u64, why: Text) -> Self {
+        Self { seq, why }
+    }
+}
+
+impl Reader {
+    /// # Errors
+    /// `Missing` if nothing was ever stored in `dir`; `Newer`; what SQLite says.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Ok(Self { conn: open::reader(dir, File::Events)? })
+    }
+
+    /// Open alarms, the most urgent and then the oldest first; with `closed` all occurrences, the latest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn alarms(&self, filter: &AlarmFilter) -> Result<Vec<AlarmRow>, StoreError> {
+        let mut rows = self.latest_events(filter).map_err(StoreError::sql(File::Events))?;
+        if !filter.closed {
+            rows.sort_by(|one, other| (one.priority, one.raised_at).cmp(&(other.priority, other.raised_at)));
+        }
+        Ok(rows)
+    }
+
+    fn latest_events(&self, filter: &AlarmFilter) -> rusqlite::Result<Vec<AlarmRow>> {
+        let sql = if filter.closed {
+            "SELECT record FROM event e
+             WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
+               AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2"
+        } else {
+            "SELECT e.record FROM alarm a
+             JOIN event e ON e.seq = (SELECT max(seq) FROM event WHERE occurrence = a.occurrence)
+             WHERE a.state IS NOT NULL AND a.state <> 'closed'
+               AND a.device = coalesce(?1, a.device) ORDER BY e.seq LIMIT ?2"
+        };
+        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+        self.conn
+            .prepare_cached(sql)?
+            .query_map(params![filter.device, limit], |row| {
+                let Json(event) = row.get(0)?;
+                Ok(alarm_row(event))
+            })?
+            .collect()
+    }
+
+    /// Events after `seq`, oldest first, at most `limit`, each exactly as stored.
+    ///
+    /// # Errors
+    /// What SQLite says; a record that is not an event.
+    pub fn events(&self, after: u64, limit: u64) -> Result<Vec<Sealed>, StoreError> {
+        let sealed = |row: &Row| {
+            let record: Vec<u8> = row.get(0)?;
+            let Json(event) = row.get(0)?;
+            Ok(Sealed { event, record, hash: row.get(1)?, prev_hash: row.get(2)? })
+        };
+        let look = || {
+            self.conn
+                .prepare_cached(
+                    "SELECT record, hash, prev_hash FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                )?
+                .query_map(params![Count(after), Count(limit)], sealed)?
+                .collect::<rusqlite::Result<_>>()
+        };
+        look().map_err(StoreError::sql(File::Events))
+    }
+
+    /// How every endpoint's letters stand, by name.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
+        let moment = |row: &Row, at| row.get::<_, Option<Millis>>(at).map(|found| found.map(|Millis(at)| at));
+        let delivery = |row: &Row| {
+            Ok(Delivery {
+                endpoint: row.get(0)?,
+                queued: row.get::<_, Count>(1)?.0,
+                oldest: moment(row, 2)?,
+                delivered: row.get::<_, Count>(3)?.0,
+                last_delivered: moment(row, 4)?,
+                set_aside: row.get::<_, Count>(5)?.0,
+                last_error: row.get(6)?,
+                next_at: moment(row, 7)?,
+            })
+        };
+        let look = || {
+            self.conn.prepare_cached(DELIVERIES)?.query_map([], delivery)?.collect::<rusqlite::Result<_>>()
+        };
+        look().map_err(StoreError::sql(File::Events))
+    }
+
+    /// Walks the whole chain, from what retention left to the last event known when it began.
+    ///
+    /// # Errors
+    /// The outer one if the file cannot be read; the inner one if what it says does not hold.
+    pub fn verify_chain(&self) -> Result<Result<Verified, Broken>, StoreError> {
+        let sql = StoreError::sql(File::Events);
+        let (epoch, mut at, last) = self.ends().map_err(sql)?;
+        let mut events = 0;
+        while at.seq < last.seq {
+            let links = self.links(at.seq, last.seq).map_err(sql)?;
+            if links.is_empty() {
+                return Ok(Err(Broken::at(at.seq + 1, text!("末尾缺失", "it is missing at the end"))));
+            }
+            events += links.len() as u64;
+            for link in links {
+                match link.follow(&at) {
+                    Ok(end) => at = end,
+                    Err(broken) => return Ok(Err(broken)),
+                }
+            }
+        }
+        if at.hash != last.hash {
+            let why = text!("与最后提交的事件不符", "it is not the last one that was committed");
+            return Ok(Err(Broken::at(last.seq, why)));
+        }
+        Ok(Ok(Verified { epoch, events, last_seq: last.seq, last_hash: last.hash }))
+    }
+
+    fn ends(&self) -> rusqlite::Result<(String, End, End)> {
+        self.conn.query_row("SELECT epoch, base_seq, base_hash, last_seq, last_hash FROM meta", [], |row| {
+            let base = End { seq: row.get::<_, Count>(1)?.0, hash: row.get(2)? };
+            let last = End { seq: row.get::<_, Count>(3)?.0, hash: row.get(4)? };
+            Ok((row.get(0)?, base, last))
+        })
+    }
+
+    fn links(&self, after: u64, last: u64) -> rusqlite::Result<Vec<Link>> {
+        self.conn
+            .prepare_cached(
+                "SELECT seq, id, record, hash, prev_hash FROM event
+                 WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![Count(after), Count(last), Count(LOOK)], |row| {
+                Ok(Link {
+                    seq: row.get::<_, Count>(0)?.0,
+                    id: row.get(1)?,
+                    record: row.get(2)?,
+                    hash: row.get(3)?,
+                    prev_hash: row.get(4)?,
+                })
+            })?
+            .collect()
+    }
+}
+
+const DELIVERIES: &str = "
+    WITH tally AS (
+      SELECT endpoint,
+             count(*) FILTER (WHERE state = 'queued') AS queued,
+             min(seq) FILTER (WHERE state = 'queued') AS oldest,
+             count(*) FILTER (WHERE state = 'delivered') AS delivered,
+             max(delivered_at_ms) AS last_delivered,
+             count(*) FILTER (WHERE state = 'set_aside') AS set_aside,
+             min(next_at_ms) AS next_at
+      FROM outbox GROUP BY endpoint)
+    SELECT endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
+           (SELECT last_error FROM outbox u
+            WHERE u.endpoint = tally.endpoint AND u.state <> 'delivered' AND u.last_error IS NOT NULL
+            ORDER BY u.next_at_ms DESC, u.row DESC LIMIT 1),
+           next_at
+    FROM tally ORDER BY endpoint";
+
+fn alarm_row(event: Event) -> AlarmRow {
+    AlarmRow {
+        occurrence: event.alarm.occurrence.to_string(),
+        device: event.device.id.to_string(),
+        device_name: event.device.name,
+        alarm: event.alarm.name.to_string(),
+        title: event.alarm.title,
+        priority: event.alarm.priority,
+        state: event.alarm.state,
+        raised_at: event.alarm.raised_at,
+        returned_at: event.alarm.returned_at,
+        acknowledged: event.alarm.acknowledged,
+    }
+}
+
+/// An end of the chain.
+struct End {
+    seq: u64,
+    hash: Hash,
+}
+
+/// A stored event, as far as the chain is concerned.
+struct Link {
+    seq: u64,
+    id: String,
+    record: Vec<u8>,
+    hash: Hash,
+    prev_hash: Hash,
+}
+
+/// What of a record must agree with its columns.
+#[derive(serde::Deserialize)]
+struct Name {
+    id: String,
+    seq: u64,
+}
+
+impl Link {
+    /// This link as the chain's end, if it is the next after `before`.
+    fn follow(self, before: &End) -> Result<End, Broken> {
+        let name: Option<Name> = serde_json::from_slice(&self.record).ok();
+        let facts = [
+            (self.seq == before.seq + 1, text!("它前面的事件缺失", "the one before it is missing")),
+            (
+                self.prev_hash == before.hash,
+                text!("与前一事件不衔接", "it does not follow the one before it"),
+            ),
+            (
+                self.hash == evidence::link(&self.prev_hash, &self.record),
+                text!("记录被改动过", "its record was changed"),
+            ),
+            (
+                name.is_some_and(|name| name.seq == self.seq && name.id == self.id),
+                text!("记录属于另一事件", "its record is of another event"),
+            ),
+        ];
+        match facts.into_iter().find(|(holds, _)| !holds) {
+            Some((_, why)) => Err(Broken::at(self.seq, why)),
+            None => Ok(End { seq: self.seq, hash: self.hash }),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! `telemetry.db`: readings, many to a commit.
+//!
+//! Whoever has a row leaves it in the inbox and goes on; one thread owns the file, and comes for what has gathered when
+//! the group is due. It is woken about once a second, not once a row.
+
+use std::{
+    fmt, mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+use tracing::{debug, error, info};
+
+use super::{
+    Catalogue, Row, Settings,
+    error::{File, StoreError},
+    ledger::{Entry, Ledger},
+    open, samples,
+};
+
+/// A group is committed when its first row has waited this long …
+const GROUP_WAIT: Duration = Duration::from_secs(1);
+/// … or this long if somebody waits for a receipt …
+const RECEIPT_WAIT: Duration = Duration::from_millis(100);
+/// … or when it has this many rows.
+const GROUP_ROWS: usize = 1000;
+/// What waits for a slow disk. Beyond it a row is dropped and counted: polling never stands still for telemetry.
+const WAITING_MAX_BYTES: usize = 8 << 20;
+
+/// What became of a row that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Kept {
+    Queued,
+    /// Dropped, and counted: the disk is too slow or gone. A receipt that came with it is never sent.
+    Full,
+}
+
+/// The way to the writer; cheap to clone.
+#[derive(Clone)]
+pub struct TelemetryStore(Arc<Door>);
+
+struct Door {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    devices: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    inbox: Mutex<Inbox>,
+    bell: Condvar,
+    dropped: AtomicU64,
+    stored: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inbox {
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// When the first of `entries` came, and when they are to be committed.
+    since: Option<Instant>,
+    due: Option<Instant>,
+    /// When the first of those came that are being committed now.
+    in_hand: Option<Instant>,
+    flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    closing: bool,
+    gone: bool,
+}
+
+impl fmt::Debug for TelemetryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TelemetryStore")
+    }
+}
+
+impl TelemetryStore {
+    /// Opens or creates `telemetry.db`. The directory must be held already: open the [`super::EventStore`] first.
+    /// A damaged file is put aside and a new one begun.
+    ///
+    /// # Errors
+    /// `SqliteTooOld`, `Newer`, `Io`, `Migration`, or what SQLite says.
+    pub fn open(settings: &Settings, catalogue: Catalogue) -> Result<Self, StoreError> {
+        open::directory(&settings.dir)?;
+        let devices = catalogue.len();
+        let ledger = Ledger::open(settings, catalogue)?;
+        let shared = Arc::new(Shared::default());
+        let writer = Leaving(shared.clone());
+        let thread = thread::Builder::new()
+            .name("telemetry.db".to_owned())
+            .spawn(move || serve(&writer.0, ledger))
+            .map_err(|source| StoreError::Io {
+                doing: "start the writer of",
+                path: settings.dir.clone(),
+                source,
+            })?;
+        Ok(Self(Arc::new(Door { shared, thread: Mutex::new(Some(thread)), devices })))
+    }
+
+    /// Hands a row over; never blocks on the disk. Its receipt is sent once it is committed.
+    pub fn keep(&self, row: Row) -> Kept {
+        debug_assert!((row.device.0 as usize) < self.0.devices, "a device of the catalogue");
+        let entry = Entry {
+            device: row.device,
+            at_ms: row.at.as_millisecond(),
+            samples: samples::encode(&row.samples),
+            receipt: row.receipt,
+        };
+        let fits = (entry.device.0 as usize) < self.0.devices;
+        if fits && self.0.shared.take_in(entry) {
+            Kept::Queued
+        } else {
+            self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            Kept::Full
+        }
+    }
+
+    /// Returns once everything handed over before is committed, or lost and counted.
+    ///
+    /// # Errors
+    /// `Full` or `Failed` if what was still waiting could not be committed; `Closed`.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut inbox = self.0.shared.inbox();
+            if inbox.closing {
+                return Err(closed());
+            }
+            inbox.flushes.push(reply);
+        }
+        self.0.shared.bell.notify_one();
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Rows lost since the start: dropped at the door, or in a commit that failed.
+    pub fn dropped(&self) -> u64 {
+        self.0.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Rows committed since the start.
+    pub fn stored(&self) -> u64 {
+        self.0.shared.stored.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest uncommitted row has waited; `None` if none does. For the watchdog: far above a second, the
+    /// writer is stuck.
+    pub fn oldest_waiting(&self) -> Option<Duration> {
+        let inbox = self.0.shared.inbox();
+        inbox.in_hand.or(inbox.since).map(|since| since.elapsed())
+    }
+
+    /// Commits what is there, brings the WAL into the file and ends the thread.
+    ///
+    /// # Errors
+    /// `Closed` if it was; what the last checkpoint met.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let flushed = self.flush().await;
+        self.0.shared.shut();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Err(closed()) };
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        match ended {
+            Ok(Ok(outcome)) => flushed.and(outcome),
+            Ok(Err(_)) | Err(_) => {
+                error!("The writer of telemetry.db panicked.");
+                Err(closed())
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.shared.shut();
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Closed { file: File::Telemetry }
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shut(&self) {
+        self.inbox().closing = true;
+        self.bell.notify_one();
+    }
+
+    /// Whether there was room for it. The writer is woken only if it has to come earlier than it meant to.
+    fn take_in(&self, entry: Entry) -> bool {
+        let mut inbox = self.inbox();
+        let bytes = entry.samples.len() + mem::size_of::<Entry>();
+        if inbox.closing || inbox.gone || inbox.bytes + bytes > WAITING_MAX_BYTES {
+            return false;
+        }
+        let now = Instant::now();
+        let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
+        inbox.bytes += bytes;
+        inbox.entries.push(entry);
+        inbox.since.get_or_insert(now);
+        let due = if inbox.entries.len() >= GROUP_ROWS { now } else { now + wait };
+        if inbox.due.is_none_or(|known| due < known) {
+            inbox.due = Some(due);
+            self.bell.notify_one();
+        }
+        true
+    }
+
+    /// Waits until a group is due, somebody flushes or closes, or `chore` has come.
+    fn wait(&self, chore: Option<Instant>) -> Turn {
+        let mut inbox = self.inbox();
+        loop {
+            let now = Instant::now();
+            let wake = [inbox.due, chore].into_iter().flatten().min();
+            if inbox.closing || !inbox.flushes.is_empty() || wake.is_some_and(|wake| wake <= now) {
+                return inbox.turn(now);
+            }
+            inbox = match wake {
+                Some(wake) => {
+                    self.bell.wait_timeout(inbox, wake - now).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.bell.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+/// What the writer takes with it.
+struct Turn {
+    entries: Vec<Entry>,
+    flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    closing: bool,
+}
+
+impl Inbox {
+    fn turn(&mut self, now: Instant) -> Turn {
+        let flushes = mem::take(&mut self.flushes);
+        let take = self.closing || !flushes.is_empty() || self.due.is_some_and(|due| due <= now);
+        let mut entries = Vec::new();
+        if take {
+            entries = mem::take(&mut self.entries);
+            (self.bytes, self.due) = (0, None);
+            self.in_hand = self.since.take();
+        }
+        Turn { entries, flushes, closing: self.closing }
+    }
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox();
+        inbox.gone = true;
+        inbox.closing = true;
+        inbox.flushes.clear();
+    }
+}
+
+/// The thread.
+fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
+    let mut failing = false;
+    loop {
+        let turn = shared.wait(ledger.next_chore());
+        let outcome = if turn.entries.is_empty() { Ok(()) } else { ledger.write(&turn.entries) };
+        report(&outcome, &mut failing, turn.entries.len());
+        shared.inbox().in_hand = None;
+        let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
+        counter.fetch_add(turn.entries.len() as u64, Ordering::Relaxed);
+        if outcome.is_ok() {
+            acknowledge(turn.entries);
+        }
+        for flush in turn.flushes {
+            if flush.send(echo(&outcome)).is_err() {
+                debug!("Nobody waited for a flush of telemetry.db.");
+            }
+        }
+        if turn.closing {
+            return ledger.close();
+        }
+        ledger.housekeep(Instant::now());
+    }
+}
+
+/// Only now may a broker forget its message.
+fn acknowledge(entries: Vec<Entry>) {
+    for receipt in entries.into_iter().filter_map(|entry| entry.receipt) {
+        if receipt.send(()).is_err() {
+            debug!("Nobody waited for the receipt of a stored row.");
+        }
+    }
+}
+
+/// Says it once when it begins and once when it is over.
+fn report(outcome: &Result<(), StoreError>, failing: &mut bool, rows: usize) {
+    match outcome {
+        Err(error) => {
+            if !mem::replace(failing, true) {
+                error!(%error, rows, "Readings are being lost: telemetry.db cannot be written.");
+            }
+        }
+        Ok(()) => {
+            if rows > 0 && mem::replace(failing, false) {
+                info!("Readings are being stored again.");
+            }
+        }
+    }
+}
+
+/// The same outcome, for one more who asks.
+fn echo(outcome: &Result<(), StoreError>) -> Result<(), StoreError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(StoreError::Full { file }) => Err(StoreError::Full { file: *file }),
+        Err(error) => Err(StoreError::Failed { file: File::Telemetry, why: error.to_string() }),
+    }
+}
