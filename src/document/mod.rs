@@ -6,6 +6,7 @@
 mod file;
 mod nearest;
 mod problem;
+mod render;
 mod shape;
 mod stand_in;
 mod syntax;
@@ -15,4 +16,5 @@ mod words;
 pub use file::{Document, Step};
 pub use nearest::nearest;
 pub use problem::{Place, Problem, Problems, Severity, Source};
+pub use render::ProblemRecord;
 pub use words::meant;

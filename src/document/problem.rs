@@ -1,6 +1,6 @@
 //! Mistakes, each with its place, gathered until all are known.
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, ops::Range, path::PathBuf, sync::Arc};
 
 use crate::domain::Text;
 
@@ -33,13 +33,18 @@ pub struct Problem {
     pub help: Option<Text>,
 }
 
+/// More than this are not kept: whoever sees so many starts with the first.
+const KEPT: usize = 1000;
+
 /// All that is wrong with the files read so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     list: Vec<Problem>,
+    /// There were more than are kept.
+    cut: bool,
     /// Where reading went on with a stand-in for a wrong or missing value: what is said of such a value
     /// afterwards is about the stand-in, so it is not kept.
-    stand_ins: Vec<Place>,
+    stand_ins: HashSet<(usize, usize, usize)>,
 }
 
 impl Problems {
@@ -73,8 +78,20 @@ impl Problems {
         self.list.iter().filter(|problem| problem.severity == severity).count()
     }
 
+    /// True if there are so many that no more are kept.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= KEPT
+    }
+
+    /// True if some were not kept.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     pub fn extend(&mut self, other: Problems) {
-        self.list.extend(other.list);
+        self.cut |= other.cut || self.list.len() + other.list.len() > KEPT;
+        let room = KEPT.saturating_sub(self.list.len());
+        self.list.extend(other.list.into_iter().take(room));
         self.stand_ins.extend(other.stand_ins);
     }
 
@@ -89,19 +106,28 @@ impl Problems {
 
     /// A mistake of which no more is to be heard: the reader puts a stand-in there and goes on.
     pub(super) fn error_with_stand_in(&mut self, place: Place, message: Text, help: Option<Text>) {
-        self.put(Severity::Error, Some(place.clone()), message, help);
-        self.stand_ins.push(place);
+        let stand_in = spot(&place);
+        self.put(Severity::Error, Some(place), message, help);
+        self.stand_ins.insert(stand_in);
     }
 
     /// What is said of this place from here on is about a stand-in.
-    pub(super) fn stand_in_at(&mut self, place: Place) {
-        self.stand_ins.push(place);
+    pub(super) fn stand_in_at(&mut self, place: &Place) {
+        self.stand_ins.insert(spot(place));
     }
 
     fn put(&mut self, severity: Severity, place: Option<Place>, message: Text, help: Option<Text>) {
-        let follows = place.as_ref().is_some_and(|place| self.stand_ins.contains(place));
-        if !follows {
-            self.list.push(Problem { severity, place, message, help });
+        if place.as_ref().is_some_and(|place| self.stand_ins.contains(&spot(place))) {
+            return;
+        }
+        match self.is_full() {
+            true => self.cut = true,
+            false => self.list.push(Problem { severity, place, message, help }),
         }
     }
+}
+
+/// Which stretch of which source: the source by its address, which its problems keep alive.
+fn spot(place: &Place) -> (usize, usize, usize) {
+    (Arc::as_ptr(&place.source).addr(), place.span.start, place.span.end)
 }

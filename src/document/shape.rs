@@ -127,6 +127,9 @@ impl<'a> Walk<'a> {
         let mut whole = true;
         let mut meant_keys = Vec::new();
         for Entry { key, key_span, node } in entries {
+            if self.problems.is_full() {
+                return None;
+            }
             let of_key = properties.and_then(|all| all.get(key)).or_else(|| for_other_keys(schema, key));
             match of_key {
                 Some(schema) => match self.value(schema, node, key) {
@@ -156,7 +159,7 @@ impl<'a> Walk<'a> {
             let list = quoted(unspoken);
             self.problems.error_with_stand_in(place, text!("缺少 {list}", "{list} is missing"), None);
         } else if !missing.is_empty() {
-            self.problems.stand_in_at(place);
+            self.problems.stand_in_at(&place);
         }
         missing.iter().all(|key| {
             let schema = schema.get("properties").and_then(|all| all.get(key));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 use serde::Deserialize;
 
 use super::*;
-use crate::domain::{Period, Priority};
+use crate::domain::{Lang, Period, Priority};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -131,4 +131,33 @@ fn every_mistake_is_told_at_its_own_place() {
     ] {
         assert_eq!(told(text), expected, "{fact}");
     }
+}
+
+fn problems_of(text: &str) -> Problems {
+    let mut problems = Problems::default();
+    if let Some(document) = Document::parse(source(text), &mut problems) {
+        document.read::<Garden>(&mut problems);
+    }
+    problems
+}
+
+#[test]
+fn a_mistake_is_drawn_under_its_line_with_chinese_before_it() {
+    let problems = problems_of("name = '花园' # 名\nlabels = { 名字 = '一', b = 3 }\n");
+    assert_eq!(
+        problems.lines(Lang::En),
+        "garden.toml:2:12: error: TOML syntax: invalid unquoted key, expected letters, numbers, `-`, `_`\n"
+    );
+    let problems = problems_of("name = '花园' # 名\nlabels = { '名字' = '一', b = 3 }\n");
+    // three letters before the caret are two columns wide
+    let drawn = [
+        "错误: \"b\" 应为文本，这里是整数",
+        " --> garden.toml:2:28",
+        "  |",
+        "2 | labels = { '名字' = '一', b = 3 }",
+        "  |                               ^",
+        "",
+        "",
+    ];
+    assert_eq!(problems.drawn(Lang::Zh, false), drawn.join("\n"));
 }
