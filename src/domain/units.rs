@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A length of time, written with its unit: ms, s, m, h or d.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(ms|s|m|h|d)$"))]
+#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(ms|s|m|h|d)$", "examples" = ["500ms", "30s", "5m", "2h", "90d"]))]
 pub struct Period(pub Duration);
 
 /// A number of bytes, written with its unit: B, KiB, MiB or GiB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB)$"))]
+#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB)$", "examples" = ["64KiB", "512MiB", "1GiB"]))]
 pub struct Size(pub u64);
 
 const PERIODS: [(&str, u64); 5] =

@@ -1,0 +1,216 @@
+//! One TOML file: read, parsed, turned into a type, asked where something stands.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::io::Errno;
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::de::DeserializeOwned;
+use toml::de::DeTable;
+
+use super::{
+    Place, Problems, Source,
+    shape::Walk,
+    syntax,
+    tree::{Node, TooMuch, grow},
+};
+use crate::{domain::Text, text};
+
+/// No file that a person wrote for us is longer.
+const MAX_BYTES: u64 = 4 << 20;
+/// Above this a file that cannot be parsed is told by its first mistake only: the parser keeps each in memory.
+const RECOVER_BYTES: usize = 256 << 10;
+
+/// One parsed TOML file with its spans.
+#[derive(Clone, Debug)]
+pub struct Document {
+    source: Arc<Source>,
+    root: Node,
+}
+
+/// One step from a table or list into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    Key(&'a str),
+    At(usize),
+}
+
+impl<'a> From<&'a str> for Step<'a> {
+    fn from(key: &'a str) -> Self {
+        Step::Key(key)
+    }
+}
+
+impl From<usize> for Step<'_> {
+    fn from(at: usize) -> Self {
+        Step::At(at)
+    }
+}
+
+/// `at!["point", 3, "read"]`: a path into a document, as a slice of [`Step`]s.
+#[macro_export]
+macro_rules! at {
+    ($($step:expr),* $(,)?) => { &[$($crate::document::Step::from($step)),*] };
+}
+
+impl Document {
+    /// Parses `source`; all syntax errors that the parser recovers from are reported, and make it `None`.
+    pub fn parse(source: Arc<Source>, problems: &mut Problems) -> Option<Document> {
+        let place = |span: Range<usize>| Place { source: source.clone(), span };
+        let table = match DeTable::parse(&source.text) {
+            Ok(table) => table,
+            Err(first) => {
+                let errors = match source.text.len() {
+                    0..=RECOVER_BYTES => DeTable::parse_recoverable(&source.text).1,
+                    _ => vec![first],
+                };
+                for error in errors {
+                    problems.error(place(error.span().unwrap_or(0..0)), syntax::sentence(error.message()));
+                }
+                return None;
+            }
+        };
+        match grow(table.get_ref(), 0..0, 0) {
+            Ok(root) => Some(Document { root, source }),
+            Err(TooMuch::Number(span)) => {
+                problems.error(place(span), text!("这个数太大", "this number is too large"));
+                None
+            }
+            Err(TooMuch::Depth(span)) => {
+                problems.error(place(span), text!("嵌套太深", "nested too deep"));
+                None
+            }
+        }
+    }
+
+    /// Reads and parses the file at `path`. Missing, a directory, not UTF-8, over 4 MiB: problems, all of them.
+    pub fn load(path: &Path, problems: &mut Problems) -> Option<Document> {
+        match read_text(path) {
+            Ok(text) => Document::parse(Arc::new(Source { path: path.to_owned(), text }), problems),
+            Err(message) => {
+                let source = Arc::new(Source { path: path.to_owned(), text: String::new() });
+                problems.error(Place { source, span: 0..0 }, message);
+                None
+            }
+        }
+    }
+
+    /// The file as a `T`.
+    ///
+    /// Every mistake against the shape of `T` is reported. Then reading goes on where it can: without unknown keys and
+    /// with a stand-in for what is wrong or missing, so that the checks which follow find their mistakes too. What they say
+    /// of a stand-in's place is not kept. So `Some` does not mean that all is well: ask [`Problems::has_errors`].
+    pub fn read<T: DeserializeOwned + JsonSchema>(&self, problems: &mut Problems) -> Option<T> {
+        let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+        let mut found = Problems::default();
+        let walk = &mut Walk { root: schema.as_value(), source: &self.source, problems: &mut found };
+        let mended = walk.value(schema.as_value(), &self.root, "");
+        let as_written = found.is_empty();
+        problems.extend(found);
+        if !as_written {
+            return mended.and_then(|value| value.try_into().ok());
+        }
+        match toml::from_str(&self.source.text) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                let place = self.spot(error.span().unwrap_or(0..0));
+                let message = error.message();
+                problems.error(place, text!("读不懂：{message}", "cannot be read: {message}"));
+                None
+            }
+        }
+    }
+
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Where the value at `path` stands; if there is none, the nearest parent that is there.
+    pub fn place(&self, path: &[Step<'_>]) -> Place {
+        self.spot(self.follow(path).0)
+    }
+
+    /// Where the key at the end of `path` stands; without it, what [`Document::place`] gives.
+    pub fn key_place(&self, path: &[Step<'_>]) -> Place {
+        let (value, key) = self.follow(path);
+        self.spot(key.unwrap_or(value))
+    }
+
+    /// True if there is a value at `path`.
+    pub fn has(&self, path: &[Step<'_>]) -> bool {
+        path.iter()
+            .try_fold(&self.root, |node, step| match step {
+                Step::Key(key) => node.entry(key).map(|entry| &entry.node),
+                Step::At(at) => node.item(*at),
+            })
+            .is_some()
+    }
+
+    /// The span of the value at `path` or of its nearest parent, and of its key if the last step is one that is there.
+    fn follow(&self, path: &[Step<'_>]) -> (Range<usize>, Option<Range<usize>>) {
+        let mut node = &self.root;
+        let mut key_span = None;
+        for step in path {
+            match step {
+                Step::Key(key) => match node.entry(key) {
+                    Some(entry) => {
+                        key_span = Some(entry.key_span.clone());
+                        node = &entry.node;
+                    }
+                    None => return (node.span.clone(), None),
+                },
+                Step::At(at) => match node.item(*at) {
+                    Some(item) => {
+                        key_span = None;
+                        node = item;
+                    }
+                    None => return (node.span.clone(), None),
+                },
+            }
+        }
+        (node.span.clone(), key_span)
+    }
+
+    fn spot(&self, span: Range<usize>) -> Place {
+        Place { source: self.source.clone(), span }
+    }
+}
+
+/// The text of a file, or why there is none.
+fn read_text(path: &Path) -> Result<String, Text> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| match file.metadata()?.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => file.take(MAX_BYTES + 1).read_to_end(&mut bytes),
+        })
+        .map_err(|error| cannot_open(&error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(text!("文件超过 4 MiB", "the file is over 4 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        text!("文件不是 UTF-8（从第 {at} 字节起）", "the file is not UTF-8 (from byte {at} on)")
+    })
+}
+
+fn cannot_open(error: &io::Error) -> Text {
+    match error.kind() {
+        io::ErrorKind::NotFound => text!("没有这个文件", "there is no such file"),
+        io::ErrorKind::IsADirectory => text!("这是目录，不是文件", "this is a directory, not a file"),
+        io::ErrorKind::PermissionDenied => text!("没有读取权限", "may not be read by this user"),
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            text!("符号链接绕成了圈", "the symbolic links go in a circle")
+        }
+        _ => text!("读不出来：{error}", "cannot be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,3 @@
+//! Letters by HTTP.
+
+pub mod config;
