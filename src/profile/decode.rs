@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::Profile;
-use crate::domain::{PointIx, Raw, Sample};
+use super::{Profile, Read, message::Message, plan::Plan};
+use crate::domain::{PointIx, Raw, Sample, Table};
 
 /// What one raw answer said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,9 +17,61 @@ pub struct Decoded {
     pub malformed: Option<String>,
 }
 
+/// What holds for an answer as a whole.
+#[derive(Debug)]
+pub(super) enum Decoder {
+    /// Registers and frames are checked before they come here.
+    Checked,
+    Message(Message),
+}
+
 impl Profile {
-    /// Decodes `raw`; of the points in `about`, those that it speaks of.
-    pub fn decode(&self, _raw: &Raw, _about: &[PointIx]) -> Decoded {
-        todo!()
+    /// Decodes `raw`; of the points in `about`, those that it speaks of, in that order. Never panics, whatever `raw`
+    /// holds; what is not one of the profile's answers gives nothing.
+    pub fn decode(&self, raw: &Raw, about: &[PointIx]) -> Decoded {
+        match raw {
+            Raw::Registers { table, first, words } => {
+                self.checked(about, |read, plan| plan.from_words(stretch(read, *table, *first, words)?))
+            }
+            Raw::Bits { table, first, bits } => self
+                .checked(about, |read, plan| plan.from_bit(*stretch(read, *table, *first, bits)?.first()?)),
+            Raw::Frame { frame, bytes } => self.checked(about, |read, plan| match read {
+                Read::Serial { frame: of } if of == frame => plan.from_bytes(bytes),
+                Read::Serial { .. } | Read::Modbus { .. } | Read::Mqtt => None,
+            }),
+            Raw::Payload { bytes, retained } => {
+                let Decoder::Message(shape) = &self.decoder else { return Decoded::default() };
+                let mut decoded = self.message(shape, bytes, about);
+                if *retained {
+                    decoded.samples =
+                        decoded.samples.into_iter().map(|(ix, sample)| (ix, sample.aged())).collect();
+                }
+                decoded
+            }
+        }
     }
+
+    fn checked(&self, about: &[PointIx], sample: impl Fn(&Read, &Plan) -> Option<Sample>) -> Decoded {
+        let mut samples = Vec::with_capacity(about.len());
+        for &ix in about {
+            let point = self.points.get(usize::from(ix.0));
+            samples.extend(point.and_then(|point| Some((ix, sample(&point.read, &point.plan)?))));
+        }
+        Decoded { samples, ..Decoded::default() }
+    }
+
+    pub(super) fn each(
+        &self,
+        about: &[PointIx],
+        sample: impl Fn(&Plan) -> Option<Sample>,
+    ) -> Vec<(PointIx, Sample)> {
+        self.checked(about, |_, plan| sample(plan)).samples
+    }
+}
+
+/// The point's own part of `all`, which begins at `first` of `table`; `None` unless all of it is there.
+fn stretch<'a, T>(read: &Read, table: Table, first: u16, all: &'a [T]) -> Option<&'a [T]> {
+    let Read::Modbus { table: of, address, span } = read else { return None };
+    let from = usize::from(address.checked_sub(first)?);
+    all.get(from..from + usize::from(*span)).filter(|_| *of == table)
 }

@@ -1,0 +1,170 @@
+//! `class.toml` → [`Class`].
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Check,
+    expression::{self, ExpressionMistake},
+};
+use crate::{
+    at,
+    document::{Document, Place, Problems},
+    domain::{Kind, Origin, Period, Priority, Text},
+    profile::{
+        Class, ClassAlarm, ClassPoint, When,
+        schema::{ClassAlarmFile, ClassFile, ClassPointFile},
+    },
+    text,
+};
+
+/// The alarm that every class has without writing it.
+const COMM_LOSS: &str = "comm_loss";
+const COMM_LOSS_ON_DELAY: Duration = Duration::from_secs(30);
+
+/// The class that `document` describes, or `None` and what is wrong with it in `problems`.
+pub fn compile_class(document: &Document, problems: &mut Problems) -> Option<Class> {
+    let mut found = Problems::default();
+    let class = document.read::<ClassFile>(&mut found).map(|file| {
+        let mut check = Check { document, problems: &mut found };
+        check.duplicates("point", file.point.iter().map(|point| point.name.as_str()));
+        check.duplicates("alarm", file.alarm.iter().map(|alarm| alarm.name.as_str()));
+        check.class(file)
+    });
+    let sound = !found.has_errors();
+    problems.extend(found);
+    class.filter(|_| sound)
+}
+
+impl Check<'_> {
+    fn class(&mut self, file: ClassFile) -> Class {
+        if file.point.is_empty() {
+            self.error(at![], text!("这个类别没有任何测点", "this class has no point"));
+        }
+        let points: Vec<ClassPoint> =
+            file.point.into_iter().enumerate().map(|(i, point)| self.class_point(i, point)).collect();
+        self.expressions(&file.alarm, &points);
+        let mut alarms: Vec<ClassAlarm> =
+            file.alarm.into_iter().enumerate().map(|(i, alarm)| self.class_alarm(i, alarm)).collect();
+        if !alarms.iter().any(|alarm| alarm.name.as_str() == COMM_LOSS) {
+            alarms.push(comm_loss());
+        }
+        Class { title: titled(file.title, &file.class), name: file.class.into(), points, alarms }
+    }
+
+    fn class_point(&mut self, i: usize, file: ClassPointFile) -> ClassPoint {
+        let choice = file.kind == Kind::Choice;
+        if !choice && !file.values.is_empty() {
+            let told = text!("只有 choice 才有 values", "only a choice has values");
+            self.key_error(at!["point", i, "values"], told);
+        }
+        if choice && file.values.len() < 2 {
+            let told =
+                text!("choice 要在 values 里列出至少两个词", "a choice lists at least two words in `values`");
+            self.error(at!["point", i, "values"], told);
+        }
+        for (n, word) in file.values.iter().enumerate() {
+            if file.values[..n].contains(word) {
+                self.error(
+                    at!["point", i, "values", n],
+                    text!("\"{word}\" 重复", "\"{word}\" is there twice"),
+                );
+            }
+        }
+        if file.kind != Kind::Number && !file.unit.is_empty() {
+            let told = text!("只有 number 才有单位", "only a number has a unit");
+            self.key_error(at!["point", i, "unit"], told);
+        }
+        ClassPoint {
+            title: titled(file.title, &file.name),
+            name: file.name.into(),
+            kind: file.kind,
+            unit: file.unit,
+            values: file.values.into_iter().map(Arc::from).collect(),
+            data: file.data,
+            required: file.required,
+        }
+    }
+
+    fn class_alarm(&mut self, i: usize, file: ClassAlarmFile) -> ClassAlarm {
+        let link = file.name == COMM_LOSS;
+        match &file.when {
+            None if !link => {
+                let told = text!(
+                    "缺少 \"when\"：告警在什么情况下成立",
+                    "\"when\" is missing: what the alarm watches"
+                );
+                self.error(at!["alarm", i], told);
+            }
+            Some(_) if link => {
+                let told = text!(
+                    "comm_loss 看的是通信本身，不能另写条件",
+                    "comm_loss watches the link itself: it takes no condition"
+                );
+                self.key_error(at!["alarm", i, "when"], told);
+            }
+            Some(_) | None => {}
+        }
+        let on_delay = if link { COMM_LOSS_ON_DELAY } else { Duration::ZERO };
+        let delay = |written: Option<Period>, default| written.map_or(default, Duration::from);
+        ClassAlarm {
+            title: match link {
+                true => file.title.unwrap_or_else(|| comm_loss().title),
+                false => titled(file.title, &file.name),
+            },
+            name: file.name.into(),
+            priority: file.priority,
+            when: file.when.filter(|_| !link).map_or(When::LinkLost, When::Expression),
+            on_delay: delay(file.on_delay, on_delay),
+            off_delay: delay(file.off_delay, Duration::ZERO),
+            latching: file.latching,
+            life_safety: file.life_safety,
+            origin: file.origin,
+            cause: file.cause.unwrap_or_default(),
+            response: file.response.unwrap_or_default(),
+        }
+    }
+
+    fn expressions(&mut self, alarms: &[ClassAlarmFile], points: &[ClassPoint]) {
+        let written: Vec<(usize, &str)> =
+            alarms.iter().enumerate().filter_map(|(i, alarm)| Some((i, alarm.when.as_deref()?))).collect();
+        let sources: Vec<&str> = written.iter().map(|(_, source)| *source).collect();
+        for ((i, source), mistakes) in written.iter().zip(expression::check_all(&sources, points)) {
+            let whole = self.document.place(at!["alarm", *i, "when"]);
+            for ExpressionMistake { span, message, help } in mistakes {
+                let place = span.and_then(|span| inside(&whole, source, span)).unwrap_or(whole.clone());
+                match help {
+                    Some(help) => self.problems.error_with_help(place, message, help),
+                    None => self.problems.error(place, message),
+                }
+            }
+        }
+    }
+}
+
+/// The stretch `span` of `source` in the file, where the file has it letter for letter between quotes.
+fn inside(whole: &Place, source: &str, span: std::ops::Range<usize>) -> Option<Place> {
+    let written = whole.source.text.get(whole.span.clone())?;
+    let start = whole.span.start + written.find(source)?;
+    Some(Place { source: whole.source.clone(), span: start + span.start..start + span.end })
+}
+
+fn comm_loss() -> ClassAlarm {
+    ClassAlarm {
+        name: COMM_LOSS.into(),
+        title: text!("通信中断", "communication lost"),
+        priority: Priority::High,
+        when: When::LinkLost,
+        on_delay: COMM_LOSS_ON_DELAY,
+        off_delay: Duration::ZERO,
+        latching: false,
+        life_safety: false,
+        origin: Origin::Reported,
+        cause: Text::default(),
+        response: Text::default(),
+    }
+}
+
+/// A title that was left out is the name itself.
+pub(super) fn titled(title: Option<Text>, name: &str) -> Text {
+    title.unwrap_or_else(|| Text::new(name, name))
+}

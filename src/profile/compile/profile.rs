@@ -1,0 +1,160 @@
+//! `<maker>-<model>.toml` → [`Profile`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Check, class::titled};
+use crate::{
+    at,
+    document::{Document, Problems},
+    domain::ClassName,
+    profile::{
+        Class, Link, Profile,
+        decode::Decoder,
+        product::Point,
+        schema::{CommandFile, ProfileFile},
+    },
+    text,
+};
+
+/// Nothing in a gateway's profile is ever written to an elevator.
+const NEVER_WRITTEN_TO: &str = "elevator";
+
+/// The profile that `document` describes, or `None` and what is wrong with it in `problems`. `classes` are those there
+/// are; `None` stands for one whose own file has errors.
+pub fn compile_profile(
+    document: &Document,
+    classes: &BTreeMap<ClassName, Option<Arc<Class>>>,
+    problems: &mut Problems,
+) -> Option<Profile> {
+    let mut found = Problems::default();
+    let profile = document.read::<ProfileFile>(&mut found).and_then(|file| {
+        let mut check = Check { document, problems: &mut found };
+        let class = check.class_of(&file.profile, classes);
+        check.profile(file, class?)
+    });
+    let sound = !found.has_errors();
+    problems.extend(found);
+    profile.filter(|_| sound)
+}
+
+impl Check<'_> {
+    fn class_of(
+        &mut self,
+        profile: &str,
+        classes: &BTreeMap<ClassName, Option<Arc<Class>>>,
+    ) -> Option<Arc<Class>> {
+        let name = profile.split_once('/').map_or(profile, |(class, _)| class);
+        match classes.get(name) {
+            Some(Some(class)) => Some(class.clone()),
+            Some(None) => {
+                let told = text!("类别 \"{name}\" 自己的文件有错", "the file of class \"{name}\" has errors");
+                self.error(at!["profile"], told);
+                None
+            }
+            None => {
+                let told = text!("没有类别 \"{name}\"", "there is no class \"{name}\"");
+                self.unknown(at!["profile"], told, name, classes.keys().map(|class| class.as_str()));
+                None
+            }
+        }
+    }
+
+    fn profile(&mut self, file: ProfileFile, class: Arc<Class>) -> Option<Profile> {
+        self.duplicates("point", file.point.iter().map(|point| point.name.as_str()));
+        self.commands(&file, &class);
+        let (link, decoder, points) = self.link_and_points(&file, &class)?;
+        self.required_points(&points, &class);
+        Some(Profile {
+            title: titled(file.title, &file.profile),
+            id: file.profile.into(),
+            revision: file.revision,
+            products: file.products,
+            source: file.source,
+            class,
+            points,
+            link,
+            decoder,
+        })
+    }
+
+    /// By the one protocol table that the file has.
+    fn link_and_points(&mut self, file: &ProfileFile, class: &Class) -> Option<(Link, Decoder, Vec<Point>)> {
+        const MOST_POINTS: usize = 1000;
+        if file.point.is_empty() {
+            self.error(at![], text!("一个测点也没有", "there is no point at all"));
+        }
+        if file.point.len() > MOST_POINTS {
+            self.error(at!["point"], text!("最多 {MOST_POINTS} 个测点", "more than {MOST_POINTS} points"));
+            return None;
+        }
+        match (&file.modbus, &file.mqtt, &file.serial) {
+            (Some(modbus), None, None) => Some(self.modbus(modbus, &file.point, class)),
+            (None, Some(mqtt), None) => Some(self.mqtt(mqtt, &file.point, class)),
+            (None, None, Some(serial)) => Some(self.serial(serial, &file.point, class)),
+            (None, None, None) => {
+                let told = text!(
+                    "缺少 [modbus]、[mqtt] 或 [serial]：怎样与设备通信",
+                    "[modbus], [mqtt] or [serial] is missing: how the device is spoken to"
+                );
+                self.error(at![], told);
+                None
+            }
+            (modbus, _, serial) => {
+                let told = text!(
+                    "[modbus]、[mqtt]、[serial] 只能有一个",
+                    "only one of [modbus], [mqtt] and [serial]"
+                );
+                let second = if serial.is_some() { "serial" } else { "mqtt" };
+                debug_assert!(modbus.is_some() || serial.is_some());
+                self.key_error(at![second], told);
+                None
+            }
+        }
+    }
+
+    fn required_points(&mut self, points: &[Point], class: &Class) {
+        let missing = class
+            .points
+            .iter()
+            .filter(|of_class| of_class.required && !points.iter().any(|point| point.name == of_class.name));
+        for point in missing {
+            let name = &point.name;
+            let told = text!(
+                "缺少这个类别必备的测点 \"{name}\"",
+                "the point \"{name}\", which every device of the class should have, is missing"
+            );
+            self.warning(at!["profile"], told);
+        }
+    }
+
+    fn commands(&mut self, file: &ProfileFile, class: &Class) {
+        self.duplicates("command", file.command.iter().map(|command| command.name.as_str()));
+        for (i, command) in file.command.iter().enumerate() {
+            if class.name.as_str() == NEVER_WRITTEN_TO {
+                let told = text!(
+                    "对电梯只读不写：不能有 [[command]]",
+                    "an elevator is never written to: no [[command]]"
+                );
+                self.error(at!["command", i], told);
+            } else if file.modbus.is_none() {
+                let told = text!("[[command]] 只用于 [modbus]", "[[command]] is for [modbus] only");
+                self.error(at!["command", i], told);
+            } else {
+                self.command(i, command, file);
+            }
+        }
+    }
+
+    fn command(&mut self, i: usize, command: &CommandFile, file: &ProfileFile) {
+        self.scale_and_range(&["command".into(), i.into()], command.scale, command.offset, command.range);
+        if let Some(modbus) = &file.modbus {
+            self.written_register(i, &command.write, modbus);
+        }
+        let points = || file.point.iter().map(|point| point.name.as_str());
+        if let Some(point) = command.read_back.as_deref().filter(|name| !points().any(|point| point == *name))
+        {
+            let told = text!("这个文件里没有测点 \"{point}\"", "this file has no point \"{point}\"");
+            self.unknown(at!["command", i, "read_back"], told, point, points());
+        }
+    }
+}

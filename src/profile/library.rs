@@ -1,0 +1,231 @@
+//! All classes and profiles there are: those built into the binary, and those of the site's own directories.
+//!
+//! A file replaces a shipped one of the same id. A replacement with errors does not bring the shipped one back: somebody
+//! meant another map, and the old one would give wrong numbers.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Class, Profile, compile_class, compile_profile};
+use crate::{
+    document::{Document, Place, Problems, Source},
+    domain::{ClassName, ProfileId},
+    text,
+};
+
+/// Path under the repository, text.
+const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+const CLASS_FILE: &str = "class.toml";
+const CASES: &str = ".cases.toml";
+
+/// Classes and profiles by name; what has errors is not among them.
+#[derive(Debug, Default)]
+pub struct Library {
+    classes: BTreeMap<ClassName, Option<Arc<Class>>>,
+    profiles: BTreeMap<ProfileId, Arc<Profile>>,
+    /// Profiles whose file has errors.
+    broken: Vec<ProfileId>,
+    cases: BTreeMap<ProfileId, Arc<Source>>,
+}
+
+/// The files of one name each, the later over the earlier.
+#[derive(Default)]
+struct Shelf {
+    classes: BTreeMap<ClassName, Found>,
+    profiles: BTreeMap<ProfileId, Found>,
+    cases: BTreeMap<ProfileId, Found>,
+}
+
+/// A file's text, or the place that could not be read (it is reported, and hides what it was to replace).
+type Found = Option<Arc<Source>>;
+
+impl Library {
+    /// The shipped ones, then each of `dirs` (`<dir>/<class>/…`), later over earlier. A file with errors disables itself
+    /// and is reported; so is a directory that cannot be read.
+    pub fn load(dirs: &[PathBuf], problems: &mut Problems) -> Library {
+        let mut shelf = Shelf::default();
+        for (path, text) in SHIPPED {
+            let path = Path::new(path);
+            shelf.put(path, Some(Arc::new(Source { path: path.to_owned(), text: (*text).to_owned() })));
+        }
+        for dir in dirs {
+            if let Err(error) = shelf.add_dir(dir, problems) {
+                unreadable(dir, &error, problems);
+            }
+        }
+        Library::compile(shelf, problems)
+    }
+
+    /// Only what is built into the binary.
+    pub fn shipped(problems: &mut Problems) -> Library {
+        Library::load(&[], problems)
+    }
+
+    fn compile(shelf: Shelf, problems: &mut Problems) -> Library {
+        let mut library = Library::default();
+        for (name, source) in shelf.classes {
+            let class = source.and_then(|source| library.class_in(&source, &name, problems));
+            library.classes.insert(name, class.map(Arc::new));
+        }
+        for (id, source) in shelf.profiles {
+            match source.and_then(|source| library.profile_in(&source, Some(&id), problems)) {
+                Some(profile) => drop(library.profiles.insert(id, Arc::new(profile))),
+                None => library.broken.push(id),
+            }
+        }
+        library.cases = shelf.cases.into_iter().filter_map(|(id, source)| Some((id, source?))).collect();
+        library
+    }
+
+    fn class_in(&self, source: &Arc<Source>, name: &ClassName, problems: &mut Problems) -> Option<Class> {
+        let document = Document::parse(source.clone(), problems)?;
+        let class = compile_class(&document, problems)?;
+        if class.name != *name {
+            let written = &class.name;
+            let told = text!(
+                "目录名是 {name}，文件里写的是 {written}",
+                "its directory is {name}, the file says {written}"
+            );
+            problems.error(document.place(crate::at!["class"]), told);
+            return None;
+        }
+        Some(class)
+    }
+
+    /// The profile in `source`, over the classes of this library; `id` is what its place in the directory says.
+    pub fn profile_in(
+        &self,
+        source: &Arc<Source>,
+        id: Option<&ProfileId>,
+        problems: &mut Problems,
+    ) -> Option<Profile> {
+        let document = Document::parse(source.clone(), problems)?;
+        let profile = compile_profile(&document, &self.classes, problems)?;
+        if let Some(id) = id.filter(|id| **id != profile.id) {
+            let written = &profile.id;
+            let told = text!(
+                "按文件位置应是 {id}，文件里写的是 {written}",
+                "by its place it is {id}, the file says {written}"
+            );
+            problems.error(document.place(crate::at!["profile"]), told);
+            return None;
+        }
+        Some(profile)
+    }
+
+    /// Puts `class` in place of the one of its name: for checking a class file that is not in the library.
+    pub fn with_class(mut self, class: Class) -> Self {
+        self.classes.insert(class.name.clone(), Some(Arc::new(class)));
+        self
+    }
+
+    pub fn profile(&self, id: &str) -> Option<Arc<Profile>> {
+        self.profiles.get(id).cloned()
+    }
+
+    pub fn class(&self, name: &str) -> Option<Arc<Class>> {
+        self.classes.get(name).cloned().flatten()
+    }
+
+    /// The profiles that can be used, sorted.
+    pub fn ids(&self) -> impl Iterator<Item = &ProfileId> {
+        self.profiles.keys()
+    }
+
+    /// The classes that can be used, sorted.
+    pub fn class_names(&self) -> impl Iterator<Item = &ClassName> {
+        self.classes.iter().filter(|(_, class)| class.is_some()).map(|(name, _)| name)
+    }
+
+    /// True if there is a file for `id`, but with errors (reported when it was loaded).
+    pub fn is_broken(&self, id: &str) -> bool {
+        self.broken.iter().any(|broken| broken.as_str() == id)
+    }
+
+    /// The cases file beside the profile.
+    pub fn cases(&self, id: &str) -> Option<Arc<Source>> {
+        self.cases.get(id).cloned()
+    }
+}
+
+impl Shelf {
+    /// By the last two steps of its path; what is no file of ours is left alone.
+    fn put(&mut self, path: &Path, source: Found) {
+        let Some((class, file)) = class_and_file(path) else { return };
+        let id = |stem: &str| ProfileId::from(format!("{class}/{stem}"));
+        if file == CLASS_FILE {
+            self.classes.insert(class.into(), source);
+        } else if let Some(stem) = file.strip_suffix(CASES) {
+            self.cases.insert(id(stem), source);
+        } else if let Some(stem) = file.strip_suffix(".toml") {
+            self.profiles.insert(id(stem), source);
+        }
+    }
+
+    fn add_dir(&mut self, dir: &Path, problems: &mut Problems) -> io::Result<()> {
+        for class in sorted(dir)?.into_iter().filter(|path| path.is_dir()) {
+            match sorted(&class) {
+                Ok(files) => {
+                    for file in files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "toml"))
+                    {
+                        let source =
+                            Document::load(&file, problems).map(|document| document.source().clone());
+                        self.put(&file, source);
+                    }
+                }
+                Err(error) => unreadable(&class, &error, problems),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sorted(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn class_and_file(path: &Path) -> Option<(&str, &str)> {
+    let class = path.parent()?.file_name()?.to_str()?;
+    Some((class, path.file_name()?.to_str()?))
+}
+
+fn unreadable(dir: &Path, error: &io::Error, problems: &mut Problems) {
+    let source = Arc::new(Source { path: dir.to_owned(), text: String::new() });
+    let told = text!("读不出这个目录：{error}", "the directory cannot be read: {error}");
+    problems.error(Place { source, span: 0..0 }, told);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `problems` say, one a line, in English.
+    fn told(problems: &Problems) -> Vec<String> {
+        let line = |place: &Place| place.source.text[..place.span.start].lines().count().max(1);
+        let told = problems.sorted().into_iter().map(|problem| {
+            let place = problem.place.as_ref();
+            let at = place.map(|place| format!("{}:{}", place.source.path.display(), line(place)));
+            let help = problem.help.as_ref().map(|help| format!(" ({})", help.en)).unwrap_or_default();
+            format!("{}: {}{help}", at.unwrap_or_default(), problem.message.en)
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn everything_shipped_is_sound() {
+        let mut problems = Problems::default();
+        let library = Library::shipped(&mut problems);
+        assert_eq!(told(&problems), Vec::<String>::new());
+        assert!(library.ids().count() >= 5, "five classes, each with a product");
+        for id in library.ids() {
+            assert!(library.cases(id).is_some(), "{id} has cases beside it");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Classes and profiles as they are written: the keys of `class.toml` and `<maker>-<model>.toml`, nothing more.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::written::{Bits, HexBytes, HexTemplate, Meaning, Pointer, RawValue, RegisterNumber};
+use crate::domain::{DataClass, Kind, Origin, Period, Priority, Table, Text};
+
+/// `class.toml`: the standard points and alarms of a kind of device.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "examples" = ["elevator"]))]
+    pub class: String,
+    pub title: Option<Text>,
+    #[serde(default)]
+    pub point: Vec<ClassPointFile>,
+    #[serde(default)]
+    pub alarm: Vec<ClassAlarmFile>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassPointFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9_]*$", "examples" = ["floor"]))]
+    pub name: String,
+    pub title: Option<Text>,
+    pub kind: Kind,
+    /// The unit that every profile scales into, for numbers.
+    #[serde(default)]
+    pub unit: String,
+    /// The legal words, for choices.
+    #[serde(default)]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub data: DataClass,
+    #[serde(default)]
+    pub required: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassAlarmFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9_]*$", "examples" = ["overload"]))]
+    pub name: String,
+    pub title: Option<Text>,
+    pub priority: Priority,
+    /// CEL over the class's points; only `comm_loss` goes without.
+    pub when: Option<String>,
+    pub on_delay: Option<Period>,
+    pub off_delay: Option<Period>,
+    /// Stays until a person closes it.
+    #[serde(default)]
+    pub latching: bool,
+    /// Never shelved, never closed by itself.
+    #[serde(default)]
+    pub life_safety: bool,
+    #[serde(default)]
+    pub origin: Origin,
+    pub cause: Option<Text>,
+    pub response: Option<Text>,
+}
+
+/// `<maker>-<model>.toml`: one product, and where its values stand.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*$", "examples" = ["elevator/maker-model"]))]
+    pub profile: String,
+    #[schemars(range(min = 1))]
+    pub revision: u32,
+    pub title: Option<Text>,
+    #[serde(default)]
+    pub products: Vec<String>,
+    /// Where the map comes from: document, edition, page.
+    pub source: String,
+    pub modbus: Option<ModbusFile>,
+    pub mqtt: Option<MqttFile>,
+    pub serial: Option<SerialFile>,
+    #[serde(default)]
+    pub point: Vec<PointFile>,
+    #[serde(default)]
+    pub command: Vec<CommandFile>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointFile {
+    pub name: String,
+    pub read: ReadFile,
+    /// Poll period; Modbus only.
+    pub every: Option<Period>,
+    pub byte_order: Option<ByteOrder>,
+    pub scale: Option<f64>,
+    pub offset: Option<f64>,
+    /// Raw values that mean "no value".
+    #[serde(default)]
+    pub absent: Vec<RawValue>,
+    /// Lowest and highest believable value, after scale.
+    pub range: Option<[f64; 2]>,
+    /// Raw value → word of a choice, or true or false.
+    pub values: Option<BTreeMap<String, Meaning>>,
+    /// The raw value where the JSON pointer finds nothing.
+    pub missing: Option<RawValue>,
+    /// Only frames with these bytes speak of the point.
+    pub when: Option<ByteMatchFile>,
+}
+
+/// Where a raw value stands. Which keys belong depends on the protocol.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadFile {
+    pub table: Option<Table>,
+    pub address: Option<RegisterNumber>,
+    pub frame: Option<String>,
+    /// Byte offset; negative counts from the end.
+    #[schemars(range(min = -65535, max = 65535))]
+    pub at: Option<i32>,
+    pub pointer: Option<Pointer>,
+    #[serde(rename = "type")]
+    pub kind: Option<WireType>,
+    pub bits: Option<Bits>,
+    /// Of a text: registers for Modbus, bytes elsewhere.
+    #[schemars(range(min = 1))]
+    pub length: Option<u16>,
+    pub order: Option<Endian>,
+    pub byte_order: Option<ByteOrder>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WireType {
+    Bool,
+    U8,
+    I8,
+    Sm8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F32,
+    F64,
+    Bcd16,
+    Bcd32,
+    String,
+    Decimal,
+    Hex,
+}
+
+/// The bytes of a 32-bit value as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ByteOrder {
+    #[default]
+    #[serde(rename = "ABCD")]
+    Abcd,
+    #[serde(rename = "CDAB")]
+    Cdab,
+    #[serde(rename = "BADC")]
+    Badc,
+    #[serde(rename = "DCBA")]
+    Dcba,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Endian {
+    #[default]
+    Big,
+    Little,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModbusFile {
+    #[serde(default)]
+    pub dialect: DialectFile,
+    #[serde(default)]
+    #[schemars(range(max = 1))]
+    pub address_base: u8,
+    #[serde(default)]
+    pub byte_order: ByteOrder,
+    #[schemars(range(min = 1, max = 125))]
+    pub max_registers: Option<u16>,
+    #[serde(default)]
+    #[schemars(range(max = 124))]
+    pub max_gap: u16,
+    pub timeout: Option<Period>,
+    pub retries: Option<u8>,
+    pub turnaround: Option<Period>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DialectFile {
+    #[default]
+    Standard,
+    /// Replies with a two-byte byte count (Monarch NICE3000+).
+    Nice3000,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MqttFile {
+    pub topic: String,
+    pub payload: PayloadFile,
+    /// JSON only: where a base64 text stands, whose bytes the points with `at` read.
+    pub bytes: Option<Pointer>,
+    /// JSON only: a message that differs here is not for this profile.
+    #[serde(default)]
+    pub only: BTreeMap<String, RawValue>,
+    pub time: Option<Pointer>,
+    pub sequence: Option<Pointer>,
+    /// Longer silence than this is `comm_loss`.
+    pub heartbeat: Option<Period>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadFile {
+    Json,
+    Bytes,
+    Text,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SerialFile {
+    pub timeout: Option<Period>,
+    pub retries: Option<u8>,
+    pub turnaround: Option<Period>,
+    pub heartbeat: Option<Period>,
+    pub frame: FrameFile,
+    #[serde(default)]
+    pub request: Vec<RequestFile>,
+    #[serde(default)]
+    pub event: Vec<EventFile>,
+}
+
+/// How a frame is cut from the stream: one of `end`, `fixed` and `length`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrameFile {
+    pub start: Option<HexBytes>,
+    pub end: Option<HexBytes>,
+    #[schemars(range(min = 1, max = 4096))]
+    pub fixed: Option<usize>,
+    pub length: Option<LengthFile>,
+    #[schemars(range(min = 1, max = 4096))]
+    pub max: Option<usize>,
+    pub checksum: Option<ChecksumFile>,
+    pub address: Option<FrameAddressFile>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LengthFile {
+    pub at: usize,
+    #[schemars(range(min = 1, max = 4))]
+    pub size: usize,
+    #[serde(default)]
+    pub order: Endian,
+    /// Whole frame = the field's value + this.
+    #[serde(default)]
+    #[schemars(range(min = -4096, max = 4096))]
+    pub adds: i64,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChecksumFile {
+    pub kind: ChecksumKindFile,
+    #[serde(default)]
+    pub from: usize,
+    /// Exclusive; negative counts from the frame's end. The checksum stands right after.
+    #[schemars(range(min = -4096, max = 4096))]
+    pub to: i64,
+    #[serde(default)]
+    pub order: Endian,
+    #[serde(default)]
+    pub form: ChecksumForm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ChecksumKindFile {
+    #[serde(rename = "sum8")]
+    Sum8,
+    #[serde(rename = "twos8")]
+    Twos8,
+    #[serde(rename = "xor8")]
+    Xor8,
+    #[serde(rename = "lrc8")]
+    Lrc8,
+    #[serde(rename = "crc16-modbus")]
+    Crc16Modbus,
+    #[serde(rename = "crc16-osdp")]
+    Crc16Osdp,
+    #[serde(rename = "crc16-arc")]
+    Crc16Arc,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChecksumForm {
+    #[default]
+    Bytes,
+    /// ASCII hex digits.
+    Hex,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrameAddressFile {
+    pub at: usize,
+    pub mask: Option<u8>,
+}
+
+/// Something the device is asked: `send` in hex, or `send_text`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestFile {
+    pub name: String,
+    pub send: Option<HexTemplate>,
+    pub send_text: Option<String>,
+    pub every: Option<Period>,
+    #[serde(default, rename = "match")]
+    pub matches: Vec<ByteMatchFile>,
+}
+
+/// Something the device says unasked, or instead of the reply.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventFile {
+    pub name: String,
+    #[serde(default, rename = "match")]
+    pub matches: Vec<ByteMatchFile>,
+    #[serde(default)]
+    pub answers: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByteMatchFile {
+    pub at: usize,
+    pub bytes: HexBytes,
+}
+
+/// Something the device can be told to do.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandFile {
+    pub name: String,
+    pub write: ReadFile,
+    pub range: Option<[f64; 2]>,
+    pub scale: Option<f64>,
+    pub offset: Option<f64>,
+    pub values: Option<BTreeMap<String, Meaning>>,
+    /// The point that shows whether it was done.
+    pub read_back: Option<String>,
+}
