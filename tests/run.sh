@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Sets up everything the tests need on a fresh Debian 12 (root, cargo, python3), then runs everything.
+#   bash tests/run.sh             ROUNDS=100 bash tests/run.sh   for a long night of kills
+# Without `set -e`: a failed step is counted and the next one still runs, so that one look shows all.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export ROUNDS="${ROUNDS:-10}" NO_COLOR=1 CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+export GATEHOUSE_BIN="${GATEHOUSE_BIN:-$CARGO_TARGET_DIR/ci/gatehouse}"
+passed=0 failed=0
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+step() { printf '\n── %s\n' "$*"; }
+close() { printf '\n%d passed, %d failed\n' "$passed" "$failed"; exit $((failed > 0)); }
+give_up() { printf 'tests/run.sh: %s\n' "$1" >&2; failed=$((failed + 1)); close; }
+# count LOG WORD…: the sum of the numbers that stand before these words
+count() { local log=$1; shift; printf '%s\n' "$@" | while read -r word; do grep -oE "[0-9]+ $word" "$log" | grep -oE '^[0-9]+'; done | awk '{n += $1} END {print n + 0}'; }
+# tally STATUS LOG PASSED-WORD FAILED-WORD…: a runner that failed without saying a number counts as one
+tally() {
+    local status=$1 log=$2 good=$3 bad; shift 3
+    passed=$((passed + $(count "$log" "$good")))
+    bad=$(count "$log" "$@")
+    [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    failed=$((failed + bad))
+}
+
+packages=()
+command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || packages+=(mosquitto)
+command -v socat >/dev/null || packages+=(socat)
+command -v ip >/dev/null || packages+=(iproute2)
+command -v unshare >/dev/null || packages+=(util-linux)
+command -v cc >/dev/null || packages+=(gcc libc6-dev)
+python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+if [ ${#packages[@]} -gt 0 ]; then
+    step "apt: ${packages[*]}"
+    # mosquitto is wanted as a program, not as a service: its package must neither start it now nor at boot
+    policy=/usr/sbin/policy-rc.d ours=
+    [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && ours=1; }
+    { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"; } >"$logs/apt" 2>&1 </dev/null
+    installed=$?
+    [ -n "$ours" ] && rm -f $policy
+    case " ${packages[*]} " in *" mosquitto "*) systemctl disable mosquitto.service >/dev/null 2>&1 ;; esac
+    [ $installed -eq 0 ] || { tail -20 "$logs/apt"; give_up "apt-get failed"; }
+fi
+
+want=$(python3 --version; cat tests/requirements.txt)
+if [ "$(cat .venv/installed 2>/dev/null)" != "$want" ]; then
+    step "python: .venv with tests/requirements.txt"
+    { python3 -m venv --clear .venv && .venv/bin/python -m pip install -q --disable-pip-version-check -r tests/requirements.txt; } </dev/null ||
+        give_up "the Python packages could not be installed"
+    printf '%s\n' "$want" >.venv/installed
+fi
+
+if cargo nextest --version >/dev/null 2>&1; then
+    step "cargo nextest run"
+    cargo nextest run --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
+    status=$?
+    grep -E '^ *Summary' "$logs/cargo" >"$logs/cargo.end"
+else
+    step "cargo test"
+    cargo test --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
+    status=$?
+    grep -E '^test result' "$logs/cargo" >"$logs/cargo.end"
+fi
+tally $status "$logs/cargo.end" passed failed 'timed out'
+
+step "cargo build --profile ci"
+cargo build --profile ci </dev/null || give_up "the binary could not be built"
+
+step "pytest tests/stories (ROUNDS=$ROUNDS)"
+.venv/bin/python -m pytest tests/stories --durations=8 </dev/null 2>&1 | tee "$logs/stories"
+status=$?
+tail -1 "$logs/stories" >"$logs/stories.end"
+tally $status "$logs/stories.end" passed failed error
+
+close

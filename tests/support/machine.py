@@ -1,0 +1,74 @@
+"""What a story borrows from the machine: free ports, ptys, a broker."""
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+from support.waiting import wait_until
+
+PEERS = pathlib.Path(__file__).parent.parent / "peers"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """A program that ends with the story. Its talk goes to a file."""
+
+    def __init__(self, command, log):
+        self.log = pathlib.Path(log)
+        with open(self.log, "ab") as out:
+            self.popen = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.popen.poll() is None:
+            self.popen.send_signal(how)
+            try:
+                self.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+
+class Line(Process):
+    """Two ptys joined end to end: `a` is for the gateway, `b` for the peer. With `baud`, bytes take their time on the wire."""
+
+    def __init__(self, folder, name, baud=None):
+        self.a, self.b = folder / f"{name}-a", folder / f"{name}-b"
+        if baud:
+            command = [sys.executable, PEERS / "paced_line.py", self.a, self.b, "--baud", baud]
+        else:
+            command = ["socat", f"PTY,link={self.a},raw,echo=0", f"PTY,link={self.b},raw,echo=0"]
+        super().__init__(command, folder / f"{name}.log")
+        wait_until(lambda: os.path.exists(self.a) and os.path.exists(self.b), 10, f"the ptys of {name}", every=0.02)
+
+
+class Broker(Process):
+    """mosquitto on loopback, with persistence."""
+
+    def __init__(self, folder):
+        self.port, self.folder = free_port(), folder / "mosquitto"
+        self.folder.mkdir()
+        self.conf = self.folder / "mosquitto.conf"
+        # `user root`: started as root it would become the user mosquitto, who may not write here
+        self.conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\n"
+                             f"persistence_location {self.folder}/\nautosave_interval 1\nlog_type all\nlog_dest stderr\n")
+        self.start()
+
+    def start(self):
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        super().__init__([program, "-c", self.conf], self.folder / "log")
+        wait_until(self._answers, 10, "mosquitto listens")
+
+    def _answers(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def subscribed(self, client_id):
+        return f"Sending SUBACK to {client_id}" in self.log.read_text()
