@@ -1,1 +1,368 @@
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    alarm::{Override, Rules},
+    document::Problems,
+    domain::{AlarmName, Clock, ManualClock, Value},
+    profile::{Library, Profile},
+};
+
+const SUSPECTED: &str = "passenger_trapped_suspected";
+const LIFT: DeviceIx = DeviceIx(0);
+
+/// A shipped product that has every point of the rule; compiled once for all tests.
+static TERMINAL: LazyLock<Arc<Profile>> = LazyLock::new(|| {
+    let mut problems = Problems::default();
+    let library = Library::load(&[], &mut problems);
+    library.profile("elevator/shmashine-carroof").expect("it is shipped")
+});
+
+/// The rule for the suspected entrapment, latching or not.
+fn rule(latching: bool) -> Rule {
+    static RULES: LazyLock<[Rule; 2]> = LazyLock::new(|| [false, true].map(compile));
+    RULES[usize::from(latching)].clone()
+}
+
+fn compile(latching: bool) -> Rule {
+    let change =
+        Override { name: Some(AlarmName::from(SUSPECTED)), latching: Some(latching), ..Override::default() };
+    let rules =
+        Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
+    rules.on.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("the terminal has its points")
+}
+
+/// One elevator with only the suspected entrapment watched: on-delay 30 s, off-delay 10 s, latching.
+struct Bench {
+    engine: Engine,
+    clock: ManualClock,
+    profile: Arc<Profile>,
+    /// What stands on disk.
+    disk: Vec<AlarmMemory>,
+    steps: Vec<TransitionKind>,
+}
+
+impl Bench {
+    fn new(latching: bool) -> Self {
+        let mut bench = Self {
+            engine: Engine { devices: vec![], waiting: BTreeSet::new(), boot_id: String::new() },
+            clock: ManualClock::new(),
+            profile: Arc::clone(&TERMINAL),
+            disk: vec![],
+            steps: vec![],
+        };
+        bench.restart(latching);
+        bench
+    }
+
+    fn restart(&mut self, latching: bool) {
+        let watched = vec![rule(latching)];
+        let id = DeviceId::from("lift-1");
+        let latest = Latest::new(Arc::clone(&self.profile));
+        let (engine, orphans) =
+            Engine::new(vec![(id, latest, watched)], self.disk.clone(), self.clock.boot_id());
+        assert!(orphans.is_empty());
+        self.engine = engine;
+    }
+
+    /// The elevator is polled: the condition holds, does not, or nothing is known.
+    fn poll(&mut self, truth: Truth) {
+        let at = self.clock.now();
+        let text = |word: &str| Value::Text(word.into());
+        let door = if truth == Truth::True { "closed" } else { "open" };
+        let values = [
+            ("mode", text("normal")),
+            ("door_zone", Value::Flag(false)),
+            ("door", text(door)),
+            ("occupied", Value::Flag(true)),
+            ("speed", Value::Number(0.0)),
+        ];
+        let points = values.iter().map(|(name, value)| {
+            (self.profile.point(name).expect("a point of the rule"), Sample::good(value.clone()))
+        });
+        let samples = points.collect::<Vec<_>>();
+        if truth == Truth::Unknown {
+            let points = samples.iter().map(|(point, _)| *point).collect::<Vec<_>>();
+            self.engine.failed(LIFT, &points, &Failure::Silent, at);
+        } else {
+            self.engine.heard(LIFT, &samples, at);
+        }
+    }
+
+    /// Decides; commits and applies, unless the disk refuses.
+    fn decide(&mut self, disk_works: bool) {
+        let mut changes = self.engine.decide(LIFT, self.clock.now());
+        if !disk_works {
+            return;
+        }
+        for change in &mut changes {
+            self.commit(change);
+        }
+        self.engine.apply(changes);
+    }
+
+    fn commit(&mut self, change: &mut Change) {
+        if let Some(step) = change.step {
+            self.steps.push(step.kind);
+            change.memory.occurrence.get_or_insert_with(|| OccurrenceId::from("test-1"));
+        }
+        self.disk = vec![change.stored()];
+    }
+
+    fn acknowledge(&mut self) -> Acknowledged {
+        let at = self.clock.now();
+        let who = Acknowledgement { by: "张伟".into(), at: at.wall, note: None, from: "cli".into() };
+        let done = self.engine.acknowledge(&OccurrenceId::from("test-1"), who, at);
+        if let Acknowledged::Change(change) = &done {
+            let mut change = (**change).clone();
+            self.commit(&mut change);
+            self.engine.apply(vec![change]);
+        }
+        done
+    }
+
+    fn state(&self) -> Option<AlarmState> {
+        self.engine.devices[0].alarms[0].memory.state
+    }
+
+    /// Polls every second for `seconds`.
+    fn live(&mut self, seconds: u64, truth: Truth) {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            self.poll(truth);
+            self.decide(true);
+        }
+    }
+}
+
+#[test]
+fn an_entrapment_from_the_first_second_to_the_last() {
+    use AlarmState::{ActiveAcknowledged, ActiveUnacknowledged, ReturnedUnacknowledged};
+    use Truth::{False, True};
+    let mut bench = Bench::new(true);
+    bench.live(5, False);
+    bench.live(30, True);
+    assert_eq!(bench.state(), None, "the 30 s have not passed since the first of 30 looks");
+    bench.live(1, True);
+    assert_eq!(bench.state(), Some(ActiveUnacknowledged));
+    bench.acknowledge();
+    assert_eq!(bench.state(), Some(ActiveAcknowledged));
+    assert!(matches!(bench.acknowledge(), Acknowledged::Already { by } if by == "张伟"));
+    bench.live(10, False);
+    assert_eq!(bench.state(), Some(ActiveAcknowledged), "the off-delay has not passed");
+    bench.live(1, False);
+    assert_eq!(bench.state(), Some(ReturnedUnacknowledged), "latching: it wants a person again");
+    bench.acknowledge();
+    assert_eq!(bench.state(), None);
+    let told = [
+        TransitionKind::Raised,
+        TransitionKind::Acknowledged,
+        TransitionKind::Returned,
+        TransitionKind::Closed,
+    ];
+    assert_eq!(bench.steps, told);
+}
+
+#[test]
+fn a_delay_runs_out_without_a_new_reading() {
+    let mut bench = Bench::new(true);
+    bench.poll(Truth::True);
+    bench.decide(true);
+    let (due, next) = bench.engine.due(bench.clock.now().mono);
+    assert!(due.is_empty());
+    assert!(next.is_some(), "it wants to be looked at again");
+    bench.clock.advance(Duration::from_secs(29));
+    bench.poll(Truth::True);
+    bench.decide(true);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.engine.due(bench.clock.now().mono).0, [LIFT]);
+    bench.decide(true);
+    assert_eq!(bench.state(), Some(AlarmState::ActiveUnacknowledged));
+}
+
+#[test]
+fn a_step_of_the_wall_clock_changes_nothing() {
+    let mut bench = Bench::new(true);
+    bench.live(20, Truth::True);
+    bench.clock.step_wall("2038-01-19T03:14:07Z".parse().unwrap());
+    bench.live(5, Truth::True);
+    assert_eq!(bench.state(), None);
+    bench.clock.step_wall("1970-01-01T00:00:10Z".parse().unwrap());
+    bench.live(6, Truth::True);
+    assert_eq!(bench.state(), Some(AlarmState::ActiveUnacknowledged));
+    assert_eq!(bench.steps, [TransitionKind::Raised]);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_delay_does_not_move_its_end() {
+    let mut bench = Bench::new(true);
+    bench.live(15, Truth::True);
+    bench.clock.advance(Duration::from_secs(3));
+    bench.restart(true);
+    bench.live(12, Truth::True);
+    assert_eq!(bench.state(), None, "30 s since the first look, one to go");
+    bench.live(1, Truth::True);
+    assert_eq!(bench.state(), Some(AlarmState::ActiveUnacknowledged));
+}
+
+#[test]
+fn gone_while_the_gateway_was_down_it_returns_exactly_once() {
+    let mut bench = Bench::new(true);
+    bench.live(31, Truth::True);
+    bench.restart(true);
+    assert_eq!(bench.state(), Some(AlarmState::ActiveUnacknowledged));
+    bench.live(30, Truth::False);
+    assert_eq!(bench.steps, [TransitionKind::Raised, TransitionKind::Returned]);
+}
+
+#[test]
+fn what_was_not_committed_is_decided_again_and_raised_once() {
+    let mut bench = Bench::new(true);
+    bench.live(30, Truth::True);
+    for _ in 0..5 {
+        bench.clock.advance(Duration::from_secs(1));
+        bench.poll(Truth::True);
+        bench.decide(false);
+        assert_eq!(bench.state(), None, "memory never leads the disk");
+    }
+    bench.live(5, Truth::True);
+    assert_eq!(bench.steps, [TransitionKind::Raised]);
+}
+
+/// The reference: what the state should be, by walking the whole history of looks again each time.
+struct Model {
+    latching: bool,
+    state: Option<AlarmState>,
+    since_change: Vec<(u64, Truth)>,
+}
+
+impl Model {
+    fn look(&mut self, now: u64, truth: Truth) {
+        self.since_change.push((now, truth));
+        let active =
+            matches!(self.state, Some(AlarmState::ActiveUnacknowledged | AlarmState::ActiveAcknowledged));
+        let (wanted, limit) = if active { (Truth::False, 10) } else { (Truth::True, 30) };
+        let (mut held, mut last) = (0, None::<(u64, bool)>);
+        let mut started = false;
+        for (at, truth) in &self.since_change {
+            if *truth == wanted {
+                if let Some((then, known)) = last {
+                    held += if known || at - then <= limit { at - then } else { 0 };
+                }
+                (last, started) = (Some((*at, true)), true);
+            } else if *truth == Truth::Unknown {
+                last = last.map(|(then, _)| (then, false));
+            } else {
+                (held, last, started) = (0, None, false);
+            }
+        }
+        if started && held >= limit {
+            self.since_change.clear();
+            self.state = Some(match (active, self.state) {
+                (false, _) => AlarmState::ActiveUnacknowledged,
+                (true, Some(AlarmState::ActiveAcknowledged)) if !self.latching => AlarmState::Closed,
+                (true, _) => AlarmState::ReturnedUnacknowledged,
+            });
+        }
+        self.state = self.state.filter(|state| *state != AlarmState::Closed);
+    }
+
+    fn acknowledge(&mut self) {
+        self.state = match self.state {
+            Some(AlarmState::ActiveUnacknowledged) => Some(AlarmState::ActiveAcknowledged),
+            Some(AlarmState::ReturnedUnacknowledged) => None,
+            other => other,
+        };
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Seconds(u8, Truth),
+    Acknowledge,
+    Restart,
+    DiskFails,
+    WallClock(i64),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let truth = prop_oneof![3 => Just(Truth::True), 3 => Just(Truth::False), 1 => Just(Truth::Unknown)];
+    prop_oneof![
+        6 => (1u8..45, truth).prop_map(|(seconds, truth)| Happening::Seconds(seconds, truth)),
+        2 => Just(Happening::Acknowledge),
+        1 => Just(Happening::Restart),
+        1 => Just(Happening::DiskFails),
+        1 => (0i64..4_000_000_000).prop_map(Happening::WallClock),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Without restarts the state is the model's at every second, whatever happens.
+    #[test]
+    fn the_state_is_that_of_the_model(latching: bool, happenings in prop::collection::vec(happening(), 1..30)) {
+        let mut bench = Bench::new(latching);
+        let mut model = Model { latching, state: None, since_change: vec![] };
+        let mut now = 0;
+        for happening in happenings {
+            match happening {
+                Happening::Seconds(seconds, truth) => for _ in 0..seconds {
+                    now += 1;
+                    bench.live(1, truth);
+                    model.look(now, truth);
+                    prop_assert_eq!(bench.state(), model.state, "at second {}", now);
+                },
+                Happening::Acknowledge => { bench.acknowledge(); model.acknowledge(); }
+                Happening::WallClock(second) => {
+                    bench.clock.step_wall(jiff::Timestamp::from_second(second).unwrap());
+                }
+                Happening::Restart | Happening::DiskFails => {}
+            }
+        }
+    }
+
+    /// With restarts and a failing disk: the state is what was committed, nothing is raised twice, unknown changes nothing.
+    #[test]
+    fn restarts_and_a_failing_disk_raise_nothing_twice(happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut bench = Bench::new(true);
+        for happening in happenings {
+            let before = bench.state();
+            match happening {
+                Happening::Seconds(seconds, truth) => {
+                    bench.live(u64::from(seconds), truth);
+                    if truth == Truth::Unknown {
+                        prop_assert_eq!(bench.state(), before, "unknown changes nothing");
+                    }
+                }
+                Happening::Acknowledge => { bench.acknowledge(); }
+                Happening::Restart => {
+                    bench.restart(true);
+                    prop_assert_eq!(bench.state(), before, "as it was");
+                }
+                Happening::DiskFails => {
+                    bench.clock.advance(Duration::from_secs(1));
+                    bench.poll(Truth::True);
+                    bench.decide(false);
+                    prop_assert_eq!(bench.state(), before, "memory never leads the disk");
+                }
+                Happening::WallClock(second) => {
+                    bench.clock.step_wall(jiff::Timestamp::from_second(second).unwrap());
+                }
+            }
+        }
+        let mut raised = false;
+        for step in &bench.steps {
+            match step {
+                TransitionKind::Raised => { prop_assert!(!raised, "raised twice"); raised = true; }
+                TransitionKind::Returned | TransitionKind::Closed => raised = false,
+                TransitionKind::Acknowledged => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `alarms list|ack`: what is active, and a named person taking it on.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::json;
+
+use super::{exit, site::SiteArgs};
+use crate::{
+    app,
+    config::Site,
+    console::door::{self, Answer, Question},
+    domain::{
+        AlarmState, Lang, OccurrenceId, Priority, SystemClock,
+        command::{Command, Outcome},
+    },
+    say,
+    store::{AlarmFilter, AlarmRow, Reader, StoreError},
+};
+
+#[derive(Debug, Args)]
+pub struct AlarmsArgs {
+    #[command(subcommand)]
+    verb: AlarmsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum AlarmsVerb {
+    /// Alarms that are not closed / 未关闭的报警
+    List(ListArgs),
+    /// A person takes an alarm on / 确认报警
+    Ack(AckArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Closed ones too, the latest first / 包括已关闭的
+    #[arg(long)]
+    all: bool,
+    /// Of one device only / 仅某台设备
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct AckArgs {
+    /// The alarm's number, as `alarms list` shows it / 报警编号
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Who takes it on: a person's name / 确认人
+    #[arg(long = "as", value_name = "NAME")]
+    by: String,
+    /// What should be remembered with it / 备注
+    #[arg(short = 'm', long, value_name = "NOTE")]
+    note: Option<String>,
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
+/// Longest name and note accepted, in characters.
+const NAME_MAX: usize = 64;
+const NOTE_MAX: usize = 500;
+
+impl AlarmsArgs {
+    /// # Errors
+    /// If the store cannot be read or the answer cannot be printed.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        match self.verb {
+            AlarmsVerb::List(args) => list(&args, lang),
+            AlarmsVerb::Ack(args) => ack(args, lang),
+        }
+    }
+}
+
+fn list(args: &ListArgs, lang: Lang) -> anyhow::Result<u8> {
+    let site = match args.site.load(lang) {
+        Ok(site) => site,
+        Err(code) => return Ok(code),
+    };
+    let filter = AlarmFilter { closed: args.all, device: args.device.clone(), ..AlarmFilter::default() };
+    let rows = match Reader::open(&site.store.dir) {
+        Ok(reader) => reader.alarms(&filter).context("read the alarms")?,
+        Err(StoreError::Missing { .. }) => Vec::new(),
+        Err(error) => return Err(error).context("open the event store"),
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        for row in &rows {
+            writeln!(out, "{}", record(row, &site.timezone))?;
+        }
+    } else if rows.is_empty() {
+        writeln!(out, "{}", say!(lang, "没有未关闭的报警。", "No open alarms."))?;
+    } else {
+        writeln!(out, "{}", table(&rows, &site.timezone, lang))?;
+    }
+    Ok(exit::OK)
+}
+
+fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
+    json!({
+        "id": row.occurrence, "occurrence": row.occurrence, "device": row.device, "alarm": row.alarm, "name": row.alarm,
+        "title": row.title, "priority": row.priority, "state": row.state,
+        "raised_at": local(row.raised_at, zone),
+        "returned_at": row.returned_at.map(|at| local(at, zone)),
+        "acknowledged": row.acknowledged.as_ref().map(|ack| json!({
+            "by": ack.by, "at": local(ack.at, zone), "note": ack.note, "from": ack.from,
+        })),
+    })
+}
+
+fn table(rows: &[AlarmRow], zone: &TimeZone, lang: Lang) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(match lang {
+        Lang::Zh => ["编号", "级别", "状态", "开始", "设备", "报警", "确认人"],
+        Lang::En => ["id", "priority", "state", "raised", "device", "alarm", "acknowledged by"],
+    });
+    for row in rows {
+        table.add_row([
+            row.occurrence.clone(),
+            priority_word(row.priority, lang),
+            state_word(row.state, lang),
+            local(row.raised_at, zone),
+            format!("{} {}", row.device, row.device_name),
+            row.title.get(lang).to_owned(),
+            row.acknowledged.as_ref().map_or_else(|| "–".to_owned(), |ack| ack.by.clone()),
+        ]);
+    }
+    table
+}
+
+/// The shape (for those who do not see colour) and the word of a priority.
+pub fn priority_word(priority: Priority, lang: Lang) -> String {
+    match priority {
+        Priority::Critical => say!(lang, "▲ 紧急", "▲ critical"),
+        Priority::High => say!(lang, "■ 高", "■ high"),
+        Priority::Medium => say!(lang, "■ 中", "■ medium"),
+        Priority::Low => say!(lang, "● 低", "● low"),
+    }
+}
+
+pub fn state_word(state: AlarmState, lang: Lang) -> String {
+    match state {
+        AlarmState::ActiveUnacknowledged => say!(lang, "未确认·活动", "active, unacknowledged"),
+        AlarmState::ActiveAcknowledged => say!(lang, "已确认·活动", "active, acknowledged"),
+        AlarmState::ReturnedUnacknowledged => say!(lang, "未确认·已恢复", "returned, unacknowledged"),
+        AlarmState::Closed => say!(lang, "已关闭", "closed"),
+    }
+}
+
+/// A moment in the site's own time, with offset and milliseconds.
+pub fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
+    let by = args.by.trim();
+    if by.is_empty() || by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
+        eprintln!("{}", say!(lang, "确认人要写姓名（--as 张伟），最多 {NAME_MAX} 个字。", "--as wants a person's name, {NAME_MAX} characters at most."));
+        return Ok(exit::USAGE);
+    }
+    if args.note.as_ref().is_some_and(|note| note.chars().count() > NOTE_MAX) {
+        eprintln!("{}", say!(lang, "备注最多 {NOTE_MAX} 个字。", "a note has {NOTE_MAX} characters at most."));
+        return Ok(exit::USAGE);
+    }
+    let command = Command::Acknowledge {
+        alarm: OccurrenceId::from(args.id.as_str()),
+        by: by.to_owned(),
+        note: args.note.clone(),
+        from: "cli".to_owned(),
+    };
+    let site = match args.site.load(lang) {
+        Ok(site) => site,
+        Err(code) => return Ok(code),
+    };
+    let outcome = super::run::runtime()?.block_on(carry_out(site, command))?;
+    Ok(tell(&outcome, lang))
+}
+
+/// By the door of the running gateway; where none runs, on the store itself.
+async fn carry_out(site: Site, command: Command) -> anyhow::Result<Outcome> {
+    match door::visit(&site.store.dir, &Question::Command(command.clone())).await {
+        Ok(Answer::Outcome(outcome)) => Ok(outcome),
+        Ok(Answer::NotUnderstood(why)) => Err(anyhow::anyhow!(why)).context("be understood by the running gateway"),
+        Ok(Answer::Status(_) | Answer::Stopping) => {
+            Ok(Outcome::NotStored { why: "the gateway is stopping; ask again".to_owned() })
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            app::ask_at_rest(site, Arc::new(SystemClock::new()), command).await
+        }
+        Err(error) => Err(error).context("reach the running gateway"),
+    }
+}
+
+fn tell(outcome: &Outcome, lang: Lang) -> u8 {
+    match outcome {
+        Outcome::Acknowledged { alarm, state } => {
+            let state = state_word(*state, lang);
+            println!("{}", say!(lang, "✓ 已确认 {alarm}：{state}", "✓ acknowledged {alarm}: {state}"));
+            exit::OK
+        }
+        Outcome::AlreadyAcknowledged { alarm, by } => {
+            println!("{}", say!(lang, "{alarm} 已由 {by} 确认；你的备注已记录。", "{alarm} was acknowledged by {by} before; your note is kept."));
+            exit::OK
+        }
+        Outcome::NoSuchAlarm { alarm } => {
+            eprintln!("{}", say!(lang, "没有编号为 {alarm} 的未关闭报警。请用 gatehouse alarms list 查看。", "there is no open alarm {alarm}; see gatehouse alarms list."));
+            exit::NOTHING_FOUND
+        }
+        Outcome::NotStored { why } => {
+            eprintln!("{}", say!(lang, "✕ 没有确认：未能保存（{why}）。请重试。", "✕ not acknowledged: it could not be stored ({why}). Try again."));
+            exit::UNEXPECTED
+        }
+    }
+}

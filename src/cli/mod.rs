@@ -1,0 +1,142 @@
+//! One file a verb. Data on standard output, talk on standard error, exit codes as documented.
+
+pub mod alarms;
+pub mod check;
+pub mod decode;
+pub mod delivery;
+pub mod demo;
+pub mod print_config;
+pub mod profile;
+pub mod readings;
+pub mod run;
+mod site;
+pub mod status;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    domain::Lang,
+    ops::logging::{self, Voice},
+    say,
+};
+
+/// Exit codes; the table in the README.
+pub mod exit {
+    pub const OK: u8 = 0;
+    pub const UNEXPECTED: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const INVALID: u8 = 3;
+    pub const NOTHING_FOUND: u8 = 4;
+    pub const NO_ANSWER: u8 = 5;
+    pub const UNACKNOWLEDGED: u8 = 6;
+    pub const ENDPOINT_FAILING: u8 = 7;
+    pub const NOT_PERMITTED: u8 = 8;
+    pub const NOT_VERIFIED: u8 = 9;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Gatehouse (岗亭): the gateway at the edge of a residential compound.
+#[derive(Debug, Parser)]
+#[command(name = "gatehouse", version, arg_required_else_help = true, before_help = EXAMPLES)]
+struct Arguments {
+    /// Language of messages / 提示语言 [default: from LANG]
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Language>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples / 示例:
+  gatehouse demo                                   a simulated compound, nothing to set up / 无需设备的演示
+  gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
+  gatehouse run --config gatehouse.toml            the gateway itself / 运行网关
+  gatehouse status                                 one screen / 一屏总览
+  gatehouse alarms list                            what is active / 当前报警
+  gatehouse alarms ack 9c1e-12 --as 张伟           a person takes it on / 确认
+  gatehouse readings lift-3-1 --point floor        what was stored / 历史读数";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Language {
+    Zh,
+    En,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway of a site / 运行网关
+    Run(run::RunArgs),
+    /// Show it all with a simulated compound / 模拟小区演示
+    Demo(demo::DemoArgs),
+    /// Check a site file: every mistake at once / 检查配置
+    Check(check::CheckArgs),
+    /// Print the effective configuration / 显示生效配置
+    PrintConfig(print_config::PrintConfigArgs),
+    /// Device profiles: list, check, test / 设备模板
+    Profile(profile::ProfileArgs),
+    /// Decode raw words, frames or payloads by a profile / 按模板解码
+    Decode(decode::DecodeArgs),
+    /// One screen: alarms, devices, buses, endpoints, clock / 总览
+    Status(status::StatusArgs),
+    /// Stored readings of a device / 历史读数
+    Readings(readings::ReadingsArgs),
+    /// Alarms: list, acknowledge / 报警
+    Alarms(alarms::AlarmsArgs),
+    /// Deliveries to endpoints / 上报
+    Delivery(delivery::DeliveryArgs),
+}
+
+/// Runs what the command line asks for and gives its exit code.
+pub fn main() -> u8 {
+    let matches = Arguments::command().get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let lang = language(arguments.lang);
+    logging::init(match arguments.verb {
+        Verb::Run(_) => Voice::Service,
+        _ => Voice::Tool,
+    });
+    let outcome = match arguments.verb {
+        Verb::Run(args) => args.run(lang),
+        Verb::Demo(args) => args.run(lang),
+        Verb::Check(args) => args.run(lang),
+        Verb::PrintConfig(args) => args.run(lang),
+        Verb::Profile(args) => args.run(lang),
+        Verb::Decode(args) => args.run(lang),
+        Verb::Status(args) => args.run(lang),
+        Verb::Readings(args) => args.run(lang),
+        Verb::Alarms(args) => args.run(lang),
+        Verb::Delivery(args) => args.run(lang),
+    };
+    outcome.unwrap_or_else(|error| {
+        if broken_pipe(&error) {
+            return exit::OK;
+        }
+        let chain = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        eprintln!("{}", say!(lang, "错误：{chain}", "error: failed to {chain}"));
+        exit::UNEXPECTED
+    })
+}
+
+/// Whoever read our output has seen enough: that is no error.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn language(chosen: Option<Language>) -> Lang {
+    match chosen {
+        Some(Language::Zh) => Lang::Zh,
+        Some(Language::En) => Lang::En,
+        None => {
+            let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| {
+                std::env::var(name).ok().filter(|value| !value.is_empty())
+            });
+            if set.is_some_and(|value| value.starts_with("zh")) { Lang::Zh } else { Lang::En }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `run`: the gateway itself, until told to stop.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{exit, site::SiteArgs};
+use crate::{
+    app, config,
+    domain::{Lang, SystemClock},
+    ops::signals::{self, Told},
+};
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
+impl RunArgs {
+    /// Runs the gateway until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// If the stores cannot be opened or a part of the gateway ends by itself.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        let (site, warnings) = match config::load(&self.site.config) {
+            Ok(loaded) => loaded,
+            Err(problems) => return Ok(super::site::refuse(&problems, lang)),
+        };
+        for warning in &warnings.0 {
+            let place = warning.place.as_ref().map(ToString::to_string);
+            warn!(place, "{}", warning.message.get(lang));
+        }
+        install_tls();
+        runtime()?.block_on(async {
+            let stop = CancellationToken::new();
+            let told = tokio::spawn(watch_signals(stop.clone()));
+            app::run(site, Arc::new(SystemClock::new()), stop).await?;
+            match told.await.context("hear the signal to stop")?? {
+                Told::Terminate => Ok(exit::OK),
+                Told::Interrupt => Ok(exit::INTERRUPTED),
+            }
+        })
+    }
+}
+
+async fn watch_signals(stop: CancellationToken) -> std::io::Result<Told> {
+    let told = signals::told_to_stop().await;
+    stop.cancel();
+    told
+}
+
+/// TLS stands on ring; the libraries take whichever provider the program chose.
+pub fn install_tls() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("A TLS provider was chosen before.");
+    }
+}
+
+/// Two workers: one may compute while the other keeps the lines going.
+///
+/// # Errors
+/// If the threads cannot be made.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("start the runtime")
+}

@@ -1,0 +1,37 @@
+//! What every verb that needs a site does first: find its file, check it, say what is wrong.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit;
+use crate::{
+    config::{self, Site},
+    document::Problems,
+    domain::Lang,
+};
+
+/// Where the installed gateway has its site file.
+pub const INSTALLED: &str = "/etc/gatehouse/gatehouse.toml";
+
+#[derive(Clone, Debug, Args)]
+pub struct SiteArgs {
+    /// The site file / 配置文件
+    #[arg(long, value_name = "FILE", default_value = INSTALLED)]
+    pub config: PathBuf,
+}
+
+impl SiteArgs {
+    /// The checked site; or the exit code, after every mistake was told on standard error.
+    pub fn load(&self, lang: Lang) -> Result<Site, u8> {
+        match config::load(&self.config) {
+            Ok((site, _warnings)) => Ok(site),
+            Err(problems) => Err(refuse(&problems, lang)),
+        }
+    }
+}
+
+pub fn refuse(problems: &Problems, lang: Lang) -> u8 {
+    eprint!("{}", problems.render(lang));
+    exit::INVALID
+}
