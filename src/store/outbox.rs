@@ -53,20 +53,22 @@ fn letter(
     endpoint: &EndpointId,
     key: AlarmKey,
 ) -> rusqlite::Result<Option<Letter>> {
-    conn.prepare_cached("SELECT event_id, seq, priority, attempts, body FROM outbox WHERE row = ?1")?
-        .query_row([row], |found| {
-            Ok(Letter {
-                row,
-                endpoint: endpoint.clone(),
-                event_id: found.get(0)?,
-                seq: found.get::<_, Count>(1)?.0,
-                key,
-                priority: found.get::<_, Rank>(2)?.0,
-                attempts: found.get(3)?,
-                body: Arc::from(found.get::<_, Vec<u8>>(4)?),
-            })
+    conn.prepare_cached(
+        "SELECT event_id, seq, priority, attempts, body FROM outbox JOIN body USING (row) WHERE row = ?1",
+    )?
+    .query_row([row], |found| {
+        Ok(Letter {
+            row,
+            endpoint: endpoint.clone(),
+            event_id: found.get(0)?,
+            seq: found.get::<_, Count>(1)?.0,
+            key,
+            priority: found.get::<_, Rank>(2)?.0,
+            attempts: found.get(3)?,
+            body: Arc::from(found.get::<_, Vec<u8>>(4)?),
         })
-        .optional()
+    })
+    .optional()
 }
 
 pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {
