@@ -15,9 +15,11 @@ use crate::domain::{AlarmKey, EndpointId, Letter};
 /// What is kept of a receiver's or a failure's words.
 const SAID_MAX_BYTES: usize = 1024;
 
-/// The oldest undelivered letter of each alarm; those of critical alarms that are still active first. It leaps from alarm
-/// to alarm in the index (for which the plus signs must hide that both sides are text), so a month of undelivered letters
-/// costs no more than the alarms they are of.
+/// The oldest undelivered letter of each alarm; those of critical alarms that are still active first.
+///
+/// It leaps in the index from alarm to alarm, so a month of undelivered letters costs no more than the alarms they are
+/// of. Two things make SQLite leap: the plus signs (else both sides are text and the index counts for `device` only),
+/// and the largest row (else it walks over all of the alarm it stands on).
 const HEADS: &str = "
     WITH RECURSIVE head (row, device, alarm) AS (
       SELECT * FROM (
@@ -27,7 +29,7 @@ const HEADS: &str = "
       SELECT next.row, next.device, next.alarm
       FROM head JOIN outbox next ON next.row = (
         SELECT row FROM outbox
-        WHERE endpoint = ?1 AND state = 'queued' AND (device, alarm) > (+head.device, +head.alarm)
+        WHERE endpoint = ?1 AND state = 'queued' AND (device, alarm, row) > (+head.device, +head.alarm, 9223372036854775807)
         ORDER BY device, alarm, row LIMIT 1))
     SELECT o.row, o.device, o.alarm
     FROM head JOIN outbox o USING (row) LEFT JOIN alarm a ON a.device = o.device AND a.alarm = o.alarm
