@@ -15,22 +15,18 @@ use crate::domain::{AlarmKey, EndpointId, Letter};
 /// What is kept of a receiver's or a failure's words.
 const SAID_MAX_BYTES: usize = 1024;
 
-/// The oldest undelivered letter of each alarm; those of critical alarms that are still active first.
-///
-/// It leaps in the index from alarm to alarm, so a month of undelivered letters costs no more than the alarms they are
-/// of. Two things make SQLite leap: the plus signs (else both sides are text and the index counts for `device` only),
-/// and the largest row (else it walks over all of the alarm it stands on).
+/// The oldest undelivered letter of each alarm; those of critical alarms that are still active first. It leaps in the
+/// index from alarm to alarm, so a month of undelivered letters costs no more than the alarms they are of. (Two leaps:
+/// SQLite would walk through the whole alarm it stands on for `(device, alarm) > (…)`.)
 const HEADS: &str = "
-    WITH RECURSIVE head (row, device, alarm) AS (
-      SELECT * FROM (
-        SELECT row, device, alarm FROM outbox
-        WHERE endpoint = ?1 AND state = 'queued' ORDER BY device, alarm, row LIMIT 1)
-      UNION ALL
-      SELECT next.row, next.device, next.alarm
-      FROM head JOIN outbox next ON next.row = (
-        SELECT row FROM outbox
-        WHERE endpoint = ?1 AND state = 'queued' AND (device, alarm, row) > (+head.device, +head.alarm, 9223372036854775807)
-        ORDER BY device, alarm, row LIMIT 1))
+    WITH RECURSIVE
+      queued AS (SELECT row, device, alarm FROM outbox WHERE endpoint = ?1 AND state = 'queued'),
+      head (row, device, alarm) AS (
+        SELECT * FROM (SELECT * FROM queued ORDER BY device, alarm, row LIMIT 1)
+        UNION ALL
+        SELECT o.row, o.device, o.alarm FROM head JOIN outbox o ON o.row = coalesce(
+          (SELECT row FROM queued q WHERE q.device = head.device AND q.alarm > head.alarm ORDER BY alarm, row LIMIT 1),
+          (SELECT row FROM queued q WHERE q.device > head.device ORDER BY device, alarm, row LIMIT 1)))
     SELECT o.row, o.device, o.alarm
     FROM head JOIN outbox o USING (row) LEFT JOIN alarm a ON a.device = o.device AND a.alarm = o.alarm
     ORDER BY (o.priority = 0 AND coalesce(a.state IN ('active_unacknowledged', 'active_acknowledged'), 0)) DESC,
