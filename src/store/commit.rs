@@ -94,21 +94,23 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
 }
 
 fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        letter.endpoint.as_str(),
-        letter.event_id,
-        Count(letter.seq),
-        letter.key.device.as_str(),
-        letter.key.alarm.as_str(),
-        Rank(letter.priority),
-        letter.attempts,
-        &letter.body[..],
-    ])
-    .map(drop)
+    let row = tx
+        .prepare_cached(
+            "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .insert(params![
+            letter.endpoint.as_str(),
+            letter.event_id,
+            Count(letter.seq),
+            letter.key.device.as_str(),
+            letter.key.alarm.as_str(),
+            Rank(letter.priority),
+            letter.attempts,
+        ])?;
+    tx.prepare_cached("INSERT INTO body (row, body) VALUES (?1, ?2)")?
+        .execute(params![row, &letter.body[..]])
+        .map(drop)
 }
 
 /// A normal alarm without a running delay is nothing to remember.
@@ -138,8 +140,8 @@ fn add_audit(tx: &Transaction, entry: &AuditEntry) -> rusqlite::Result<()> {
 /// Lets go of some delivered letters' bodies, oldest first; never of one that is still to be delivered. How many.
 pub(super) fn make_room(conn: &Connection) -> rusqlite::Result<usize> {
     conn.prepare_cached(
-        "UPDATE outbox SET body = NULL WHERE row IN
-           (SELECT row FROM outbox WHERE state = 'delivered' AND body IS NOT NULL ORDER BY row LIMIT 256)",
+        "DELETE FROM body WHERE row IN
+           (SELECT row FROM body JOIN outbox USING (row) WHERE state = 'delivered' ORDER BY row LIMIT 256)",
     )?
     .execute([])
 }

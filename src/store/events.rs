@@ -16,10 +16,11 @@ use tracing::{error, warn};
 use super::{
     Commit, Receipted, Recovered, Settings, commit,
     error::{File, StoreError},
+    evidence::Sealed,
     open::{self, DirLock, Synchronous},
     outbox,
 };
-use crate::domain::{AlarmKey, EndpointId, Letter};
+use crate::domain::{AlarmKey, EndpointId, Letter, Priority};
 
 /// Jobs that wait for the writer. When it is full the asker waits too: nothing here may be dropped.
 const WAITING_MAX: usize = 64;
@@ -59,7 +60,7 @@ impl EventStore {
         let recovered = commit::recover(&conn).map_err(StoreError::sql(File::Events))?;
 
         let (errands, inbox) = mpsc::channel(WAITING_MAX);
-        let desk = Desk { conn, failed: None };
+        let desk = Desk { conn, room: Room::of(settings), failed: None };
         let thread = thread::Builder::new()
             .name("events.db".to_owned())
             .spawn(move || serve(desk, inbox, lock))
@@ -101,7 +102,7 @@ impl EventStore {
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
     pub async fn settle(&self, row: i64, receipt: Receipted) -> Result<(), StoreError> {
-        self.ask(move |desk| outbox::settle(&desk.conn, row, &receipt)).await
+        self.ask(move |desk| desk.within_room(|conn| outbox::settle(conn, row, &receipt))).await
     }
 
     /// One attempt more that failed; `next_at` is a label for people.
@@ -109,7 +110,7 @@ impl EventStore {
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
     pub async fn put_off(&self, row: i64, why: String, next_at: Timestamp) -> Result<(), StoreError> {
-        self.ask(move |desk| outbox::put_off(&desk.conn, row, &why, next_at)).await
+        self.ask(move |desk| desk.within_room(|conn| outbox::put_off(conn, row, &why, next_at))).await
     }
 
     /// The receiver will never take it: out of the way of the next, kept whole, seen in `delivery list`.
@@ -117,7 +118,7 @@ impl EventStore {
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
     pub async fn set_aside(&self, row: i64, why: String) -> Result<(), StoreError> {
-        self.ask(move |desk| outbox::set_aside(&desk.conn, row, &why)).await
+        self.ask(move |desk| desk.within_room(|conn| outbox::set_aside(conn, row, &why))).await
     }
 
     /// Does what is already asked for, brings the WAL into the file and lets go of the directory.
@@ -133,6 +134,13 @@ impl EventStore {
             error!("The writer of events.db panicked.");
         }
         outcome
+    }
+
+    #[cfg(test)]
+    pub(super) async fn fail(&self, why: &str) {
+        let failed = StoreError::Failed { file: File::Events, why: why.to_owned() };
+        let outcome: Result<(), _> = self.ask(|_| Err(failed)).await;
+        assert!(outcome.is_err());
     }
 
     /// `job` on the writer's thread. It is done even if the asker stops waiting.
@@ -158,6 +166,7 @@ fn closed() -> StoreError {
 /// The writer: the connection, and whether it may still be believed.
 struct Desk {
     conn: Connection,
+    room: Room,
     failed: Option<String>,
 }
 
@@ -177,8 +186,20 @@ impl Desk {
     }
 
     fn commit(&mut self, wanted: &Commit) -> Result<(), StoreError> {
+        let pages = self.room.for_commit(wanted);
+        open::limit(&self.conn, pages).map_err(StoreError::sql(File::Events))?;
+        let outcome = self.within_room(|conn| commit::commit(conn, wanted));
+        open::limit(&self.conn, self.room.pages).map_err(StoreError::sql(File::Events))?;
+        outcome
+    }
+
+    /// Does `work`, letting go of delivered bodies for as long as there is no room for it.
+    fn within_room<T>(
+        &mut self,
+        work: impl Fn(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         loop {
-            match commit::commit(&mut self.conn, wanted) {
+            match work(&mut self.conn) {
                 Err(StoreError::Full { file }) => {
                     if commit::make_room(&self.conn).map_err(StoreError::sql(file))? == 0 {
                         return Err(StoreError::Full { file });
@@ -187,6 +208,31 @@ impl Desk {
                 outcome => return outcome,
             }
         }
+    }
+}
+
+/// How many pages the file may have, and who may use the last of them. If new events took them all, no delivered mark
+/// could be written any more, and so no room be made, ever.
+#[derive(Clone, Copy)]
+struct Room {
+    pages: i64,
+    reserve: i64,
+}
+
+impl Room {
+    fn of(settings: &Settings) -> Self {
+        let pages = open::pages(settings.events_max);
+        Room { pages, reserve: (pages / 32).max(16) }
+    }
+
+    /// Critical and high events may go further than the others; the last reserve is for marks.
+    fn for_commit(self, commit: &Commit) -> i64 {
+        let pressing = |event: &Sealed| match event.event.alarm.priority {
+            Priority::Critical | Priority::High => true,
+            Priority::Medium | Priority::Low => false,
+        };
+        let urgent = commit.events.is_empty() || commit.events.iter().any(pressing);
+        self.pages - if urgent { self.reserve } else { 2 * self.reserve }
     }
 }
 

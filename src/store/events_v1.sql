@@ -51,10 +51,16 @@ CREATE TABLE outbox (
   delivered_at_ms INTEGER,
   receipt_status  INTEGER,
   receipt_said    TEXT,
-  body            BLOB,              -- NULL only once delivered and the room was needed
-  UNIQUE (endpoint, event_id)
+  UNIQUE (endpoint, seq)             -- no event twice; grows at its end, unlike one over random ids
 ) STRICT;
 CREATE INDEX outbox_queued ON outbox (endpoint, device, alarm, row) WHERE state = 'queued';
+
+-- What is sent. Gone only once it was delivered and the room was needed: rows of their own, because SQLite gives back the
+-- page of a deleted row, but not the space of a shortened one.
+CREATE TABLE body (
+  row  INTEGER PRIMARY KEY REFERENCES outbox (row),
+  body BLOB    NOT NULL
+) STRICT;
 
 CREATE TABLE audit (
   number  INTEGER PRIMARY KEY,

@@ -56,3 +56,8 @@ fn keep_copy(conn: &Connection, path: &Path, file: File, found: i64) -> Result<(
     conn.execute("VACUUM INTO ?1", [copy.to_string_lossy()]).map_err(StoreError::sql(file))?;
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) fn validate(file: File) -> rusqlite_migration::Result<()> {
+    Migrations::from_slice(steps(file)).validate()
+}

@@ -15,6 +15,8 @@ mod readings;
 mod retention;
 pub mod samples;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 
 pub use error::{File, StoreError};
 pub use events::EventStore;

@@ -15,7 +15,7 @@ use crate::domain::Size;
 
 /// Earlier versions can corrupt a WAL file when a checkpoint meets a write (sqlite.org/wal.html#walresetbug).
 const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
-pub(super) const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: u64 = 4096;
 /// A WAL that grew while a reader held it is cut back to this.
 const WAL_KEEPS_BYTES: i64 = 4 << 20;
 /// Only a checkpoint ever waits for a reader, and readers hold a page for well under this.
@@ -107,12 +107,21 @@ fn settle(conn: &Connection, synchronous: Synchronous, max: Size) -> rusqlite::R
     };
     conn.pragma_update(None, "synchronous", word)?;
     conn.pragma_update_and_check(None, "journal_size_limit", WAL_KEEPS_BYTES, |row| row.get::<_, i64>(0))?;
-    let pages = i64::try_from(max.0 / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, i64::from(u32::MAX - 1));
-    conn.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
+    limit(conn, pages(max))?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     Ok(())
+}
+
+/// `max` in pages, as far as SQLite can count them.
+pub(super) fn pages(max: Size) -> i64 {
+    i64::try_from(max.0 / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, i64::from(u32::MAX - 1))
+}
+
+/// From now on the file grows to `pages` at most; one that is larger stays as it is.
+pub(super) fn limit(conn: &Connection, pages: i64) -> rusqlite::Result<()> {
+    conn.pragma_update_and_check(None, "max_page_count", pages.max(1), |_| Ok(()))
 }
 
 /// # Errors

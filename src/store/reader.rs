@@ -105,6 +105,11 @@ impl Reader {
         Ok(Self { conn: open::reader(dir, File::Events)? })
     }
 
+    #[cfg(test)]
+    pub(super) fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
     /// Open alarms, the most urgent and then the oldest first; with `closed` all occurrences, the latest first.
     ///
     /// # Errors

@@ -47,6 +47,11 @@ impl TelemetryReader {
         Ok(Self { conn: open::reader(dir, File::Telemetry)? })
     }
 
+    #[cfg(test)]
+    pub(super) fn series_count(&self) -> i64 {
+        self.conn.query_row("SELECT count(*) FROM series", [], |row| row.get(0)).unwrap()
+    }
+
     /// Every device that ever had a series, by name.
     ///
     /// # Errors

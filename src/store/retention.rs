@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, params};
 
-use super::{Settings, open::PAGE_BYTES};
+use super::{Settings, open};
 
 /// One step of deleting; takes some milliseconds.
 const STEP_ROWS: i64 = 2000;
@@ -33,7 +33,7 @@ impl Retention {
     pub(super) fn new(settings: &Settings, now: Instant) -> Self {
         Self {
             keep_ms: i64::try_from(settings.telemetry_keep.0.as_millis()).unwrap_or(i64::MAX),
-            max_pages: i64::try_from(settings.telemetry_max.0 / PAGE_BYTES).unwrap_or(i64::MAX),
+            max_pages: open::pages(settings.telemetry_max),
             allowance_ms: 0,
             counted: now,
         }

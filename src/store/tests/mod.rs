@@ -1,0 +1,165 @@
+//! Real files in real directories.
+
+mod crash;
+mod damage;
+mod events;
+mod measure;
+mod readers;
+mod telemetry;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    Catalogue, CatalogueEntry, Commit, Recovered, Row, Settings,
+    evidence::{self, Hash, Sealed},
+};
+use crate::domain::*;
+
+pub fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.join("store"),
+        events_max: Size(64 << 20),
+        telemetry_max: Size(64 << 20),
+        telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+    }
+}
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// What a pipeline does with the chain.
+pub struct Chain {
+    pub epoch: String,
+    pub seq: u64,
+    pub hash: Hash,
+}
+
+impl Chain {
+    pub fn from(recovered: &Recovered) -> Self {
+        Self { epoch: recovered.epoch.clone(), seq: recovered.last_seq, hash: recovered.last_hash }
+    }
+
+    /// The next event, of `device`/`alarm`, sealed.
+    pub fn next(&mut self, key: &AlarmKey, kind: TransitionKind, priority: Priority) -> Sealed {
+        self.seq += 1;
+        let event = event(&self.epoch, self.seq, key, kind, priority);
+        let sealed = evidence::seal(event, self.hash).unwrap();
+        self.hash = sealed.hash;
+        sealed
+    }
+}
+
+pub fn key(device: &str, alarm: &str) -> AlarmKey {
+    AlarmKey { device: device.into(), alarm: alarm.into() }
+}
+
+pub fn state_after(kind: TransitionKind) -> AlarmState {
+    match kind {
+        TransitionKind::Raised => AlarmState::ActiveUnacknowledged,
+        TransitionKind::Acknowledged => AlarmState::ActiveAcknowledged,
+        TransitionKind::Returned => AlarmState::ReturnedUnacknowledged,
+        TransitionKind::Closed => AlarmState::Closed,
+    }
+}
+
+/// Alarms in these tests have one occurrence each, named after them.
+pub fn occurrence(key: &AlarmKey) -> OccurrenceId {
+    OccurrenceId::new(format!("occurrence of {key}"))
+}
+
+fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: Priority) -> Event {
+    let now = at("2026-11-23T06:00:00Z") + Duration::from_secs(seq);
+    Event {
+        id: EventId::random().to_string(),
+        seq,
+        epoch: epoch.to_owned(),
+        kind,
+        at: now,
+        site: SiteFacts { id: "site".to_owned(), name: "冶矿路社区".to_owned() },
+        device: DeviceFacts {
+            id: key.device.clone(),
+            name: format!("{}号", key.device),
+            class: "elevator".into(),
+            profile: "elevator/monarch-nice3000@1".to_owned(),
+            tags: BTreeMap::new(),
+        },
+        alarm: AlarmFacts {
+            name: key.alarm.clone(),
+            occurrence: occurrence(key),
+            priority,
+            state: state_after(kind),
+            title: Text::new("困人", "passenger trapped"),
+            origin: Origin::Reported,
+            raised_at: at("2026-11-23T06:00:00Z"),
+            returned_at: None,
+            acknowledged: None,
+        },
+        readings: BTreeMap::new(),
+        time_quality: TimeQuality::Synced,
+        boot_id: "boot".to_owned(),
+        mono_ms: seq,
+        demo: false,
+    }
+}
+
+pub fn letter(sealed: &Sealed, endpoint: &str) -> Letter {
+    Letter {
+        row: 0,
+        endpoint: endpoint.into(),
+        event_id: sealed.event.id.clone(),
+        seq: sealed.event.seq,
+        key: sealed.event.key(),
+        priority: sealed.event.alarm.priority,
+        attempts: 0,
+        body: Arc::from(&sealed.record[..]),
+    }
+}
+
+pub fn memory(key: &AlarmKey, state: Option<AlarmState>) -> AlarmMemory {
+    AlarmMemory {
+        key: key.clone(),
+        state,
+        occurrence: state.map(|_| occurrence(key)),
+        raised_at: state.map(|_| at("2026-11-23T06:00:00Z")),
+        returned_at: None,
+        acknowledged: None,
+        delay: None,
+        boot_id: String::new(),
+    }
+}
+
+/// One transition with a letter to each of `endpoints` and the alarm's memory after it.
+pub fn transition(
+    chain: &mut Chain,
+    key: &AlarmKey,
+    kind: TransitionKind,
+    priority: Priority,
+    endpoints: &[&str],
+) -> Commit {
+    let sealed = chain.next(key, kind, priority);
+    let state = Some(state_after(kind)).filter(|state| *state != AlarmState::Closed);
+    Commit {
+        letters: endpoints.iter().map(|endpoint| letter(&sealed, endpoint)).collect(),
+        alarms: vec![memory(key, state)],
+        audit: Vec::new(),
+        events: vec![sealed],
+    }
+}
+
+/// `devices` alike, named `device-0` on, with the given points.
+pub fn catalogue(devices: u32, points: &[(&str, &str)]) -> Catalogue {
+    let points: Vec<_> =
+        points.iter().map(|(name, unit)| (PointName::from(*name), (*unit).to_owned())).collect();
+    (0..devices)
+        .map(|n| CatalogueEntry { device: format!("device-{n}").into(), points: points.clone() })
+        .collect()
+}
+
+/// A row of good numbers, for the device's first points.
+pub fn numbers(device: u32, at: Timestamp, values: &[f64]) -> Row {
+    let sample = |(ix, value): (u16, &f64)| (PointIx(ix), Sample::good(Value::Number(*value)));
+    Row { device: DeviceIx(device), at, samples: (0..).zip(values).map(sample).collect(), receipt: None }
+}

@@ -1,0 +1,124 @@
+use rusqlite::{Connection, params};
+
+use super::*;
+use crate::store::{AlarmFilter, EventStore, Reader, StoreError, TelemetryReader};
+
+use Priority::{Critical, Low};
+use TransitionKind::{Closed, Raised, Returned};
+
+#[tokio::test]
+async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let [one, two, gone] =
+        [("lift-1", "low"), ("lift-2", "critical"), ("lift-3", "gone")].map(|(d, a)| key(d, a));
+    for (key, kind, priority) in [
+        (&one, Raised, Low),
+        (&gone, Raised, Critical),
+        (&two, Raised, Critical),
+        (&gone, Closed, Critical),
+        (&one, Returned, Low),
+    ] {
+        store.commit(transition(&mut chain, key, kind, priority, &[])).await.unwrap();
+    }
+    let reader = Reader::open(&settings.dir).unwrap();
+    let listed = |filter: AlarmFilter| {
+        let rows = reader.alarms(&filter).unwrap();
+        rows.into_iter().map(|row| (row.device, row.state)).collect::<Vec<_>>()
+    };
+    let open = AlarmFilter::default;
+    let (raised, returned, closed) =
+        (AlarmState::ActiveUnacknowledged, AlarmState::ReturnedUnacknowledged, AlarmState::Closed);
+    for (fact, filter, want) in [
+        ("open", open(), vec![("lift-2", raised), ("lift-1", returned)]),
+        (
+            "all, the latest first",
+            AlarmFilter { closed: true, ..open() },
+            vec![("lift-1", returned), ("lift-3", closed), ("lift-2", raised)],
+        ),
+        (
+            "one device",
+            AlarmFilter { device: Some("lift-1".to_owned()), ..open() },
+            vec![("lift-1", returned)],
+        ),
+        ("no such device", AlarmFilter { device: Some("lift-9".to_owned()), ..open() }, vec![]),
+    ] {
+        let want: Vec<_> = want.into_iter().map(|(device, state)| (device.to_owned(), state)).collect();
+        assert_eq!(listed(filter), want, "{fact}");
+    }
+    let row = &reader.alarms(&open()).unwrap()[0];
+    assert_eq!((&row.title.zh[..], &row.occurrence[..]), ("困人", "occurrence of lift-2/critical"));
+    let after: Vec<_> = reader.events(3, 10).unwrap().iter().map(|sealed| sealed.event.seq).collect();
+    assert_eq!(after, [4, 5]);
+}
+
+#[tokio::test]
+async fn whoever_changes_an_event_breaks_the_chain_there() {
+    let made = || async {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        let (store, new) = EventStore::open(&settings).unwrap();
+        let mut chain = Chain::from(&new);
+        for _ in 0..5 {
+            let commit = transition(&mut chain, &key("lift-1", "door_fault"), Raised, Low, &[]);
+            store.commit(commit).await.unwrap();
+        }
+        store.close().await.unwrap();
+        (dir, settings.dir)
+    };
+    for (fact, sql, seq) in [
+        ("untouched", "", None),
+        (
+            "a record changed",
+            "UPDATE event SET record = replace(CAST(record AS TEXT), 'lift-1', 'lift-2') WHERE seq = 3",
+            Some(3),
+        ),
+        ("one taken out", "DELETE FROM event WHERE seq = 2", Some(3)),
+        ("the first taken out", "DELETE FROM event WHERE seq = 1", Some(2)),
+        ("the last taken out", "DELETE FROM event WHERE seq = 5", Some(5)),
+        ("the end moved back too", "DELETE FROM event WHERE seq = 5; UPDATE meta SET last_seq = 4", Some(4)),
+        ("all taken out", "DELETE FROM event", Some(1)),
+        (
+            "two exchanged",
+            "UPDATE event SET seq = -seq WHERE seq IN (2, 3); UPDATE event SET seq = 5 + seq WHERE seq < 0",
+            Some(2),
+        ),
+    ] {
+        let (_keep, dir) = made().await;
+        let conn = Connection::open(dir.join("events.db")).unwrap();
+        // STRICT tables do not take text for a blob.
+        conn.execute_batch(&sql.replace(
+            "replace(CAST(record AS TEXT), 'lift-1', 'lift-2')",
+            "CAST(replace(CAST(record AS TEXT), 'lift-1', 'lift-2') AS BLOB)",
+        ))
+        .unwrap();
+        let verdict = Reader::open(&dir).unwrap().verify_chain().unwrap();
+        assert_eq!(verdict.err().map(|broken| broken.seq), seq, "{fact}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_where_nothing_was_stored_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Reader::open(dir.path()), Err(StoreError::Missing { .. })));
+    assert!(matches!(TelemetryReader::open(dir.path()), Err(StoreError::Missing { .. })));
+    Connection::open(dir.path().join("events.db")).unwrap().execute_batch("VACUUM").unwrap();
+    assert!(matches!(Reader::open(dir.path()), Err(StoreError::Missing { .. })), "an empty file");
+}
+
+#[tokio::test]
+async fn readers_read_while_the_writer_writes_and_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let reader = Reader::open(&settings.dir).unwrap();
+    for seq in 1..=3 {
+        store.commit(transition(&mut chain, &key("a", "b"), Raised, Low, &[])).await.unwrap();
+        assert_eq!(reader.verify_chain().unwrap().unwrap().last_seq, seq, "seen at once");
+    }
+    let refused = reader.conn().execute("DELETE FROM event WHERE seq = ?1", params![1]);
+    assert!(refused.is_err());
+}
