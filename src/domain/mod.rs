@@ -9,6 +9,7 @@ pub mod ids;
 pub mod lang;
 pub mod point;
 pub mod reading;
+pub mod secret;
 pub mod units;
 
 pub use alarm::{
@@ -21,4 +22,5 @@ pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, P
 pub use lang::{Lang, Text};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
+pub use secret::SecretFile;
 pub use units::{Period, Size};
