@@ -88,3 +88,60 @@ impl Outage {
         self.last + wait
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// In milliseconds after `now`.
+    fn wait(pace: &Pace, priority: Priority, now: Instant) -> u128 {
+        pace.due(priority, now).saturating_duration_since(now).as_millis()
+    }
+
+    fn failing(times: u32, after: Option<Duration>, now: Instant) -> Pace {
+        let mut pace = Pace::at_start();
+        for _ in 0..times {
+            pace.failed(now, Timestamp::UNIX_EPOCH, after, 1.0);
+        }
+        pace
+    }
+
+    #[test]
+    fn a_critical_letter_shortens_the_back_off_but_not_what_was_asked_for() {
+        let now = Instant::now();
+        let long = failing(20, None, now);
+        assert_eq!(wait(&long, Priority::High, now), 300_000);
+        assert_eq!(wait(&long, Priority::Critical, now), 30_000);
+        // it comes when most of the long wait is over: it goes at once
+        assert_eq!(wait(&long, Priority::Critical, now + 200 * SECOND), 0);
+        let asked = failing(1, Some(600 * SECOND), now);
+        assert_eq!(wait(&asked, Priority::Critical, now), 600_000);
+    }
+
+    #[test]
+    fn asking_twice_gives_the_same_answer() {
+        let mut pace = Pace::at_start();
+        let now = Instant::now();
+        pace.failed(now, Timestamp::UNIX_EPOCH, None, 0.37);
+        assert_eq!(pace.due(Priority::Low, now), pace.due(Priority::Low, now));
+    }
+
+    #[test]
+    fn only_a_backlog_is_paced() {
+        let mut pace = Pace::at_start();
+        let now = Instant::now();
+        assert_eq!(wait(&pace, Priority::Low, now), 0, "the first goes at once");
+        pace.attempted(now);
+        pace.delivered();
+        assert_eq!(wait(&pace, Priority::Critical, now), 200, "a queue found at start is a backlog");
+        assert_eq!(pace.caught_up(), Some(1));
+        assert_eq!(wait(&pace, Priority::Low, now), 0, "no queue, no pace");
+        assert!(pace.failed(now, Timestamp::UNIX_EPOCH, None, 0.0), "it was well before");
+        assert!(!pace.failed(now, Timestamp::UNIX_EPOCH, None, 0.0), "it was not");
+        assert_eq!(pace.answered().map(|outage| outage.failures), Some(2));
+        assert_eq!(wait(&pace, Priority::Low, now), 200, "what gathered meanwhile is a backlog");
+        assert_eq!(pace.caught_up(), None, "nothing was delivered of it");
+    }
+}
