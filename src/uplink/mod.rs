@@ -1,6 +1,20 @@
 //! Delivers what was kept, to those who may know it, until they have said that they have it.
+//!
+//! `router` and `envelope` make the letters (pure, inside the commit); one `courier` per endpoint carries them out.
 
+mod backoff;
+pub mod courier;
+pub mod endpoint;
+pub mod envelope;
 pub mod http;
+mod pace;
+mod refusals;
+pub mod router;
+#[cfg(test)]
+mod sample;
 pub mod wants;
 
+pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
+pub use endpoint::{Endpoint, Verdict};
+pub use router::Router;
 pub use wants::{Purpose, Wants};

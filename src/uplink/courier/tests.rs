@@ -1,0 +1,339 @@
+//! The courier on a real outbox, with a scripted endpoint, in paused time.
+//!
+//! Paused time runs on by itself when all wait: a test that counts time commits its letters before it starts.
+
+use std::{collections::HashSet, pin::Pin, sync::Mutex};
+
+use tempfile::TempDir;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::*;
+use crate::{
+    domain::{AlarmKey, EventId, ManualClock, Priority, Size},
+    store::{Commit, Settings},
+};
+
+type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+type Script = Box<dyn FnMut(&Letter) -> Answer + Send>;
+
+struct Scripted {
+    script: Mutex<Script>,
+    seen: mpsc::UnboundedSender<(Duration, Letter)>,
+    started: Instant,
+}
+
+impl Endpoint for Scripted {
+    async fn deliver(&self, letter: &Letter) -> Verdict {
+        self.seen.send((self.started.elapsed(), letter.clone())).unwrap();
+        let answer = (self.script.lock().unwrap())(letter);
+        answer.await
+    }
+}
+
+fn now(verdict: Verdict) -> Answer {
+    Box::pin(std::future::ready(verdict))
+}
+
+fn accepted() -> Verdict {
+    Verdict::Accepted { status: 200, said: "ok".into() }
+}
+
+fn try_again(after: Option<u64>) -> Verdict {
+    Verdict::TryAgain { why: "answered 503: busy".into(), after: after.map(Duration::from_secs) }
+}
+
+fn refused() -> Verdict {
+    Verdict::Refused { why: "answered 422: what?".into() }
+}
+
+struct Office {
+    store: EventStore,
+    _dir: TempDir,
+    written: u64,
+}
+
+impl Office {
+    fn open(events_max: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            dir: dir.path().to_owned(),
+            events_max: Size(events_max),
+            telemetry_max: Size(1 << 20),
+            telemetry_keep: "90d".parse().unwrap(),
+        };
+        let (store, _) = EventStore::open(&settings).unwrap();
+        Self { store, _dir: dir, written: 0 }
+    }
+
+    /// Commits a letter for each `(alarm, priority)`, in this order.
+    async fn post(&mut self, letters: &[(&str, Priority)]) {
+        for (alarm, priority) in letters {
+            let letter = self.letter(alarm, *priority);
+            let commit = Commit { letters: vec![letter], ..Commit::default() };
+            self.store.commit(commit).await.unwrap();
+        }
+    }
+
+    fn letter(&mut self, alarm: &str, priority: Priority) -> Letter {
+        self.written += 1;
+        Letter {
+            row: 0,
+            endpoint: "inspection".into(),
+            event_id: EventId::random().to_string(),
+            seq: self.written,
+            key: AlarmKey { device: "lift-3-1".into(), alarm: alarm.into() },
+            priority,
+            attempts: 0,
+            body: format!("{alarm} {}", self.written).into_bytes().into(),
+        }
+    }
+
+    /// Commits a letter with a body of so many bytes; false if there is no room for it.
+    async fn fits(&mut self, alarm: &str, bytes: usize) -> bool {
+        let letter = Letter { body: vec![b'x'; bytes].into(), ..self.letter(alarm, Priority::High) };
+        match self.store.commit(Commit { letters: vec![letter], ..Commit::default() }).await {
+            Ok(()) => true,
+            Err(StoreError::Full { .. }) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn start(&self, script: impl FnMut(&Letter) -> Answer + Send + 'static) -> Round {
+        let (seen, attempts) = mpsc::unbounded_channel();
+        let endpoint = Scripted { script: Mutex::new(Box::new(script)), seen, started: Instant::now() };
+        let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let clock = Arc::new(ManualClock::new());
+        let (courier, gauge) =
+            Courier::new("inspection".into(), endpoint, self.store.clone(), clock, || 1.0, wake.clone());
+        let task = tokio::spawn(courier.run(stop.clone()));
+        Round { attempts, gauge, wake, stop, task }
+    }
+
+    async fn next(&self) -> Option<Letter> {
+        self.store.claim(&"inspection".into(), vec![]).await.unwrap()
+    }
+}
+
+/// A courier at work.
+struct Round {
+    attempts: mpsc::UnboundedReceiver<(Duration, Letter)>,
+    gauge: EndpointGauge,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), CourierError>>,
+}
+
+impl Round {
+    /// The next `count` attempts: when, in milliseconds, and the letter's body.
+    async fn attempts(&mut self, count: usize) -> Vec<(u128, String)> {
+        let mut attempts = Vec::new();
+        for _ in 0..count {
+            let (at, letter) = self.attempts.recv().await.unwrap();
+            attempts.push((at.as_millis(), String::from_utf8(letter.body.to_vec()).unwrap()));
+        }
+        attempts
+    }
+
+    /// Stops the courier; fails if it made attempts that nobody asked about.
+    async fn end(mut self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+        assert!(self.attempts.try_recv().is_err(), "an attempt too many");
+    }
+}
+
+fn bodies(attempts: &[(u128, String)]) -> Vec<&str> {
+    attempts.iter().map(|(_, body)| body.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_of_an_alarm_go_in_order_and_the_urgent_before_the_rest() {
+    let mut office = Office::open(1 << 24);
+    let (critical, low) = (Priority::Critical, Priority::Low);
+    office.post(&[("lamp", low), ("lamp", low), ("trapped", critical), ("trapped", critical)]).await;
+    let mut round = office.start(|_| now(accepted()));
+    let attempts = round.attempts(4).await;
+    assert_eq!(bodies(&attempts), ["trapped 3", "trapped 4", "lamp 1", "lamp 2"]);
+    round.end().await;
+    assert_eq!(office.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_letter_holds_up_its_own_alarm_only() {
+    let mut office = Office::open(1 << 24);
+    let high = Priority::High;
+    office.post(&[("door", high), ("door", high), ("motor", high), ("motor", high)]).await;
+    let mut refusals = 3;
+    let mut round = office.start(move |letter| {
+        let refuse = letter.body.starts_with(b"door 1") && refusals > 0;
+        refusals -= i32::from(refuse);
+        now(if refuse { refused() } else { accepted() })
+    });
+    let attempts = round.attempts(7).await;
+    let expected = [
+        (0, "door 1"),
+        (200, "motor 3"),
+        (400, "motor 4"),
+        (1000, "door 1"),
+        (3000, "door 1"),
+        (7000, "door 1"),
+        (7000, "door 2"),
+    ];
+    assert_eq!(attempts, expected.map(|(at, body)| (at, body.to_owned())));
+    round.end().await;
+    assert_eq!(office.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_endpoint_is_probed_ever_more_rarely_with_the_same_bytes() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("motor", Priority::High)]).await;
+    let id = office.next().await.unwrap().event_id;
+    let mut round = office.start(|_| now(try_again(None)));
+    let mut last = 0;
+    let mut waits = Vec::new();
+    for attempt in 0..12 {
+        let (at, letter) = round.attempts.recv().await.unwrap();
+        assert_eq!((letter.attempts, &letter.event_id), (attempt, &id), "one probe at a time, counted");
+        assert_eq!(&*letter.body, b"door 1");
+        waits.push(at.as_secs() - last);
+        last = at.as_secs();
+    }
+    assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    round.end().await;
+    assert!(office.next().await.is_some_and(|letter| letter.attempts == 12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_endpoint_asks_for_is_done() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::Critical)]).await;
+    let mut answers = vec![accepted(), try_again(Some(900)), try_again(Some(7))];
+    let mut round = office.start(move |_| now(answers.pop().unwrap()));
+    let attempts = round.attempts(3).await;
+    assert_eq!(attempts.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 7_000, 907_000]);
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_drains_gently() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High); 6]).await;
+    let mut round = office.start(|_| now(accepted()));
+    let attempts = round.attempts(6).await;
+    let times = attempts.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    assert_eq!(times, [0, 200, 400, 600, 800, 1000]);
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_wakes_the_courier() {
+    let mut office = Office::open(1 << 24);
+    let mut round = office.start(|_| now(accepted()));
+    for body in ["door 1", "door 2", "door 3"] {
+        office.post(&[("door", Priority::High)]).await;
+        round.wake.notify_one();
+        assert_eq!(bodies(&round.attempts(1).await), [body]);
+    }
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gauge_tells_how_it_stands() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("motor", Priority::High)]).await;
+    let mut answers = vec![accepted(), accepted(), refused(), try_again(None)];
+    let mut round = office.start(move |_| now(answers.pop().unwrap()));
+    let mut state = round.gauge.state.clone();
+    let mut states = vec![];
+    while states.len() < 3 {
+        state.changed().await.unwrap();
+        states.push(state.borrow_and_update().clone());
+    }
+    let since = ManualClock::new().now().wall;
+    let failing = EndpointState::Failing {
+        since,
+        why: "answered 503: busy".into(),
+        next_try: since + Duration::from_secs(1),
+    };
+    let refusing = EndpointState::Refusing { alarms: 1, why: "answered 422: what?".into() };
+    assert_eq!(states, [failing, refusing, EndpointState::Delivering]);
+    round.attempts(4).await;
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_answer_in_hand() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("door", Priority::High)]).await;
+    let mut round = office.start(|_| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            accepted()
+        })
+    });
+    assert_eq!(bodies(&round.attempts(1).await), ["door 1"]);
+    round.end().await;
+    assert_eq!(office.next().await.unwrap().seq, 2, "the first is settled, the second not begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_ever() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High)]).await;
+    let mut round = office.start(|_| Box::pin(std::future::pending()));
+    round.attempts(1).await;
+    let stopped = Instant::now();
+    round.end().await;
+    assert_eq!(stopped.elapsed().as_secs(), 8);
+    assert!(office.next().await.is_some_and(|letter| letter.attempts == 1), "it is still to be delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_the_receipt_doubles_the_letter_and_loses_none() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("door", Priority::High)]).await;
+    let mut round = office.start(|_| Box::pin(std::future::pending()));
+    let (_, first) = round.attempts.recv().await.unwrap();
+    round.task.abort();
+    assert!(round.task.await.unwrap_err().is_cancelled());
+
+    let mut round = office.start(|_| now(accepted()));
+    let (_, again) = round.attempts.recv().await.unwrap();
+    assert_eq!(again, first);
+    assert_eq!(bodies(&round.attempts(1).await), ["door 2"]);
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_withdrawn_meanwhile_stops_nobody() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("motor", Priority::High)]).await;
+    let store = office.store.clone();
+    let mut round = office.start(move |letter| {
+        let (store, row) = (store.clone(), letter.row);
+        Box::pin(async move {
+            store.set_aside(row, "withdrawn by hand".into()).await.unwrap();
+            accepted()
+        })
+    });
+    assert_eq!(bodies(&round.attempts(2).await), ["door 1", "motor 2"]);
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_a_full_store_letters_still_go_and_are_marked() {
+    let mut office = Office::open(256 << 10);
+    for bytes in [3900, 1] {
+        while office.fits("door", bytes).await {}
+    }
+    let long = Verdict::Accepted { status: 200, said: "y".repeat(1024) };
+    let mut round = office.start(move |_| now(long.clone()));
+    let mut sent = HashSet::new();
+    for _ in 0..20 {
+        let (_, letter) = round.attempts.recv().await.unwrap();
+        assert!(sent.insert(letter.event_id), "sent twice");
+    }
+    round.stop.cancel();
+    round.task.await.unwrap().unwrap();
+}

@@ -1,0 +1,230 @@
+//! The body of a letter: one CloudEvents 1.0 JSON object, keys in the order of the contract, the same bytes for the same input.
+//!
+//! A field whose data class the endpoint may not see is not in the body at all: readings by their own class, the device's
+//! tags as operational, the person in an acknowledgement as personal.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
+use serde::{Serialize, Serializer};
+
+use super::Wants;
+use crate::{
+    domain::{
+        AlarmName, AlarmState, ClassName, DataClass, DeviceId, Event, OccurrenceId, Origin, PointName,
+        Priority, Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+    },
+    store::evidence::{Hash, Sealed},
+};
+
+/// The frozen body for an endpoint with these `wants`; times carry the offset of `site_timezone` and milliseconds.
+pub fn body(sealed: &Sealed, wants: &Wants, site_timezone: &TimeZone) -> Vec<u8> {
+    let view = View { event: &sealed.event, wants, timezone: site_timezone };
+    serde_json::to_vec(&view.envelope(sealed)).expect("text keys and finite numbers are always JSON")
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    subject: String,
+    time: String,
+    datacontenttype: &'static str,
+    gatehouseseq: u64,
+    gatehouseepoch: &'a str,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    site: &'a SiteFacts,
+    device: Device<'a>,
+    alarm: Alarm<'a>,
+    readings: BTreeMap<&'a PointName, Reading<'a>>,
+    time_quality: TimeQuality,
+    durability: &'static str,
+    demo: bool,
+    evidence: Evidence,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    id: &'a DeviceId,
+    name: &'a str,
+    class: &'a ClassName,
+    profile: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<&'a BTreeMap<String, String>>,
+}
+
+#[derive(Serialize)]
+struct Alarm<'a> {
+    name: &'a AlarmName,
+    occurrence: &'a OccurrenceId,
+    priority: Priority,
+    state: AlarmState,
+    title: &'a Text,
+    origin: Origin,
+    raised_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    returned_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<Acknowledged<'a>>,
+}
+
+#[derive(Serialize)]
+struct Acknowledged<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    from: &'a str,
+}
+
+#[derive(Serialize)]
+struct Reading<'a> {
+    #[serde(serialize_with = "write_value")]
+    value: Option<&'a Value>,
+    unit: &'a str,
+    quality: Quality,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct Evidence {
+    seq: u64,
+    hash: String,
+    prev_hash: String,
+}
+
+/// One event through the eyes of one endpoint.
+struct View<'a> {
+    event: &'a Event,
+    wants: &'a Wants,
+    timezone: &'a TimeZone,
+}
+
+impl<'a> View<'a> {
+    fn envelope(&self, sealed: &Sealed) -> Envelope<'a> {
+        let event = self.event;
+        Envelope {
+            specversion: "1.0",
+            id: &event.id,
+            source: format!("/gatehouse/{}", event.site.id),
+            kind: type_of(event.kind),
+            subject: event.key().to_string(),
+            time: self.time(event.at),
+            datacontenttype: "application/json",
+            gatehouseseq: event.seq,
+            gatehouseepoch: &event.epoch,
+            data: Data {
+                site: &event.site,
+                device: self.device(),
+                alarm: self.alarm(),
+                readings: self.readings(),
+                time_quality: event.time_quality,
+                durability: "committed",
+                demo: event.demo,
+                evidence: Evidence {
+                    seq: event.seq,
+                    hash: hex(&sealed.hash),
+                    prev_hash: hex(&sealed.prev_hash),
+                },
+            },
+        }
+    }
+
+    fn device(&self) -> Device<'a> {
+        let device = &self.event.device;
+        Device {
+            id: &device.id,
+            name: &device.name,
+            class: &device.class,
+            profile: &device.profile,
+            tags: self.may_see(DataClass::Operational).then_some(&device.tags),
+        }
+    }
+
+    fn alarm(&self) -> Alarm<'a> {
+        let alarm = &self.event.alarm;
+        let person = self.may_see(DataClass::Personal);
+        let acknowledged = alarm.acknowledged.as_ref().map(|ack| Acknowledged {
+            by: person.then_some(ack.by.as_str()),
+            at: self.time(ack.at),
+            note: ack.note.as_deref().filter(|_| person),
+            from: &ack.from,
+        });
+        Alarm {
+            name: &alarm.name,
+            occurrence: &alarm.occurrence,
+            priority: alarm.priority,
+            state: alarm.state,
+            title: &alarm.title,
+            origin: alarm.origin,
+            raised_at: self.time(alarm.raised_at),
+            returned_at: alarm.returned_at.map(|at| self.time(at)),
+            acknowledged,
+        }
+    }
+
+    fn readings(&self) -> BTreeMap<&'a PointName, Reading<'a>> {
+        let visible = self.event.readings.iter().filter(|(_, reading)| self.may_see(reading.data));
+        visible.map(|(point, reading)| (point, self.reading(reading))).collect()
+    }
+
+    fn reading(&self, reading: &'a ReadingFact) -> Reading<'a> {
+        Reading {
+            value: reading.value.as_ref(),
+            unit: &reading.unit,
+            quality: reading.quality,
+            at: self.time(reading.at),
+        }
+    }
+
+    fn may_see(&self, data: DataClass) -> bool {
+        self.wants.data.contains(&data)
+    }
+
+    /// RFC 3339 with the site's offset and milliseconds.
+    fn time(&self, at: Timestamp) -> String {
+        const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        MILLISECONDS.timestamp_with_offset_to_string(&at, self.timezone.to_offset(at))
+    }
+}
+
+fn type_of(kind: TransitionKind) -> &'static str {
+    match kind {
+        TransitionKind::Raised => "gatehouse.alarm.raised",
+        TransitionKind::Acknowledged => "gatehouse.alarm.acknowledged",
+        TransitionKind::Returned => "gatehouse.alarm.returned",
+        TransitionKind::Closed => "gatehouse.alarm.closed",
+    }
+}
+
+/// Whole numbers without a fraction (7, not 7.0), all others in the shortest text that reads back to the same double.
+fn write_value<S: Serializer>(value: &Option<&Value>, to: S) -> Result<S::Ok, S::Error> {
+    /// 2⁵³: up to here every whole double is one whole number and no other.
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    match value {
+        None => to.serialize_none(),
+        Some(Value::Flag(flag)) => to.serialize_bool(*flag),
+        Some(Value::Text(text)) => to.serialize_str(text),
+        Some(Value::Number(n))
+            if n.fract() == 0.0 && n.abs() <= WHOLE && !(*n == 0.0 && n.is_sign_negative()) =>
+        {
+            to.serialize_i64(*n as i64)
+        }
+        Some(Value::Number(n)) => to.serialize_f64(*n),
+    }
+}
+
+fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::uplink::sample::{closed, raised, sealed};
+
+fn seeing(data: &[DataClass]) -> Wants {
+    Wants { data: data.to_vec(), ..Wants::default() }
+}
+
+fn shanghai() -> TimeZone {
+    TimeZone::fixed(jiff::tz::offset(8))
+}
+
+fn text(event: crate::domain::Event, data: &[DataClass]) -> String {
+    String::from_utf8(body(&sealed(event), &seeing(data), &shanghai())).unwrap()
+}
+
+/// Held against formats.md section 4 key by key: a change here is a change of what leaves the box.
+const RAISED: &str = r#"{"specversion":"1.0","id":"0b6f5a3e9c1d47288f00aa11bb22cc33","source":"/gatehouse/yekuang-road","type":"gatehouse.alarm.raised","#;
+
+#[test]
+fn a_raise_is_written_as_the_contract_says() {
+    let hash = hex(&sealed(raised()).hash);
+    let expected = [
+        RAISED,
+        r#""subject":"lift-3-1/passenger_trapped","time":"2026-11-23T14:03:11.482+08:00","#,
+        r#""datacontenttype":"application/json","gatehouseseq":5512,"gatehouseepoch":"9c1e77","#,
+        r#""data":{"site":{"id":"yekuang-road","name":"冶矿路社区"},"#,
+        r#""device":{"id":"lift-3-1","name":"3号楼1单元电梯","class":"elevator","#,
+        r#""profile":"elevator/monarch-nice3000@1","tags":{"building":"3","unit":"1"}},"#,
+        r#""alarm":{"name":"passenger_trapped","occurrence":"9c1e77-5512","priority":"critical","#,
+        r#""state":"active_unacknowledged","title":{"zh":"电梯困人","en":"passenger trapped"},"#,
+        r#""origin":"reported","raised_at":"2026-11-23T14:03:11.482+08:00"},"#,
+        r#""readings":{"#,
+        r#""door":{"value":"closed","unit":"","quality":"good","at":"2026-11-23T14:03:11.250+08:00"},"#,
+        r#""floor":{"value":7,"unit":"","quality":"good","at":"2026-11-23T14:03:11.250+08:00"},"#,
+        r#""load":{"value":null,"unit":"","quality":"comm_fail","at":"2026-11-23T14:03:11.250+08:00"},"#,
+        r#""speed":{"value":0.1,"unit":"","quality":"stale","at":"2026-11-23T14:03:11.250+08:00"}},"#,
+        r#""time_quality":"synced","durability":"committed","demo":false,"#,
+        r#""evidence":{"seq":5512,"hash":""#,
+        &hash,
+        r#"","prev_hash":"abababababababababababababababababababababababababababababababab"}}}"#,
+    ]
+    .concat();
+    assert_eq!(text(raised(), &[DataClass::Operational]), expected);
+}
+
+#[test]
+fn the_same_event_gives_the_same_bytes() {
+    assert_eq!(text(raised(), &[DataClass::Health]), text(raised(), &[DataClass::Health]));
+}
+
+/// What an endpoint finds under `data`.
+fn data(event: crate::domain::Event, seen: &[DataClass]) -> serde_json::Value {
+    serde_json::from_str::<serde_json::Value>(&text(event, seen)).unwrap()["data"].take()
+}
+
+#[test]
+fn a_field_of_another_data_class_is_not_there_at_all() {
+    let facts: [(DataClass, &[&str]); 5] = [
+        (DataClass::Public, &["occupied"]),
+        (DataClass::Operational, &["door", "floor", "load", "speed"]),
+        (DataClass::Security, &["camera_url"]),
+        (DataClass::Personal, &["last_card"]),
+        (DataClass::Health, &["heart_rate"]),
+    ];
+    for (class, expected) in facts {
+        let data = data(raised(), &[class]);
+        let seen = data["readings"].as_object().unwrap().keys().collect::<Vec<_>>();
+        assert_eq!(seen, expected, "{class:?}");
+        assert_eq!(data["device"].get("tags").is_some(), class == DataClass::Operational, "{class:?}");
+    }
+    let nothing = text(raised(), &[]);
+    for secret in ["rtsp", "王芳", "heart", "building", "closed"] {
+        assert!(!nothing.contains(secret), "{secret} in {nothing}");
+    }
+}
+
+#[test]
+fn the_person_in_an_acknowledgement_is_personal() {
+    let at = "2026-11-23T14:05:00.000+08:00";
+    let plain = data(closed(), &[DataClass::Operational]);
+    assert_eq!(plain["alarm"]["acknowledged"], serde_json::json!({ "at": at, "from": "cli" }));
+    assert_eq!(plain["alarm"]["returned_at"], "2026-11-23T14:09:00.000+08:00");
+    let person = data(closed(), &[DataClass::Personal]);
+    let expected = serde_json::json!({ "by": "李强", "at": at, "note": "on my way", "from": "cli" });
+    assert_eq!(person["alarm"]["acknowledged"], expected);
+}
+
+#[test]
+fn numbers_lose_nothing() {
+    let facts = [
+        (7.0, "7"),
+        (-0.0, "-0.0"),
+        (0.1, "0.1"),
+        (-12.5, "-12.5"),
+        (9_007_199_254_740_993.0, "9007199254740992"),
+        (1e300, "1e+300"),
+        (5e-324, "5e-324"),
+        (f64::MAX, "1.7976931348623157e+308"),
+    ];
+    for (number, expected) in facts {
+        let mut written = serde_json::Serializer::new(Vec::new());
+        write_value(&Some(&Value::Number(number)), &mut written).unwrap();
+        let written = String::from_utf8(written.into_inner()).unwrap();
+        assert_eq!(written.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{number}");
+        assert_eq!(written, expected, "{number}");
+    }
+}
+
+#[test]
+fn times_carry_the_offset_of_the_day() {
+    let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    let wants = seeing(&[]);
+    let view = View { event: &raised(), wants: &wants, timezone: &berlin };
+    let facts = [
+        ("2026-07-01T12:00:00Z", "2026-07-01T14:00:00.000+02:00"),
+        ("2026-12-01T12:00:00.9999Z", "2026-12-01T13:00:00.999+01:00"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T01:00:00.000+01:00"),
+    ];
+    for (at, expected) in facts {
+        assert_eq!(view.time(at.parse().unwrap()), expected, "{at}");
+    }
+    let utc = View { event: &raised(), wants: &wants, timezone: &TimeZone::UTC };
+    assert_eq!(utc.time("2026-12-01T12:00:00Z".parse().unwrap()), "2026-12-01T12:00:00.000+00:00");
+}

@@ -1,0 +1,155 @@
+//! The receipt rule: which replies mean "we have it".
+
+use std::fmt;
+
+use cel::{Context, Program, Value};
+
+use super::{
+    config::AcceptSettings,
+    rule::{self, RuleError},
+};
+
+/// What a reply means by the rule.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finding {
+    Accepted,
+    /// The status is not one of those that mean success.
+    StatusNotListed,
+    /// The status is right, and the reply says no: the rule was evaluated and does not hold.
+    BodySaysNo,
+    /// The status is right, but the rule cannot be held against this reply.
+    BodyUnreadable(&'static str),
+}
+
+/// Status list and optional body rule, compiled.
+pub struct Accept {
+    /// Empty: every 2xx.
+    status: Vec<u16>,
+    body: Option<Program>,
+}
+
+impl AcceptSettings {
+    /// # Errors
+    /// If `body` is not a CEL expression of modest size.
+    pub fn compile(&self) -> Result<Accept, RuleError> {
+        let body = self.body.as_deref().map(rule::compile).transpose()?;
+        Ok(Accept { status: self.status.clone(), body })
+    }
+}
+
+impl Accept {
+    /// `whole`: whether `body` is all that was sent.
+    pub fn judge(&self, status: u16, body: &[u8], whole: bool) -> Finding {
+        let listed =
+            if self.status.is_empty() { (200..300).contains(&status) } else { self.status.contains(&status) };
+        match &self.body {
+            _ if !listed => Finding::StatusNotListed,
+            None => Finding::Accepted,
+            Some(_) if !whole => Finding::BodyUnreadable("is cut off"),
+            Some(rule) => hold(rule, body),
+        }
+    }
+}
+
+impl fmt::Debug for Accept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accept").field("status", &self.status).field("body", &self.body.is_some()).finish()
+    }
+}
+
+fn hold(rule: &Program, body: &[u8]) -> Finding {
+    let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(body) else {
+        return Finding::BodyUnreadable("is not a JSON object");
+    };
+    let mut variables = Context::default();
+    for (name, member) in members {
+        match cel::to_value(member) {
+            Ok(value) => variables.add_variable_from_value(name, value),
+            Err(_unfit) => {
+                return Finding::BodyUnreadable("has members that the rule cannot be held against");
+            }
+        }
+    }
+    match rule.execute(&variables) {
+        Ok(Value::Bool(true)) => Finding::Accepted,
+        Ok(Value::Bool(false)) => Finding::BodySaysNo,
+        Ok(_) => Finding::BodyUnreadable("gives the rule no yes or no"),
+        Err(_missing) => Finding::BodyUnreadable("lacks what the rule asks for"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(status: &[u16], body: Option<&str>) -> Accept {
+        let body = body.map(str::to_owned);
+        AcceptSettings { status: status.to_vec(), body }.compile().unwrap()
+    }
+
+    const GA_T_1400: &str = "ResponseStatusObject.StatusCode == 0";
+
+    #[test]
+    fn the_status_decides_first() {
+        let facts: [(&str, &[u16], u16, bool); 7] = [
+            ("200 by default", &[], 200, true),
+            ("299 by default", &[], 299, true),
+            ("302 by default", &[], 302, false),
+            ("404 by default", &[], 404, false),
+            ("409 where it is listed", &[200, 409], 409, true),
+            ("204 where it is not listed", &[200, 409], 204, false),
+            ("199 by default", &[], 199, false),
+        ];
+        for (fact, status, answered, accepted) in facts {
+            let found = accept(status, None).judge(answered, b"", true);
+            assert_eq!(found == Finding::Accepted, accepted, "{fact}");
+        }
+    }
+
+    #[test]
+    fn the_body_rule_is_strict() {
+        use Finding::*;
+        let unread = BodyUnreadable("is not a JSON object");
+        let lacking = BodyUnreadable("lacks what the rule asks for");
+        let facts: [(&str, &str, &[u8], Finding); 11] = [
+            ("zero is zero", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":0}}"#, Accepted),
+            ("0.0 is zero too", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":0.0}}"#, Accepted),
+            ("a failure code", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":3}}"#, BodySaysNo),
+            ("text is no number", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":"0"}}"#, BodySaysNo),
+            ("negative code", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":-1}}"#, BodySaysNo),
+            ("member missing", GA_T_1400, br#"{"ResponseStatusObject":{}}"#, lacking),
+            ("a captive portal's page", GA_T_1400, b"<html>log in</html>", unread),
+            ("an empty body", GA_T_1400, b"", BodyUnreadable("is not a JSON object")),
+            ("a list", GA_T_1400, b"[0]", BodyUnreadable("is not a JSON object")),
+            (
+                "a rule that gives a number",
+                "code",
+                br#"{"code":0}"#,
+                BodyUnreadable("gives the rule no yes or no"),
+            ),
+            (
+                "text compared with text",
+                "code == '0' && !has(error.text)",
+                br#"{"code":"0","error":{}}"#,
+                Accepted,
+            ),
+        ];
+        for (fact, rule, body, expected) in facts {
+            assert_eq!(accept(&[], Some(rule)).judge(200, body, true), expected, "{fact}");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_was_cut_off_proves_nothing() {
+        let accept = accept(&[], Some(GA_T_1400));
+        let body = br#"{"ResponseStatusObject":{"StatusCode":0}}"#;
+        assert_eq!(accept.judge(200, body, false), Finding::BodyUnreadable("is cut off"));
+    }
+
+    #[test]
+    fn deep_json_does_no_harm() {
+        let body = "[".repeat(60_000);
+        let accept = accept(&[], Some("a"));
+        assert_eq!(accept.judge(200, body.as_bytes(), true), Finding::BodyUnreadable("is not a JSON object"));
+    }
+}

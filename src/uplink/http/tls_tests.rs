@@ -1,0 +1,116 @@
+//! Who is trusted, over real handshakes: nothing of a letter leaves before the other side has proved who it is.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, Stream,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+
+use super::{
+    Receiver,
+    test_certs::{AUTHORITY, CLIENT, EARLY, EXPIRED, GOOD, OTHER_NAME, STRANGER},
+    tests::{deliver, install_provider, receiver},
+};
+use crate::uplink::Verdict;
+
+fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
+}
+
+fn server(identity: &str, asks_client: bool) -> ServerConfig {
+    install_provider();
+    let key = PrivateKeyDer::from_pem_slice(identity.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(AUTHORITY));
+    let config = ServerConfig::builder();
+    let config = if asks_client {
+        config.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+    } else {
+        config.with_no_client_auth()
+    };
+    config.with_single_cert(certificates(identity), key).unwrap()
+}
+
+/// Serves one connection; the thread gives what it read of the request, decrypted.
+fn serve(config: ServerConfig) -> (SocketAddr, JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut session = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = Stream::new(&mut session, &mut socket);
+        let mut request = vec![0; 4096];
+        let read = stream.read(&mut request).unwrap_or(0);
+        request.truncate(read);
+        if read > 0 {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        }
+        request
+    });
+    (address, served)
+}
+
+fn trusting(address: SocketAddr) -> Receiver {
+    Receiver { authorities: Some(AUTHORITY.into()), ..receiver(&format!("https://{address}/")) }
+}
+
+#[tokio::test]
+async fn a_certificate_by_the_configured_authority_is_trusted() {
+    let (address, served) = serve(server(GOOD, false));
+    assert_eq!(deliver(trusting(address)).await, Verdict::Accepted { status: 200, said: String::new() });
+    assert!(served.join().unwrap().starts_with(b"POST / HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn each_fault_of_trust_is_named_and_nothing_is_sent() {
+    // (fact, the server's certificate, what we say)
+    let facts = [
+        ("expired", EXPIRED, "has expired"),
+        ("not valid yet", EARLY, "not valid yet"),
+        ("for another name", OTHER_NAME, "for another name"),
+        ("signed by itself", STRANGER, "issuer we do not trust"),
+    ];
+    for (fact, identity, expected) in facts {
+        let (address, served) = serve(server(identity, false));
+        let Verdict::TryAgain { why, after } = deliver(trusting(address)).await else {
+            panic!("{fact}: not trusted");
+        };
+        assert!(why.starts_with("TLS: ") && why.contains(expected), "{fact}: {why}");
+        assert_eq!(after, Some(Duration::from_secs(60)), "{fact}");
+        assert_eq!(served.join().unwrap(), b"", "{fact}: nothing is sent");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_who_we_are_is_told() {
+    let (address, served) = serve(server(GOOD, true));
+    let known = Receiver { identity: Some(CLIENT.as_bytes().to_vec().into()), ..trusting(address) };
+    assert_eq!(deliver(known).await, Verdict::Accepted { status: 200, said: String::new() });
+    assert!(!served.join().unwrap().is_empty());
+
+    let (address, served) = serve(server(GOOD, true));
+    let verdict = deliver(trusting(address)).await;
+    assert!(matches!(verdict, Verdict::TryAgain { .. }), "{verdict:?}");
+    assert_eq!(served.join().unwrap(), b"", "it never gets to read the letter");
+}
+
+#[tokio::test]
+async fn plain_http_behind_an_https_url_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let Verdict::TryAgain { why, .. } = deliver(trusting(address)).await else { panic!("it is no TLS") };
+    assert!(why.contains("is not TLS"), "{why}");
+    served.join().unwrap();
+}

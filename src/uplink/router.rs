@@ -1,0 +1,127 @@
+//! Who is told of a transition. Pure: it runs inside the commit, so that letter and event are stored together or not at all.
+
+use jiff::tz::TimeZone;
+
+use super::{Wants, envelope};
+use crate::{
+    domain::{EndpointId, Event, Letter},
+    store::evidence::Sealed,
+};
+
+pub struct Router {
+    timezone: TimeZone,
+    endpoints: Vec<(EndpointId, Wants)>,
+}
+
+impl Router {
+    /// `timezone`: the site's, for the times in the bodies.
+    pub fn new(timezone: TimeZone, endpoints: Vec<(EndpointId, Wants)>) -> Self {
+        Self { timezone, endpoints }
+    }
+
+    /// One letter for each endpoint that wants the alarm, its body frozen here.
+    pub fn address(&self, sealed: &Sealed) -> Vec<Letter> {
+        let wanting = self.endpoints.iter().filter(|(_, wants)| wants_alarm(wants, &sealed.event));
+        wanting.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
+    }
+
+    fn letter(&self, endpoint: &EndpointId, wants: &Wants, sealed: &Sealed) -> Letter {
+        let event = &sealed.event;
+        Letter {
+            row: 0,
+            endpoint: endpoint.clone(),
+            event_id: event.id.clone(),
+            seq: event.seq,
+            key: event.key(),
+            priority: event.alarm.priority,
+            attempts: 0,
+            body: envelope::body(sealed, wants, &self.timezone).into(),
+        }
+    }
+}
+
+/// Never by kind of transition: who was told of the raise is told of the end.
+fn wants_alarm(wants: &Wants, event: &Event) -> bool {
+    wants.classes.contains(&event.device.class) && wants.priorities.contains(&event.alarm.priority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{DataClass, Priority, TransitionKind},
+        uplink::sample,
+    };
+
+    fn told(wants: Wants) -> bool {
+        let router = Router::new(TimeZone::UTC, vec![("inspection".into(), wants)]);
+        !router.address(&sample::sealed(sample::raised())).is_empty()
+    }
+
+    fn wants(classes: &[&str], priorities: &[Priority]) -> Wants {
+        Wants {
+            classes: classes.iter().map(|&class| class.into()).collect(),
+            priorities: priorities.to_vec(),
+            ..Wants::default()
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_that_is_not_named() {
+        use Priority::{Critical, High, Low, Medium};
+        // the sample is a critical alarm of an elevator
+        let facts = [
+            ("nothing is wanted", Wants::default(), false),
+            ("the class alone", wants(&["elevator"], &[]), false),
+            ("the priority alone", wants(&[], &[Critical]), false),
+            ("another class", wants(&["street-light"], &[Critical]), false),
+            ("other priorities", wants(&["elevator"], &[High, Medium, Low]), false),
+            ("class and priority", wants(&["elevator"], &[Critical]), true),
+            ("one of several", wants(&["street-light", "elevator"], &[High, Critical]), true),
+            (
+                "data and readings alone",
+                Wants { data: vec![DataClass::Operational], readings: true, ..Wants::default() },
+                false,
+            ),
+        ];
+        for (fact, wants, expected) in facts {
+            assert_eq!(told(wants), expected, "{fact}");
+        }
+    }
+
+    #[test]
+    fn who_is_told_of_the_raise_is_told_of_every_step_after_it() {
+        let router =
+            Router::new(TimeZone::UTC, vec![("a".into(), wants(&["elevator"], &[Priority::Critical]))]);
+        let steps = [
+            TransitionKind::Raised,
+            TransitionKind::Acknowledged,
+            TransitionKind::Returned,
+            TransitionKind::Closed,
+        ];
+        for kind in steps {
+            let mut event = sample::raised();
+            event.kind = kind;
+            assert_eq!(router.address(&sample::sealed(event)).len(), 1, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn each_endpoint_gets_its_own_letter() {
+        let elevator = wants(&["elevator"], &[Priority::Critical]);
+        let open = Wants { data: vec![DataClass::Operational], ..elevator.clone() };
+        let router = Router::new(
+            TimeZone::UTC,
+            vec![("a".into(), elevator), ("no".into(), Wants::default()), ("b".into(), open)],
+        );
+        let sealed = sample::sealed(sample::raised());
+        let letters = router.address(&sealed);
+        let to = letters.iter().map(|letter| letter.endpoint.as_str()).collect::<Vec<_>>();
+        assert_eq!(to, ["a", "b"]);
+        for letter in &letters {
+            assert_eq!((letter.row, letter.attempts, letter.seq), (0, 0, 5512));
+            assert_eq!((&letter.event_id, &letter.key), (&sealed.event.id, &sealed.event.key()));
+        }
+        assert_ne!(letters[0].body, letters[1].body);
+    }
+}
