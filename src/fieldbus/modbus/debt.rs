@@ -6,6 +6,7 @@
 //! that owes us an answer is first asked a question whose answer has a shape that nothing owed has (a *marker*: fewer registers of the
 //! same block), and is believed again only when exactly that comes back: then nothing owed can come any more.
 //!
+//! Nothing is known of what a unit owed to whoever had the line before us (ourselves, before a restart): so each begins with a marker.
 //! "No such block" is an answer to a marker too, unless an earlier marker may have been refused in the same words.
 //!
 //! A unit that is deaf to markers (it answers its own blocks only) is believed by time instead: its first good-looking answer is
@@ -28,6 +29,8 @@ struct Debt {
     /// In the order they were asked.
     owed: Vec<Owed>,
     deaf_to_markers: bool,
+    /// A question of its own was answered with values since the last marker.
+    proven: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +59,12 @@ pub enum Asking {
 
 impl Debts {
     /// `most`: how many registers the product lets itself be asked at once.
-    pub fn asking(&self, question: &Question, most: u16) -> Asking {
-        let Some(debt) = self.0.get(&question.unit) else { return Asking::Directly };
+    pub fn asking(&mut self, question: &Question, most: u16) -> Asking {
+        let debt = self.0.entry(question.unit).or_insert_with(|| {
+            let mut unknown = Debt::default();
+            unknown.add(question.shape(), Purpose::Values);
+            unknown
+        });
         if !debt.owes(question.shape()) {
             return Asking::Directly;
         }
@@ -74,13 +81,20 @@ impl Debts {
 
     /// `question` was refused. Returns whether that settles what the unit owes: a marker was refused that is the only one about.
     pub fn refused(&mut self, question: &Question, purpose: Purpose) -> bool {
-        let Some(debt) = self.0.get_mut(&question.unit) else { return true };
-        match (debt.owed.iter().position(|owed| owed.purpose == Purpose::Marker), purpose) {
+        let debt = self.0.entry(question.unit).or_default();
+        let marker = debt.owed.iter().position(|owed| owed.purpose == Purpose::Marker);
+        match (marker, purpose) {
             (None, Purpose::Marker) => {
-                self.settled(question.unit);
+                *debt = Debt::default();
                 true
             }
-            (None, Purpose::Values) => false,
+            (None, Purpose::Values) => {
+                // perhaps it was the last marker that was refused just now
+                if !debt.proven {
+                    debt.add(question.shape(), purpose);
+                }
+                false
+            }
             // perhaps the earlier marker was refused just now: then everything before it is settled and `question` is owed
             (Some(marker), purpose) => {
                 debt.owed.drain(..=marker);
@@ -91,8 +105,9 @@ impl Debts {
     }
 
     /// An answer came that nothing owed could have been, or the line was silent long enough.
-    pub fn settled(&mut self, unit: u8) {
-        self.0.remove(&unit);
+    pub fn settled(&mut self, unit: u8, purpose: Purpose) {
+        let proven = purpose == Purpose::Values;
+        self.0.insert(unit, Debt { proven, ..Debt::default() });
     }
 
     /// Whether the unit seems to understand its own blocks only: the other way is tried next.

@@ -39,9 +39,7 @@ impl Driver for RtuDriver {
             return Ok(Line::Kept);
         }
         let port = OpenPort::new(port::open(&self.settings)?, self.settings.port.clone());
-        let mut wire = Wire::new(port, port::character(&self.settings));
-        wire.settle().await?;
-        self.wire = Some(wire);
+        self.wire = Some(Wire::new(port, port::character(&self.settings)));
         Ok(Line::Opened)
     }
 

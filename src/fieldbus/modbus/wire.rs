@@ -24,8 +24,6 @@ const SHORTEST_GAP: Duration = Duration::from_micros(1750);
 const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
 /// A line that does not fall silent within this time is babbled on.
 const BABBLE_AFTER: Duration = Duration::from_secs(5);
-/// Whoever had the line before us may have asked something: its answer is waited for.
-const FOREIGN_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Exceptions that a slave gives to a read because of what was asked, not because of how it is (address, value).
 const NO_SUCH_BLOCK: [u16; 2] = [0x02, 0x03];
 
@@ -45,14 +43,6 @@ impl<P: Port> Wire<P> {
         Self { port, character, heard_or_sent: Instant::now(), debts: Debts::default(), disturbed: true }
     }
 
-    /// Waits until what was going on before us is over.
-    ///
-    /// # Errors
-    /// When the port is gone, or somebody babbles.
-    pub async fn settle(&mut self) -> Result<(), LineFault> {
-        self.drain(FOREIGN_ANSWER_WITHIN).await
-    }
-
     /// One question, one answer that is certainly its own.
     ///
     /// # Errors
@@ -65,7 +55,7 @@ impl<P: Port> Wire<P> {
         }
         match self.exchange(question, Purpose::Values, link).await? {
             Reply::Values(raw) => {
-                self.debts.settled(question.unit);
+                self.debts.settled(question.unit, Purpose::Values);
                 Ok(raw)
             }
             Reply::Refused(code) => {
@@ -86,7 +76,7 @@ impl<P: Port> Wire<P> {
     /// Asks what cannot be mistaken for anything the unit owes; once that is answered, it owes nothing.
     async fn clear_up(&mut self, marker: &Question, link: &ModbusLink) -> Result<(), AskFault> {
         match self.exchange(marker, Purpose::Marker, link).await {
-            Ok(Reply::Values(_)) => self.debts.settled(marker.unit),
+            Ok(Reply::Values(_)) => self.debts.settled(marker.unit, Purpose::Marker),
             Ok(Reply::Refused(code)) if NO_SUCH_BLOCK.contains(&code) => {
                 if !self.debts.refused(marker, Purpose::Marker) {
                     return Err(refused(code, link.timeout));
@@ -116,7 +106,7 @@ impl<P: Port> Wire<P> {
             self.give_up(question, Purpose::Values, link).await?;
             return Err(AskFault::Garbled { what: "its answers come late".to_owned() });
         }
-        self.debts.settled(question.unit);
+        self.debts.settled(question.unit, Purpose::Marker);
         Ok(())
     }
 
