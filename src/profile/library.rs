@@ -205,27 +205,41 @@ fn unreadable(dir: &Path, error: &io::Error, problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What `problems` say, one a line, in English.
-    fn told(problems: &Problems) -> Vec<String> {
-        let line = |place: &Place| place.source.text[..place.span.start].lines().count().max(1);
-        let told = problems.sorted().into_iter().map(|problem| {
-            let place = problem.place.as_ref();
-            let at = place.map(|place| format!("{}:{}", place.source.path.display(), line(place)));
-            let help = problem.help.as_ref().map(|help| format!(" ({})", help.en)).unwrap_or_default();
-            format!("{}: {}{help}", at.unwrap_or_default(), problem.message.en)
-        });
-        told.collect()
-    }
+    use crate::{
+        domain::Lang,
+        profile::{Difference, plain_wire, read_cases, run_cases},
+    };
 
     #[test]
     fn everything_shipped_is_sound() {
         let mut problems = Problems::default();
         let library = Library::shipped(&mut problems);
-        assert_eq!(told(&problems), Vec::<String>::new());
+        assert_eq!(problems.lines(Lang::En), "");
         assert!(library.ids().count() >= 5, "five classes, each with a product");
         for id in library.ids() {
             assert!(library.cases(id).is_some(), "{id} has cases beside it");
         }
+    }
+
+    #[test]
+    fn every_shipped_case_holds() {
+        let mut problems = Problems::default();
+        let library = Library::shipped(&mut problems);
+        let (mut visited, mut failed) = (0, Vec::new());
+        for id in library.ids() {
+            let profile = library.profile(id).expect("it is listed");
+            let source = library.cases(id).expect("it has cases");
+            let cases = Document::parse(source, &mut problems)
+                .and_then(|document| read_cases(&document, &profile, &mut problems));
+            for verdict in run_cases(&profile, &cases.unwrap_or_default(), &plain_wire) {
+                visited += 1;
+                for Difference { of, want, got } in verdict.differences {
+                    failed.push(format!("{id}: {}: {of}: want {want}, got {got}", verdict.fact));
+                }
+            }
+        }
+        assert_eq!(problems.lines(Lang::En), "");
+        assert_eq!(failed, Vec::<String>::new(), "of {visited} cases");
+        assert!(visited >= 20, "only {visited} cases");
     }
 }
