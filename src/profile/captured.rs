@@ -45,7 +45,8 @@ fn rtu_reply(request: &[u8], reply: &[u8], dialect: Dialect) -> Result<Raw, Stri
     let &[first_high, first_low, count_high, count_low] = asked else {
         return Err("the request is no read".to_owned());
     };
-    let (first, count) = (u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([count_high, count_low]));
+    let (first, count) =
+        (u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([count_high, count_low]));
     let (reply_unit, reply_function, rest) = checked(reply, "reply")?;
     if reply_unit != unit {
         return Err(format!("unit {reply_unit} answered, {unit} was asked"));

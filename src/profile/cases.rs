@@ -154,7 +154,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn case(&mut self, i: usize, file: CaseFile) -> Case {
-        let registers = [file.holding.is_empty(), file.input.is_empty(), file.coil.is_empty(), file.discrete.is_empty()];
+        let registers =
+            [file.holding.is_empty(), file.input.is_empty(), file.coil.is_empty(), file.discrete.is_empty()];
         let inputs = [
             registers.contains(&false),
             file.frame.is_some(),
@@ -210,11 +211,14 @@ impl Reader<'_> {
             (Kind::Choice, Want::Text(word)) if class_point.values.iter().any(|value| **value == **word) => {
                 Some(Expected::Text(word.clone()))
             }
-            (Kind::Number | Kind::Flag | Kind::Choice, Want::Text(word)) => quality(word).map(Expected::Quality),
+            (Kind::Number | Kind::Flag | Kind::Choice, Want::Text(word)) => {
+                quality(word).map(Expected::Quality)
+            }
             (Kind::Number | Kind::Flag | Kind::Choice | Kind::Text, _) => None,
         };
         if expected.is_none() {
-            let told = text!("{name} 不会是这个值，这也不是品质", "{name} is never this, and it is no quality");
+            let told =
+                text!("{name} 不会是这个值，这也不是品质", "{name} is never this, and it is no quality");
             self.problems.error(self.document.place(path), told);
         }
         Some((point, expected?))

@@ -22,7 +22,9 @@ pub struct Decoded {
 pub(super) enum Decoder {
     /// Registers and frames are checked before they come here.
     /// Modbus; the profile counts registers from `base`.
-    Registers { base: u16 },
+    Registers {
+        base: u16,
+    },
     Frames,
     Message(Message),
 }

@@ -48,11 +48,7 @@ impl Library {
     /// The shipped ones, then each of `dirs` (`<dir>/<class>/…`), later over earlier. A file with errors disables itself
     /// and is reported; so is a directory that cannot be read.
     pub fn load(dirs: &[PathBuf], problems: &mut Problems) -> Library {
-        let mut shelf = Shelf::default();
-        for (path, text) in SHIPPED {
-            let path = Path::new(path);
-            shelf.put(path, Some(Arc::new(Source { path: path.to_owned(), text: (*text).to_owned() })));
-        }
+        let mut shelf = Shelf::of(SHIPPED);
         for dir in dirs {
             if let Err(error) = shelf.add_dir(dir, problems) {
                 unreadable(dir, &error, problems);
@@ -64,6 +60,11 @@ impl Library {
     /// Only what is built into the binary.
     pub fn shipped(problems: &mut Problems) -> Library {
         Library::load(&[], problems)
+    }
+
+    /// Only `files`: their paths (`<class>/class.toml`, `<class>/<maker>-<model>.toml`) and texts.
+    pub fn of(files: &[(&str, &str)], problems: &mut Problems) -> Library {
+        Library::compile(Shelf::of(files), problems)
     }
 
     fn compile(shelf: Shelf, problems: &mut Problems) -> Library {
@@ -154,6 +155,15 @@ impl Library {
 }
 
 impl Shelf {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let mut shelf = Shelf::default();
+        for (path, text) in files {
+            let path = Path::new(path);
+            shelf.put(path, Some(Arc::new(Source { path: path.to_owned(), text: (*text).to_owned() })));
+        }
+        shelf
+    }
+
     /// By the last two steps of its path; what is no file of ours is left alone.
     fn put(&mut self, path: &Path, source: Found) {
         let Some((class, file)) = class_and_file(path) else { return };

@@ -16,6 +16,8 @@ mod plan;
 mod product;
 mod schema;
 mod take;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod value;
 mod written;

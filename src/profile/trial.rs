@@ -129,7 +129,8 @@ fn raws(profile: &Profile, case: &Case, wire: &Wire<'_>) -> Result<Vec<Raw>, Str
 /// What was listed, as the runs of neighbours that one read each would give.
 pub(super) fn stretches<T: Copy>(listed: &BTreeMap<String, T>, base: u16) -> Vec<(u16, Vec<T>)> {
     let number = |text: &String| register_number(text)?.checked_sub(base);
-    let sorted: BTreeMap<u16, T> = listed.iter().filter_map(|(text, value)| Some((number(text)?, *value))).collect();
+    let sorted: BTreeMap<u16, T> =
+        listed.iter().filter_map(|(text, value)| Some((number(text)?, *value))).collect();
     let mut runs: Vec<(u16, Vec<T>)> = Vec::new();
     for (address, value) in sorted {
         match runs.last_mut() {
@@ -176,8 +177,11 @@ fn alarm_difference(
 
 fn topic_difference(profile: &Profile, case: &Case) -> Option<Difference> {
     let (Link::Mqtt(link), Some(topic)) = (&profile.link, &case.file.topic) else { return None };
-    (!topic_fits(&link.topic, topic))
-        .then(|| Difference { of: "topic".into(), want: link.topic.clone(), got: topic.clone() })
+    (!topic_fits(&link.topic, topic)).then(|| Difference {
+        of: "topic".into(),
+        want: link.topic.clone(),
+        got: topic.clone(),
+    })
 }
 
 /// Whether `topic` is one that the filter, with any address in it, takes.
@@ -190,7 +194,9 @@ fn topic_fits(filter: &str, topic: &str) -> bool {
             (_, _, None) => false,
             ("+", _, Some(_)) => true,
             (_, Some((before, after)), Some(level)) => {
-                level.len() > before.len() + after.len() && level.starts_with(before) && level.ends_with(after)
+                level.len() > before.len() + after.len()
+                    && level.starts_with(before)
+                    && level.ends_with(after)
             }
             (word, None, Some(level)) => word == level,
         };
