@@ -21,11 +21,23 @@ pub struct Decoded {
 #[derive(Debug)]
 pub(super) enum Decoder {
     /// Registers and frames are checked before they come here.
-    Checked,
+    /// Modbus; the profile counts registers from `base`.
+    Registers {
+        base: u16,
+    },
+    Frames,
     Message(Message),
 }
 
 impl Profile {
+    /// What the profile's register numbers are counted from.
+    pub(super) fn address_base(&self) -> u16 {
+        match self.decoder {
+            Decoder::Registers { base } => base,
+            Decoder::Frames | Decoder::Message(_) => 0,
+        }
+    }
+
     /// Decodes `raw`; of the points in `about`, those that it speaks of, in that order. Never panics, whatever `raw`
     /// holds; what is not one of the profile's answers gives nothing.
     pub fn decode(&self, raw: &Raw, about: &[PointIx]) -> Decoded {

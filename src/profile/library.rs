@@ -48,11 +48,7 @@ impl Library {
     /// The shipped ones, then each of `dirs` (`<dir>/<class>/…`), later over earlier. A file with errors disables itself
     /// and is reported; so is a directory that cannot be read.
     pub fn load(dirs: &[PathBuf], problems: &mut Problems) -> Library {
-        let mut shelf = Shelf::default();
-        for (path, text) in SHIPPED {
-            let path = Path::new(path);
-            shelf.put(path, Some(Arc::new(Source { path: path.to_owned(), text: (*text).to_owned() })));
-        }
+        let mut shelf = Shelf::of(SHIPPED);
         for dir in dirs {
             if let Err(error) = shelf.add_dir(dir, problems) {
                 unreadable(dir, &error, problems);
@@ -64,6 +60,11 @@ impl Library {
     /// Only what is built into the binary.
     pub fn shipped(problems: &mut Problems) -> Library {
         Library::load(&[], problems)
+    }
+
+    /// Only `files`: their paths (`<class>/class.toml`, `<class>/<maker>-<model>.toml`) and texts.
+    pub fn of(files: &[(&str, &str)], problems: &mut Problems) -> Library {
+        Library::compile(Shelf::of(files), problems)
     }
 
     fn compile(shelf: Shelf, problems: &mut Problems) -> Library {
@@ -154,6 +155,15 @@ impl Library {
 }
 
 impl Shelf {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let mut shelf = Shelf::default();
+        for (path, text) in files {
+            let path = Path::new(path);
+            shelf.put(path, Some(Arc::new(Source { path: path.to_owned(), text: (*text).to_owned() })));
+        }
+        shelf
+    }
+
     /// By the last two steps of its path; what is no file of ours is left alone.
     fn put(&mut self, path: &Path, source: Found) {
         let Some((class, file)) = class_and_file(path) else { return };
@@ -205,27 +215,41 @@ fn unreadable(dir: &Path, error: &io::Error, problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What `problems` say, one a line, in English.
-    fn told(problems: &Problems) -> Vec<String> {
-        let line = |place: &Place| place.source.text[..place.span.start].lines().count().max(1);
-        let told = problems.sorted().into_iter().map(|problem| {
-            let place = problem.place.as_ref();
-            let at = place.map(|place| format!("{}:{}", place.source.path.display(), line(place)));
-            let help = problem.help.as_ref().map(|help| format!(" ({})", help.en)).unwrap_or_default();
-            format!("{}: {}{help}", at.unwrap_or_default(), problem.message.en)
-        });
-        told.collect()
-    }
+    use crate::{
+        domain::Lang,
+        profile::{Difference, plain_wire, read_cases, run_cases},
+    };
 
     #[test]
     fn everything_shipped_is_sound() {
         let mut problems = Problems::default();
         let library = Library::shipped(&mut problems);
-        assert_eq!(told(&problems), Vec::<String>::new());
+        assert_eq!(problems.lines(Lang::En), "");
         assert!(library.ids().count() >= 5, "five classes, each with a product");
         for id in library.ids() {
             assert!(library.cases(id).is_some(), "{id} has cases beside it");
         }
+    }
+
+    #[test]
+    fn every_shipped_case_holds() {
+        let mut problems = Problems::default();
+        let library = Library::shipped(&mut problems);
+        let (mut visited, mut failed) = (0, Vec::new());
+        for id in library.ids() {
+            let profile = library.profile(id).expect("it is listed");
+            let source = library.cases(id).expect("it has cases");
+            let cases = Document::parse(source, &mut problems)
+                .and_then(|document| read_cases(&document, &profile, &mut problems));
+            for verdict in run_cases(&profile, &cases.unwrap_or_default(), &plain_wire) {
+                visited += 1;
+                for Difference { of, want, got } in verdict.differences {
+                    failed.push(format!("{id}: {}: {of}: want {want}, got {got}", verdict.fact));
+                }
+            }
+        }
+        assert_eq!(problems.lines(Lang::En), "");
+        assert_eq!(failed, Vec::<String>::new(), "of {visited} cases");
+        assert!(visited >= 20, "only {visited} cases");
     }
 }

@@ -3,6 +3,8 @@
 //! `<class>/class.toml` says what every device of a kind has; `<class>/<maker>-<model>.toml` says where one product keeps
 //! it. `schema` has the keys as written, `compile` finds every mistake in them, `decode` does what they say.
 
+mod captured;
+mod cases;
 mod class;
 mod compile;
 mod decode;
@@ -14,9 +16,14 @@ mod plan;
 mod product;
 mod schema;
 mod take;
+#[cfg(test)]
+mod tests;
+mod trial;
 mod value;
 mod written;
 
+pub use captured::plain_wire;
+pub use cases::{Case, CasesFile, read_cases};
 pub use class::{Class, ClassAlarm, ClassPoint, When};
 pub use compile::{ExpressionMistake, compile_class, compile_profile, points_named};
 pub use decode::Decoded;
@@ -28,3 +35,4 @@ pub use link::{
 };
 pub use product::{Point, Profile, Read};
 pub use schema::{ClassFile, ProfileFile};
+pub use trial::{Captured, Conditions, Difference, Verdict, Wire, run_cases, shown};

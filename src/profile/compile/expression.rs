@@ -53,7 +53,7 @@ pub fn points_named(source: &str) -> Result<Vec<String>, ExpressionMistake> {
 }
 
 /// Runs `work` where the parser may recurse.
-fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ExpressionMistake> {
+pub(in crate::profile) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ExpressionMistake> {
     let told = || mistake(None, text!("无法检查这个表达式", "this expression cannot be checked"));
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("expressions".to_owned()).stack_size(STACK);

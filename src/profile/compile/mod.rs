@@ -11,6 +11,7 @@ mod profile;
 mod serial;
 
 pub use class::compile_class;
+pub(super) use expression::deep;
 pub use expression::{ExpressionMistake, points_named};
 pub use profile::compile_profile;
 

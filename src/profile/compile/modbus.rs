@@ -41,7 +41,7 @@ impl Check<'_> {
         let points_found =
             self.points(points, class, |check, i, point| check.modbus_point(i, point, file, &link));
         self.overlaps(&points_found, points);
-        (Link::Modbus(link), Decoder::Checked, points_found)
+        (Link::Modbus(link), Decoder::Registers { base: file.address_base.into() }, points_found)
     }
 
     fn modbus_link(&mut self, file: &ModbusFile) -> ModbusLink {

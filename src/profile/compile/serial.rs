@@ -39,7 +39,7 @@ impl Check<'_> {
         let names: Vec<&str> = frame_names(file).collect();
         let points =
             self.points(points, class, |check, i, point| check.serial_point(i, point, &names, &link));
-        (Link::Serial(link), Decoder::Checked, points)
+        (Link::Serial(link), Decoder::Frames, points)
     }
 
     fn serial_link(&mut self, file: &SerialFile) -> SerialLink {

@@ -1,0 +1,103 @@
+//! Captured frames taken apart without a field bus: enough to hold the bytes of a manual against a profile.
+
+use super::{ByteMatch, Captured, Dialect, Link, SerialLink, written::HexBytes};
+use crate::domain::{Raw, Table};
+
+const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
+
+/// A Modbus RTU reply with its request (strictly: unit, function, count and both CRCs), or a serial frame by the request
+/// it answers or by what it begins with. A serial frame's checksum is the driver's affair.
+///
+/// # Errors
+/// Why no driver would hand it on.
+pub fn plain_wire(captured: Captured<'_>) -> Result<Raw, String> {
+    match &captured.profile.link {
+        Link::Modbus(link) => {
+            let request = captured.request.ok_or("a Modbus frame needs the request beside it")?;
+            let request = bytes(request).ok_or("the request is not hex")?;
+            rtu_reply(&request, captured.frame, link.dialect)
+        }
+        Link::Serial(link) => serial_frame(link, captured.request, captured.frame),
+        Link::Mqtt(_) => Err("an MQTT profile has payloads, no frames".to_owned()),
+    }
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let read: Option<HexBytes> = serde::Deserialize::deserialize(serde_json::Value::from(hex)).ok();
+    read.map(|bytes| bytes.0)
+}
+
+/// MODBUS over Serial Line V1.02, 2.5.1: unit, function, data, CRC low byte first.
+fn checked<'a>(frame: &'a [u8], what: &str) -> Result<(u8, u8, &'a [u8]), String> {
+    let (body, crc) = frame.split_last_chunk::<2>().ok_or_else(|| format!("the {what} is too short"))?;
+    let computed = CRC.checksum(body).to_le_bytes();
+    if computed != *crc {
+        return Err(format!("CRC of the {what} is {crc:02X?}, computed {computed:02X?}"));
+    }
+    match body {
+        [unit, function, rest @ ..] => Ok((*unit, *function, rest)),
+        _ => Err(format!("the {what} is too short")),
+    }
+}
+
+fn rtu_reply(request: &[u8], reply: &[u8], dialect: Dialect) -> Result<Raw, String> {
+    let (unit, function, asked) = checked(request, "request")?;
+    let &[first_high, first_low, count_high, count_low] = asked else {
+        return Err("the request is no read".to_owned());
+    };
+    let (first, count) =
+        (u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([count_high, count_low]));
+    let (reply_unit, reply_function, rest) = checked(reply, "reply")?;
+    if reply_unit != unit {
+        return Err(format!("unit {reply_unit} answered, {unit} was asked"));
+    }
+    if reply_function != function {
+        return Err(format!("function {reply_function:#04x} came back, {function:#04x} was asked"));
+    }
+    let table = match function {
+        1 => Table::Coil,
+        2 => Table::Discrete,
+        3 => Table::Holding,
+        4 => Table::Input,
+        other => return Err(format!("function {other:#04x} is no read")),
+    };
+    let bits = matches!(table, Table::Coil | Table::Discrete);
+    let length = if bits { usize::from(count).div_ceil(8) } else { usize::from(count) * 2 };
+    let (announced, data) = match (dialect, rest) {
+        (Dialect::Standard, [announced, data @ ..]) => (usize::from(*announced), data),
+        (Dialect::Nice3000, [high, low, data @ ..]) => (usize::from(u16::from_be_bytes([*high, *low])), data),
+        (Dialect::Standard | Dialect::Nice3000, _) => return Err("the reply has no byte count".to_owned()),
+    };
+    if announced != length || data.len() != length {
+        return Err(format!("{announced} bytes announced, {} there, {length} asked for", data.len()));
+    }
+    Ok(match bits {
+        true => {
+            let bit = |at: u16| data[usize::from(at / 8)] >> (at % 8) & 1 == 1;
+            Raw::Bits { table, first, bits: (0..count).map(bit).collect() }
+        }
+        false => {
+            let words = data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+            Raw::Registers { table, first, words }
+        }
+    })
+}
+
+/// The frame that `request` names, or the first whose `match` holds, those that say what they look like before the others.
+fn serial_frame(link: &SerialLink, request: Option<&str>, frame: &[u8]) -> Result<Raw, String> {
+    let requests = link.requests.iter().map(|request| (request.name.as_str(), &request.matches));
+    let all: Vec<(&str, &Vec<ByteMatch>)> =
+        requests.chain(link.events.iter().map(|event| (event.name.as_str(), &event.matches))).collect();
+    let holds = |(_, (name, matches)): &(u16, &(&str, &Vec<ByteMatch>))| {
+        request.is_none_or(|wanted| wanted == *name) && matches.iter().all(|is| is.holds(frame))
+    };
+    let fitting: Vec<_> = (0u16..).zip(&all).filter(holds).collect();
+    let found = fitting.iter().find(|(_, (_, matches))| !matches.is_empty()).or(fitting.first());
+    match found {
+        Some((ix, _)) if frame.starts_with(&link.frame.start) => {
+            Ok(Raw::Frame { frame: *ix, bytes: frame.to_vec().into() })
+        }
+        Some(_) => Err("it does not begin as a frame does".to_owned()),
+        None => Err("it is none of the profile's frames".to_owned()),
+    }
+}
