@@ -28,6 +28,15 @@ pub fn after_refusals(times: u32, priority: Priority) -> Duration {
     doubled(times, cap)
 }
 
+/// An even draw from 0..1, for a courier outside of tests.
+///
+/// # Panics
+/// If the kernel has no randomness to give.
+pub fn chance() -> f64 {
+    let draw = getrandom::u32().expect("the kernel gives random bits");
+    f64::from(draw) / 4_294_967_296.0
+}
+
 fn doubled(times: u32, cap: Duration) -> Duration {
     let factor = 1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST.saturating_mul(factor).min(cap)

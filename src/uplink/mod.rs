@@ -12,8 +12,10 @@ mod refusals;
 pub mod router;
 #[cfg(test)]
 mod sample;
+mod supported;
 pub mod wants;
 
+pub use backoff::chance;
 pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
 pub use endpoint::{Endpoint, Verdict};
 pub use router::Router;

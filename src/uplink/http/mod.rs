@@ -10,7 +10,6 @@ mod peer;
 mod reply;
 mod rule;
 mod sign;
-mod supported;
 #[cfg(test)]
 mod test_certs;
 #[cfg(test)]

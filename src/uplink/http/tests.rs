@@ -5,14 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
 use super::{
     HttpEndpoint, Login, Receiver, SigningKey,
     config::AcceptSettings,
     peer::{Answer, Peer, reply},
 };
 use crate::{
-    domain::{Letter, ManualClock, Priority},
-    uplink::{Endpoint, Verdict},
+    domain::{DataClass, Letter, ManualClock, Priority, Size},
+    store::{Commit, EventStore, Settings},
+    uplink::{Courier, Endpoint, Router, Verdict, Wants, sample},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -38,7 +43,7 @@ pub fn receiver(url: &str) -> Receiver {
 }
 
 pub fn letter() -> Letter {
-    let key = crate::uplink::sample::raised().key();
+    let key = sample::raised().key();
     let event_id = "0b6f5a3e9c1d47288f00aa11bb22cc33".to_owned();
     let (endpoint, priority) = ("inspection".into(), Priority::Critical);
     Letter { row: 1, endpoint, event_id, seq: 5512, key, priority, attempts: 2, body: BODY.into() }
@@ -227,4 +232,37 @@ fn what_cannot_be_used_is_said_at_once() {
         let error = new(receiver).to_string();
         assert!(error.contains(named), "{named}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_committed_alarm_reaches_a_real_receiver() {
+    let dir = tempfile::tempdir().unwrap();
+    let (most, keep) = (Size(1 << 24), "90d".parse().unwrap());
+    let settings =
+        Settings { dir: dir.path().to_owned(), events_max: most, telemetry_max: most, telemetry_keep: keep };
+    let (store, _) = EventStore::open(&settings).unwrap();
+    let sealed = sample::sealed(sample::raised());
+    let wants = Wants {
+        classes: vec!["elevator".into()],
+        priorities: vec![Priority::Critical],
+        data: vec![DataClass::Operational],
+        readings: false,
+    };
+    let router = Router::new(TimeZone::UTC, vec![("inspection".into(), wants)]);
+    let letters = router.address(&sealed);
+    let expected = letters[0].body.clone();
+    store.commit(Commit { letters, ..Commit::default() }).await.unwrap();
+
+    let mut peer = Peer::answering(reply(200, "", "")).await;
+    let clock = Arc::new(ManualClock::new());
+    let endpoint = HttpEndpoint::new(receiver(&peer.url()), clock.clone()).unwrap();
+    let (courier, _) =
+        Courier::new("inspection".into(), endpoint, store.clone(), clock, || 0.5, Arc::new(Notify::new()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(courier.run(stop.clone()));
+    let (_, body) = peer.request().await;
+    assert_eq!(body, *expected);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(store.claim(&"inspection".into(), vec![]).await.unwrap(), None, "it is marked as delivered");
 }
