@@ -52,7 +52,7 @@ async fn a_running_delay_is_remembered_and_a_finished_one_forgotten() {
     let delayed = AlarmMemory {
         delay: Some(OnDelay {
             credited: Duration::from_millis(12_345),
-            seen: Some(Mono(Duration::from_nanos(7))),
+            seen: Mono(Duration::from_nanos(7)),
         }),
         boot_id: "boot".to_owned(),
         ..memory(&key("a", "b"), None)

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use cel::{Context, Program, Value};
+use cel::{Context, Value};
 
-use super::{
-    config::AcceptSettings,
-    rule::{self, RuleError},
-};
+use super::config::AcceptSettings;
+use crate::domain::{Expression, expression::BadExpression};
 
 /// What a reply means by the rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,14 +23,14 @@ pub enum Finding {
 pub struct Accept {
     /// Empty: every 2xx.
     status: Vec<u16>,
-    body: Option<Program>,
+    body: Option<Expression>,
 }
 
 impl AcceptSettings {
     /// # Errors
     /// If `body` is not a CEL expression of modest size.
-    pub fn compile(&self) -> Result<Accept, RuleError> {
-        let body = self.body.as_deref().map(rule::compile).transpose()?;
+    pub fn compile(&self) -> Result<Accept, BadExpression> {
+        let body = self.body.as_deref().map(Expression::compile).transpose()?;
         Ok(Accept { status: self.status.clone(), body })
     }
 }
@@ -57,7 +55,7 @@ impl fmt::Debug for Accept {
     }
 }
 
-fn hold(rule: &Program, body: &[u8]) -> Finding {
+fn hold(rule: &Expression, body: &[u8]) -> Finding {
     let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(body) else {
         return Finding::BodyUnreadable("is not a JSON object");
     };
@@ -70,7 +68,7 @@ fn hold(rule: &Program, body: &[u8]) -> Finding {
             }
         }
     }
-    match rule.execute(&variables) {
+    match rule.program().execute(&variables) {
         Ok(Value::Bool(true)) => Finding::Accepted,
         Ok(Value::Bool(false)) => Finding::BodySaysNo,
         Ok(_) => Finding::BodyUnreadable("gives the rule no yes or no"),

@@ -11,11 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::{
-    Accept, RuleError, SigningKey, SigningKeyError, config::AcceptSettings, dns::Resolver, fault,
-    reply::Reply,
+    Accept, SigningKey, SigningKeyError, config::AcceptSettings, dns::Resolver, fault, reply::Reply,
 };
 use crate::{
-    domain::{Clock, Letter, Period},
+    domain::{Clock, Letter, Period, expression::BadExpression},
     uplink::{Endpoint, Verdict},
 };
 
@@ -54,8 +53,8 @@ pub enum Login {
 pub enum HttpError {
     #[error(transparent)]
     Secret(#[from] SigningKeyError),
-    #[error(transparent)]
-    Rule(#[from] RuleError),
+    #[error("read the receipt rule: {0}")]
+    Rule(#[from] BadExpression),
     #[error("read the authorities in ca_file: {0}")]
     Authorities(#[source] reqwest::Error),
     #[error("read the identity in cert_file and key_file: {0}")]

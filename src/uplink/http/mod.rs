@@ -8,7 +8,6 @@ mod fault;
 #[cfg(test)]
 mod peer;
 mod reply;
-mod rule;
 mod sign;
 #[cfg(test)]
 mod test_certs;
@@ -19,5 +18,4 @@ mod tls_tests;
 
 pub use accept::Accept;
 pub use endpoint::{HttpEndpoint, HttpError, Login, Receiver};
-pub use rule::RuleError;
 pub use sign::{SigningKey, SigningKeyError};
