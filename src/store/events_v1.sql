@@ -51,7 +51,7 @@ CREATE TABLE outbox (
   delivered_at_ms INTEGER,
   receipt_status  INTEGER,
   receipt_said    TEXT,
-  UNIQUE (endpoint, event_id)
+  UNIQUE (endpoint, seq)             -- no event twice; grows at its end, unlike one over random ids
 ) STRICT;
 CREATE INDEX outbox_queued ON outbox (endpoint, device, alarm, row) WHERE state = 'queued';
 

@@ -24,6 +24,7 @@ async fn victim() {
     let telemetry = TelemetryStore::open(&settings, catalogue(1, &[("floor", "")])).unwrap();
     let mut chain = Chain::from(&found);
     let mut out = std::io::stdout();
+    writeln!(out).unwrap(); // ends the harness's own line
     loop {
         let key = key(&format!("lift-{}", chain.seq % 7), "door_fault");
         let commit = transition(&mut chain, &key, TransitionKind::Raised, Priority::High, &["office"]);
