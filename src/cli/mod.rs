@@ -1,0 +1,3 @@
+//! What people type: one file a verb.
+
+pub mod readings;
