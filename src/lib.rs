@@ -27,3 +27,5 @@ pub mod store;
 pub mod uplink;
 
 pub mod config;
+
+pub mod cli;

@@ -117,7 +117,7 @@ impl Reader {
     pub fn alarms(&self, filter: &AlarmFilter) -> Result<Vec<AlarmRow>, StoreError> {
         let mut rows = self.latest_events(filter).map_err(StoreError::sql(File::Events))?;
         if !filter.closed {
-            rows.sort_by(|one, other| (one.priority, one.raised_at).cmp(&(other.priority, other.raised_at)));
+            rows.sort_by_key(|row| (row.priority, row.raised_at));
         }
         Ok(rows)
     }

@@ -131,7 +131,11 @@ async fn a_letter_is_put_off_skipped_set_aside_and_settled_once() {
     store.put_off(1, "connection refused".to_owned(), next_at).await.unwrap();
     let first = store.claim(&OFFICE.into(), Vec::new()).await.unwrap().unwrap();
     assert_eq!((first.row, first.attempts), (1, 1));
-    assert_eq!(claimed(&store, &[door.clone()]).await, Some((3, 3)), "a stuck alarm blocks no other");
+    assert_eq!(
+        claimed(&store, std::slice::from_ref(&door)).await,
+        Some((3, 3)),
+        "a stuck alarm blocks no other"
+    );
     assert_eq!(claimed(&store, &[door.clone(), fire.clone()]).await, None);
 
     let reader = Reader::open(&settings.dir).unwrap();
