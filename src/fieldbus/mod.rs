@@ -10,6 +10,9 @@ pub mod port;
 pub mod serial;
 mod unit;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use bus::{Bus, BusDevice, BusError, BusParts};
 
 use std::sync::{

@@ -62,6 +62,24 @@ impl Question {
         [unit, function, a, b, c, d, crc_low, crc_high]
     }
 
+    /// A captured request, as bytes: `None` unless it is a whole, valid read.
+    pub fn decode(request: &[u8], dialect: Dialect) -> Option<Question> {
+        let &[unit, function, first_high, first_low, count_high, count_low, ..] = request else {
+            return None;
+        };
+        let table = match function {
+            0x01 => Table::Coil,
+            0x02 => Table::Discrete,
+            0x03 => Table::Holding,
+            0x04 => Table::Input,
+            _ => return None,
+        };
+        let first = u16::from_be_bytes([first_high, first_low]);
+        let count = u16::from_be_bytes([count_high, count_low]);
+        let question = Question { unit, table, first, count, dialect };
+        (question.encode() == request).then_some(question)
+    }
+
     pub fn shape(&self) -> Shape {
         Shape { function: self.function(), value_bytes: self.value_bytes() }
     }

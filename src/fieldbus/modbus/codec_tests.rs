@@ -137,6 +137,20 @@ fn more_documented_requests_are_encoded_exactly() {
         (input(1, 2), "01 04 00 01 00 02 20 0B"),
     ] {
         assert_eq!(question.encode().as_slice(), hex(request), "{request}");
+        assert_eq!(Question::decode(&hex(request), question.dialect), Some(question), "{request}");
+    }
+}
+
+#[test]
+fn what_is_no_whole_read_is_no_question() {
+    for bytes in [
+        "",
+        "01 03 10 18 00 01 00",
+        "01 03 10 18 00 01 00 CE",
+        "01 06 10 18 00 01 CC CD",
+        "01 03 10 18 00 01 00 CD 00",
+    ] {
+        assert_eq!(Question::decode(&hex(bytes), Dialect::Standard), None, "{bytes}");
     }
 }
 
