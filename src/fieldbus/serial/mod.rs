@@ -1,1 +1,6 @@
-//! (to be written)
+//! Serial lines with declared frames: asked and unasked.
+
+mod checksum;
+pub mod codec;
+#[cfg(test)]
+mod codec_tests;
