@@ -1,1 +1,4 @@
-//! (to be written)
+//! Devices behind an MQTT broker: a bus that only listens.
+
+pub mod codec;
+mod sieve;
