@@ -1,8 +1,15 @@
 //! Buses: each is a task that owns its connection, asks and hears, and hands on what it heard undecoded.
 
+pub mod bus;
+pub mod driver;
+pub mod health;
 pub mod modbus;
 pub mod mqtt;
+pub mod plan;
 pub mod serial;
+mod unit;
+
+pub use bus::{Bus, BusDevice, BusError, BusParts};
 
 use std::sync::{
     Arc,
@@ -23,6 +30,7 @@ pub struct BusCounters {
     pub refusals: AtomicU64,
     /// Frames nobody waited for.
     pub unasked: AtomicU64,
+    /// Times the line was opened after the first.
     pub reconnects: AtomicU64,
 }
 

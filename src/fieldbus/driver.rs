@@ -1,0 +1,92 @@
+//! What every kind of line can do: be opened, be asked, speak by itself.
+
+use std::{future::Future, time::Duration};
+
+use thiserror::Error;
+
+use super::plan::Ask;
+use crate::{
+    domain::{DeviceIx, Failure, Raw, Receipt},
+    profile::{Address, Link},
+};
+
+/// One line, owned by one [`Bus`](super::bus::Bus): never asked twice at once.
+pub trait Driver: Send {
+    /// Makes the line ready; at once when it already is. Cancelling it leaves the line closed or ready.
+    fn connect(&mut self) -> impl Future<Output = Result<Line, LineFault>> + Send;
+
+    /// One question, one answer, no retry. After a fault other than `Refused` the driver itself has made sure
+    /// that what may still come for this question is never taken for the answer to a later one.
+    fn ask(
+        &mut self,
+        unit: &Address,
+        link: &Link,
+        ask: &Ask,
+    ) -> impl Future<Output = Result<Raw, AskFault>> + Send;
+
+    /// The next thing nobody asked for: also what came in during an `ask`. Cancel-safe; pending for ever where nothing
+    /// speaks by itself. What waits here is bounded by the driver.
+    fn hear(&mut self) -> impl Future<Output = Unasked> + Send;
+
+    /// Gives the line back to the system at once.
+    fn close(&mut self);
+}
+
+/// What `connect` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    Kept,
+    Opened,
+}
+
+/// The line itself does not work: nobody on it can be asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum LineFault {
+    /// Port gone, connection refused, broker away.
+    #[error("use the line: {why}")]
+    Gone { why: String },
+    /// Somebody talks without end; the line is left alone for a while.
+    #[error("use the line: it carries {bytes} bytes in {over:?} that nobody asked for")]
+    Babble { bytes: usize, over: Duration },
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AskFault {
+    #[error("get an answer: silent for {waited:?}")]
+    Silent { waited: Duration },
+    #[error("get a valid answer: {what}")]
+    Garbled { what: String },
+    /// The device is there and said no.
+    #[error("get a value: the device refused with code {code}")]
+    Refused { code: u16 },
+    #[error("{0}")]
+    LineDown(#[from] LineFault),
+}
+
+impl From<&AskFault> for Failure {
+    fn from(fault: &AskFault) -> Failure {
+        match fault {
+            AskFault::Silent { .. } => Failure::Silent,
+            AskFault::Garbled { what } => Failure::Garbled { what: what.clone() },
+            AskFault::Refused { code } => Failure::Refused { code: *code },
+            AskFault::LineDown(fault) => Failure::LineDown { why: fault.to_string() },
+        }
+    }
+}
+
+/// Something nobody asked for.
+#[derive(Debug)]
+pub enum Unasked {
+    /// A whole frame or message of a device of this bus. `receipt` is told once it is committed.
+    Message {
+        device: DeviceIx,
+        raw: Raw,
+        receipt: Option<Receipt>,
+    },
+    /// A whole frame of nobody we know: counted only.
+    Stranger,
+    /// Bytes that are no frame: counted only.
+    Noise,
+    Gone(LineFault),
+}

@@ -1,0 +1,251 @@
+//! From points to requests, from requests to due times. Pure: time is an argument.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::{PointIx, Table},
+    profile::{Link, ModbusLink, Profile, Read},
+};
+
+/// Most registers and bits that one Modbus read may ask for (Modbus Application Protocol V1.1b3, 6.1–6.4).
+const MODBUS_MAX_REGISTERS: u32 = 125;
+const MODBUS_MAX_BITS: u32 = 2000;
+/// A period below this is a busy loop, whatever a profile says.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+/// After a start everything has been asked once within this time, however long its period.
+const FIRST_ROUND: Duration = Duration::from_secs(5);
+
+/// One question to one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `count` registers (or bits) of `table` from `first` on.
+    Block { table: Table, first: u16, count: u16 },
+    /// The profile's serial request of that number.
+    Frame { request: u16 },
+}
+
+impl Ask {
+    /// What it costs the line, roughly, in bytes: a lost unit is probed with its cheapest.
+    pub fn weight(&self) -> u32 {
+        match self {
+            Ask::Block { table: Table::Holding | Table::Input, count, .. } => 2 * u32::from(*count),
+            Ask::Block { table: Table::Coil | Table::Discrete, count, .. } => u32::from(*count).div_ceil(8),
+            Ask::Frame { .. } => 0,
+        }
+    }
+}
+
+/// A question, the points it answers, and how often it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub ask: Ask,
+    pub points: Arc<[PointIx]>,
+    pub every: Duration,
+}
+
+/// All that a device of this profile is asked. MQTT devices are asked nothing.
+pub fn requests(profile: &Profile) -> Vec<Request> {
+    match &profile.link {
+        Link::Modbus(link) => blocks(profile, link),
+        Link::Serial(link) => (0u16..)
+            .zip(&link.requests)
+            .map(|(request, asked)| Request {
+                ask: Ask::Frame { request },
+                points: points_in_frame(profile, request),
+                every: asked.every,
+            })
+            .collect(),
+        Link::Mqtt(_) => Vec::new(),
+    }
+}
+
+/// The points of each serial frame: of the requests, then of the events.
+pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
+    match &profile.link {
+        Link::Serial(link) => (0u16..)
+            .zip(link.requests.iter().map(|_| ()).chain(link.events.iter().map(|_| ())))
+            .map(|(frame, ())| points_in_frame(profile, frame))
+            .collect(),
+        Link::Modbus(_) | Link::Mqtt(_) => Vec::new(),
+    }
+}
+
+fn points_in_frame(profile: &Profile, frame: u16) -> Arc<[PointIx]> {
+    (0u16..)
+        .zip(&profile.points)
+        .filter(|(_, point)| matches!(point.read, Read::Serial { frame: its } if its == frame))
+        .map(|(ix, _)| PointIx(ix))
+        .collect()
+}
+
+/// Every point of the profile.
+pub fn all_points(profile: &Profile) -> Arc<[PointIx]> {
+    (0u16..).zip(&profile.points).map(|(ix, _)| PointIx(ix)).collect()
+}
+
+/// One point's place: `from..to` in a table, asked every so often.
+struct Stretch {
+    table: Table,
+    every: Duration,
+    from: u32,
+    to: u32,
+    point: PointIx,
+}
+
+fn blocks(profile: &Profile, link: &ModbusLink) -> Vec<Request> {
+    let mut stretches: Vec<Stretch> = (0u16..)
+        .zip(&profile.points)
+        .filter_map(|(ix, point)| match point.read {
+            Read::Modbus { table, address, span } => {
+                let from = u32::from(address);
+                // the table ends at 65535: what a point wants beyond it is not asked, so it decodes to an error
+                let to = (from + u32::from(span.max(1))).min(0x1_0000);
+                Some(Stretch { table, every: point.every, from, to, point: PointIx(ix) })
+            }
+            Read::Serial { .. } | Read::Mqtt => None,
+        })
+        .collect();
+    stretches.sort_by_key(|s| (s.every, table_order(s.table), s.from, s.to));
+
+    let mut requests = Vec::new();
+    let mut rest = stretches.as_slice();
+    while let Some(first) = rest.first() {
+        let (taken, end) = take_block(rest, link);
+        requests.push(Request {
+            ask: Ask::Block {
+                table: first.table,
+                first: first.from as u16,
+                count: (end - first.from).min(u32::from(u16::MAX)) as u16,
+            },
+            points: rest[..taken].iter().map(|s| s.point).collect(),
+            every: first.every,
+        });
+        rest = &rest[taken..];
+    }
+    requests
+}
+
+/// How many of `sorted` go into one request, and where that ends.
+fn take_block(sorted: &[Stretch], link: &ModbusLink) -> (usize, u32) {
+    let first = &sorted[0];
+    let most = most_in_one_request(first.table, link);
+    let mut end = first.to;
+    let mut taken = 1;
+    for next in &sorted[1..] {
+        let joined = end.max(next.to);
+        let near = next.from <= end + u32::from(link.max_gap);
+        let same = next.table == first.table && next.every == first.every;
+        if !(same && near && joined - first.from <= most) {
+            break;
+        }
+        end = joined;
+        taken += 1;
+    }
+    (taken, end)
+}
+
+fn most_in_one_request(table: Table, link: &ModbusLink) -> u32 {
+    let registers = u32::from(link.max_registers.max(1));
+    match table {
+        Table::Holding | Table::Input => registers.min(MODBUS_MAX_REGISTERS),
+        Table::Coil | Table::Discrete => (16 * registers).min(MODBUS_MAX_BITS),
+    }
+}
+
+fn table_order(table: Table) -> u8 {
+    match table {
+        Table::Coil => 1,
+        Table::Discrete => 2,
+        Table::Holding => 3,
+        Table::Input => 4,
+    }
+}
+
+/// When which slot is due: the earliest deadline first. A slot keeps its own beat (`anchor` + n × `period`): who comes late is asked
+/// once and waits for the next beat, so a delay never makes a burst and devices stay spread out.
+#[derive(Debug)]
+pub struct Schedule {
+    slots: Vec<Slot>,
+    due: BTreeSet<(Instant, usize)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    anchor: Instant,
+    period: Duration,
+    /// `None`: paused.
+    due: Option<Instant>,
+}
+
+impl Schedule {
+    /// `periods[device]` = the periods of that device's slots; slots are numbered through, device after device. Devices that share a
+    /// period are spread evenly over it; the slots of one device with one period are due together.
+    pub fn new(periods: &[Vec<Duration>], start: Instant) -> Self {
+        let mut sharing = std::collections::BTreeMap::<Duration, (u32, u32)>::new();
+        for device in periods {
+            for period in distinct(device) {
+                sharing.entry(period).or_default().1 += 1;
+            }
+        }
+        let mut schedule = Schedule { slots: Vec::new(), due: BTreeSet::new() };
+        for device in periods {
+            for &period in device {
+                let (before, all) = sharing[&period];
+                let spread = |over: Duration| start + over * before / all;
+                schedule.add(spread(period), spread(period.min(FIRST_ROUND)), period);
+            }
+            for period in distinct(device) {
+                sharing.entry(period).or_default().0 += 1;
+            }
+        }
+        schedule
+    }
+
+    fn add(&mut self, anchor: Instant, first: Instant, period: Duration) {
+        self.due.insert((first, self.slots.len()));
+        self.slots.push(Slot { anchor, period: period.max(SHORTEST_PERIOD), due: Some(first) });
+    }
+
+    /// The slot that is due first, and when.
+    pub fn next(&self) -> Option<(Instant, usize)> {
+        self.due.first().copied()
+    }
+
+    /// `slot` was served at `now`: its next beat after that.
+    pub fn served(&mut self, slot: usize, now: Instant) {
+        let Slot { anchor, period, .. } = self.slots[slot];
+        let next = match now.checked_duration_since(anchor) {
+            None => anchor,
+            Some(since) => {
+                let into_beat = (since.as_nanos() % period.as_nanos()) as u64;
+                now + period - Duration::from_nanos(into_beat)
+            }
+        };
+        self.set(slot, Some(next));
+    }
+
+    /// `slot` is due at `at` and then goes on with its own beat.
+    pub fn put_off(&mut self, slot: usize, at: Instant) {
+        self.set(slot, Some(at));
+    }
+
+    /// `slot` is not due until it is put somewhere again.
+    pub fn pause(&mut self, slot: usize) {
+        self.set(slot, None);
+    }
+
+    fn set(&mut self, slot: usize, due: Option<Instant>) {
+        if let Some(was) = std::mem::replace(&mut self.slots[slot].due, due) {
+            self.due.remove(&(was, slot));
+        }
+        if let Some(at) = due {
+            self.due.insert((at, slot));
+        }
+    }
+}
+
+fn distinct(periods: &[Duration]) -> BTreeSet<Duration> {
+    periods.iter().copied().collect()
+}
