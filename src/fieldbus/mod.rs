@@ -9,6 +9,9 @@ pub mod plan;
 pub mod serial;
 mod unit;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use bus::{Bus, BusDevice, BusError, BusParts};
 
 use std::sync::{

@@ -81,7 +81,8 @@ impl Routes {
     pub fn of(&self, topic: &str) -> Vec<usize> {
         let exact = self.exact.get(topic).into_iter();
         let wild = self.wild.iter().filter(|(filter, _)| falls_under(topic, filter));
-        let mut members: Vec<usize> = exact.chain(wild.map(|(_, members)| members)).flatten().copied().collect();
+        let mut members: Vec<usize> =
+            exact.chain(wild.map(|(_, members)| members)).flatten().copied().collect();
         members.sort_unstable();
         members.dedup();
         members

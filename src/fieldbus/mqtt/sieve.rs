@@ -243,7 +243,8 @@ mod tests {
         ] {
             let wire = [publish("a/1", qos, bytes), publish("b", QoS::AtLeastOnce, 3)].concat();
             for pieces in [1_500, 64 * 1024, wire.len()] {
-                let [Packet::Publish(first), Packet::Publish(second)] = &packets(through(&wire, pieces))[..] else {
+                let [Packet::Publish(first), Packet::Publish(second)] = &packets(through(&wire, pieces))[..]
+                else {
                     panic!("{fact}: two messages")
                 };
                 assert_eq!((&first.topic[..], first.qos), (&b"a/1"[..], qos), "{fact}");

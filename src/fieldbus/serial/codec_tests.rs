@@ -142,7 +142,11 @@ fn checksums_are_those_of_their_standards() {
         assert_eq!(checksum::written(&sum, nine), want, "{fact}");
     }
     for frame in [&b":010300000001FB\r\n"[..], b":010302001EDC\r\n", b":010302001edc\r\n"] {
-        assert_eq!(cut(modbus_ascii(), &[frame]).0, [frame], "Modbus ASCII's LRC is over what the digits spell");
+        assert_eq!(
+            cut(modbus_ascii(), &[frame]).0,
+            [frame],
+            "Modbus ASCII's LRC is over what the digits spell"
+        );
     }
 }
 
@@ -194,7 +198,12 @@ fn lines_and_frames_with_an_end_are_told_apart() {
     let xor = || Some(sum(ChecksumKind::Xor8, 1, -2));
     for (fact, shape, stream, want) in [
         ("a frame that lost its tail", framed(None), hex("02 31 32 02 33 34 03"), vec![hex("02 33 34 03")]),
-        ("a checksum that looks like the end", framed(xor()), hex("02 31 32 03 03"), vec![hex("02 31 32 03 03")]),
+        (
+            "a checksum that looks like the end",
+            framed(xor()),
+            hex("02 31 32 03 03"),
+            vec![hex("02 31 32 03 03")],
+        ),
         (
             "the same in the middle of the stream",
             framed(xor()),
@@ -234,7 +243,12 @@ fn requests_carry_address_and_checksum() {
         ("OSDP poll", osdp_crc(), template("53 {} 08 00 04 60"), hex("53 65 08 00 04 60 60 90")),
         ("OSDP id", osdp_crc(), template("53 {} 09 00 04 61 00"), hex("53 65 09 00 04 61 00 D9 7A")),
         ("text, no checksum", lines("\r\n"), text("SI\r\n"), b"SI\r\n".to_vec()),
-        ("a checksum before the end", modbus_ascii(), text(":010300000001\r\n"), b":010300000001FB\r\n".to_vec()),
+        (
+            "a checksum before the end",
+            modbus_ascii(),
+            text(":010300000001\r\n"),
+            b":010300000001FB\r\n".to_vec(),
+        ),
     ] {
         let sent = encode(&shape, &send, 0x65);
         assert_eq!(sent, want, "{fact}");
@@ -270,7 +284,10 @@ fn shapes_no_frame_can_have_are_refused() {
     assert_eq!(with(|s| s.length = FrameLength::Fixed(0)), Err(ShapeError::Fixed { fixed: 0, max: 256 }));
     assert_eq!(with(|s| s.length = FrameLength::Fixed(257)), Err(ShapeError::Fixed { fixed: 257, max: 256 }));
     assert_eq!(with(|s| s.length = FrameLength::EndsWith(vec![])), Err(ShapeError::EmptyEnd));
-    assert_eq!(with(|s| s.checksum.as_mut().unwrap().from = usize::MAX), Err(ShapeError::Outside { max: 256 }));
+    assert_eq!(
+        with(|s| s.checksum.as_mut().unwrap().from = usize::MAX),
+        Err(ShapeError::Outside { max: 256 })
+    );
     let field = |at, size| FrameLength::Field { at, size, little: true, adds: i64::MAX };
     let mut shape = osdp_crc();
     shape.length = field(2, 8);
@@ -299,12 +316,8 @@ fn any_shape() -> impl Strategy<Value = FrameShape> {
     let checksum = (kind, 0usize..6, to, any::<bool>(), any::<bool>())
         .prop_map(|(kind, from, to, little, hex)| Checksum { kind, from, to, little, hex });
     let start = prop::collection::vec(0u8..4, 0..3);
-    (start, length, 0usize..40, prop::option::of(checksum)).prop_map(|(start, length, max, checksum)| FrameShape {
-        start,
-        length,
-        max,
-        checksum,
-        address: Some((1, 0x7F)),
+    (start, length, 0usize..40, prop::option::of(checksum)).prop_map(|(start, length, max, checksum)| {
+        FrameShape { start, length, max, checksum, address: Some((1, 0x7F)) }
     })
 }
 
