@@ -6,6 +6,7 @@ pub mod health;
 pub mod modbus;
 pub mod mqtt;
 pub mod plan;
+pub mod port;
 pub mod serial;
 mod unit;
 

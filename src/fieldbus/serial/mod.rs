@@ -4,3 +4,4 @@ mod checksum;
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
+pub mod config;

@@ -1,0 +1,109 @@
+//! Serial ports, as every serial line opens, times and loses them.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+
+use super::{
+    driver::LineFault,
+    serial::config::{Framing, Parity, Settings},
+};
+
+/// A port whose transmit buffer does not take a request within this time is no port any more.
+const WRITE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Bytes in, bytes out: a serial port, or in tests a pipe.
+pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Throws away what the kernel holds and nobody has read.
+    fn clear_input(&mut self) -> io::Result<()>;
+}
+
+impl Port for SerialStream {
+    fn clear_input(&mut self) -> io::Result<()> {
+        SerialPort::clear(self, ClearBuffer::Input).map_err(io::Error::from)
+    }
+}
+
+/// Opens the port raw and for us alone. A pty is a port too; it drops parity without a word.
+///
+/// # Errors
+/// When the path is not there, not a port, or another program has it.
+pub fn open(settings: &Settings) -> Result<SerialStream, LineFault> {
+    let path = settings.port.to_string_lossy();
+    let Framing { data_bits, parity, stop_bits } = settings.framing;
+    let builder = tokio_serial::new(path, settings.baud)
+        .data_bits(if data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight })
+        .parity(match parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+        })
+        .stop_bits(if stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
+    SerialStream::open(&builder).map_err(|error| gone(&settings.port, &error))
+}
+
+/// The port does not work any more.
+pub fn gone(port: &Path, error: &dyn std::fmt::Display) -> LineFault {
+    LineFault::Gone { why: format!("{}: {error}", port.display()) }
+}
+
+/// How long one character takes on the line: start bit, data, parity, stop.
+pub fn character(settings: &Settings) -> Duration {
+    let Framing { data_bits, parity, stop_bits } = settings.framing;
+    let bits = 1 + u32::from(data_bits) + u32::from(parity != Parity::None) + u32::from(stop_bits);
+    Duration::from_secs(1) * bits / settings.baud.max(1)
+}
+
+/// A port that is open, and what it is called when it fails.
+pub struct OpenPort<P> {
+    port: P,
+    path: PathBuf,
+}
+
+impl<P: Port> OpenPort<P> {
+    pub fn new(port: P, path: PathBuf) -> Self {
+        Self { port, path }
+    }
+
+    /// At least one byte, as soon as there is one. Cancel-safe.
+    ///
+    /// # Errors
+    /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
+    pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
+        match self.port.read(into).await {
+            Ok(0) => Err(gone(&self.path, &"the port is gone")),
+            Ok(count) => Ok(count),
+            Err(error) => Err(gone(&self.path, &error)),
+        }
+    }
+
+    /// Hands `bytes` to the kernel, which sends them; no `flush`, because that would block the thread until they are sent.
+    ///
+    /// # Errors
+    /// When the port is gone, or takes nothing more.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LineFault> {
+        match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(gone(&self.path, &error)),
+            Err(_elapsed) => Err(gone(&self.path, &"the port takes no bytes")),
+        }
+    }
+
+    /// # Errors
+    /// When the port is gone.
+    pub fn clear_input(&mut self) -> Result<(), LineFault> {
+        self.port.clear_input().map_err(|error| gone(&self.path, &error))
+    }
+}
+
+#[cfg(test)]
+impl Port for tokio::io::DuplexStream {
+    fn clear_input(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
