@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     broker::{Broker, Kind},
     bus,
-    config::Settings,
+    config::{Broker as Settings, BrokerAddress},
 };
 use crate::{
     domain::{DeviceIx, Failure, Heard, Raw},
@@ -30,13 +30,12 @@ struct Running {
 
 fn settings(broker: &Broker) -> Settings {
     Settings {
-        url: format!("mqtt://127.0.0.1:{}", broker.port).parse().unwrap(),
+        address: BrokerAddress { host: "127.0.0.1".to_owned(), port: broker.port, tls: false },
         client_id: "gatehouse-test".to_owned(),
         username: None,
         password: None,
-        ca_file: None,
-        cert_file: None,
-        key_file: None,
+        authorities: None,
+        identity: None,
     }
 }
 

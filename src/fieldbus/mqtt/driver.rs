@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{
     codec::{self, Routes, TopicError},
-    config::Settings,
+    config::Broker,
     connect::{self, SettingsError},
     session::{News, Session, Uncommitted},
     sieve::Mark,
@@ -54,12 +54,12 @@ pub enum SetupError {
     Foreign { bus: BusId, device: DeviceId },
 }
 
-/// The bus of these devices behind the broker of `settings`.
+/// The bus of these devices behind this broker.
 ///
 /// # Errors
 /// If the settings name no broker, or a device's topic cannot be subscribed to.
-pub fn bus(parts: BusParts, settings: &Settings) -> Result<Bus<MqttDriver>, SetupError> {
-    let driver = MqttDriver::new(&parts, settings)?;
+pub fn bus(parts: BusParts, broker: &Broker) -> Result<Bus<MqttDriver>, SetupError> {
+    let driver = MqttDriver::new(&parts, broker)?;
     Ok(Bus::new(driver, parts))
 }
 
@@ -91,11 +91,11 @@ struct Rest {
 }
 
 impl MqttDriver {
-    fn new(parts: &BusParts, settings: &Settings) -> Result<Self, SetupError> {
+    fn new(parts: &BusParts, broker: &Broker) -> Result<Self, SetupError> {
         let bus = &parts.id;
         let refused = |fault: SettingsError| SetupError::Settings { bus: bus.clone(), fault };
         let mark = Mark::random().map_err(|error| refused(error.into()))?;
-        let options = connect::options(settings, mark).map_err(refused)?;
+        let options = connect::options(broker, mark).map_err(refused)?;
         let mut routes = Routes::default();
         for (member, device) in parts.devices.iter().enumerate() {
             let (Link::Mqtt(link), Address::Text(address)) = (&device.profile.link, &device.address) else {

@@ -27,7 +27,7 @@ pub enum ShapeError {
 }
 
 /// Cuts one line's stream into frames; keeps the beginning of the frame that is still coming.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cutter {
     shape: FrameShape,
     buffer: Vec<u8>,

@@ -5,3 +5,12 @@ pub mod codec;
 #[cfg(test)]
 mod codec_tests;
 pub mod config;
+mod debts;
+mod driver;
+mod members;
+mod wire;
+#[cfg(test)]
+mod wire_tests;
+
+pub use driver::{SerialDriver, bus};
+pub use members::SetupError;
