@@ -1,7 +1,6 @@
 //! A mosquitto of the tests' own, on loopback, with its files in a directory that goes away with it.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
@@ -17,17 +16,20 @@ pub struct Broker {
     child: Child,
     log: UnboundedReceiver<String>,
     pub port: u16,
+    /// With the certificates of [`Kind::tls`].
+    pub tls_port: u16,
     dir: TempDir,
 }
 
 /// How a broker of the tests differs from the usual one.
 #[derive(Default)]
 pub struct Kind {
-    /// Lines for its configuration; `DIR` is its directory.
-    pub lines: &'static str,
+    /// Keeps no session over a restart.
     pub forgets: bool,
-    /// Written to its directory before it starts.
-    pub files: Vec<(&'static str, Vec<u8>)>,
+    /// Also listens with `ca.pem`, `server.pem` and `server.key`, and wants a certificate of that authority.
+    pub tls: bool,
+    /// Who may do what; everybody everything without it.
+    pub access: Option<&'static str>,
 }
 
 impl Broker {
@@ -42,17 +44,21 @@ impl Broker {
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
-        for (name, bytes) in &kind.files {
-            fs::write(dir.path().join(name), bytes).unwrap();
+        if kind.tls && !certificates(dir.path()) {
+            eprintln!("skipped: openssl is not installed");
+            return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        fs::write(dir.path().join("conf"), conf(kind, port, dir.path())).unwrap();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (one, other) = (free(), free());
+        let [port, tls_port] = [one, other].map(|listener| listener.local_addr().unwrap().port());
+        fs::write(dir.path().join("conf"), conf(kind, port, tls_port, dir.path())).unwrap();
         let (child, log) = launch(&program, dir.path());
-        Some(Self { child, log, port, dir })
+        Some(Self { child, log, port, tls_port, dir })
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// One of the files beside the broker.
+    pub fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.dir.path().join(name)).unwrap()
     }
 
     /// Killed without warning and started anew on the same port with the same files.
@@ -103,17 +109,47 @@ fn program() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-fn conf(kind: &Kind, port: u16, dir: &Path) -> String {
-    let dir = dir.display();
-    let mut conf = format!("listener {port} 127.0.0.1\nuser root\nallow_anonymous true\n");
-    if !kind.forgets {
-        writeln!(
-            conf,
-            "persistence true\npersistence_location {dir}/\nautosave_on_changes true\nautosave_interval 1"
-        )
-        .unwrap();
+fn conf(kind: &Kind, port: u16, tls_port: u16, dir: &Path) -> String {
+    let here = dir.display();
+    let mut conf = format!("user root\nallow_anonymous true\nlistener {port} 127.0.0.1\n");
+    if kind.tls {
+        conf += &format!("listener {tls_port} 127.0.0.1\ncafile {here}/ca.pem\ncertfile {here}/server.pem\n");
+        conf += &format!("keyfile {here}/server.key\nrequire_certificate true\n");
     }
-    conf + &kind.lines.replace("DIR", &dir.to_string())
+    if !kind.forgets {
+        conf += &format!("persistence true\npersistence_location {here}/\nautosave_on_changes true\n");
+        conf += "autosave_interval 1\n";
+    }
+    if let Some(access) = kind.access {
+        fs::write(dir.join("acl"), access).unwrap();
+        conf += &format!("acl_file {here}/acl\n");
+    }
+    conf
+}
+
+/// An authority, a broker's certificate and ours from it, and another authority.
+fn certificates(dir: &Path) -> bool {
+    let openssl = |line: &str| {
+        let words = line.split_whitespace();
+        Command::new("openssl")
+            .args(words)
+            .current_dir(dir)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+    };
+    let key = "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let authority = |name: &str| {
+        openssl(&format!("{key} -x509 -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"))
+    };
+    fs::write(dir.join("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    let leaf = |name: &str| {
+        openssl(&format!("{key} -subj /CN={name} -keyout {name}.key -out {name}.csr"))
+            && openssl(&format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out {name}.pem"
+            ))
+    };
+    authority("ca") && authority("stranger") && leaf("server") && leaf("client")
 }
 
 /// Runs once this returns; what it logs comes out of the channel.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     broker::{Broker, Kind},
     bus,
-    config::{Broker as Settings, BrokerAddress},
+    config::{Broker as Settings, BrokerAddress, ClientIdentity},
 };
 use crate::{
     domain::{DeviceIx, Failure, Heard, Raw},
@@ -252,4 +252,89 @@ async fn each_device_on_a_shared_topic_gets_the_message_and_all_must_have_commit
     assert_eq!(back.committed().await, "both", "one of two committed is not enough");
     assert_eq!(back.committed().await, "both");
     back.stop(&mut broker).await;
+}
+
+#[tokio::test]
+async fn both_sides_show_their_certificates() {
+    let Some(mut broker) = Broker::start_as(&Kind { tls: true, ..Kind::default() }) else { return };
+    let identity = |broker: &Broker| {
+        let key = broker.file("client.key").into();
+        Some(ClientIdentity { certificates: broker.file("client.pem"), key })
+    };
+    let with = |authority: &str, identity| {
+        let mut settings = settings(&broker);
+        settings.address = BrokerAddress { host: "localhost".to_owned(), port: broker.tls_port, tls: true };
+        settings.authorities = Some(broker.file(authority));
+        settings.identity = identity;
+        settings
+    };
+    for (fact, settings, why) in [
+        (
+            "an authority that does not vouch for the broker",
+            with("stranger.pem", identity(&broker)),
+            "UnknownIssuer",
+        ),
+        ("no certificate of ours", with("ca.pem", None), ""),
+    ] {
+        let mut bus = run(&settings, &["1"]);
+        let heard = bus.next().await;
+        let Err(Failure::LineDown { why: told }) = &heard.outcome else {
+            panic!("{fact}: {:?}", heard.outcome)
+        };
+        assert!(told.contains(why), "{fact}: {told}");
+        bus.kill().await;
+    }
+    let good = with("ca.pem", identity(&broker));
+    let bus = run(&good, &["1"]).known(&broker, "1").await;
+    // the sieve looks into what came out of TLS
+    broker.publish("park/1/up", vec![b'x'; 1 << 20]).await;
+    let bus = bus.known(&broker, "1").await;
+    assert_eq!((bus.counters.garbled.load(Relaxed), bus.counters.reconnects.load(Relaxed)), (1, 0));
+    bus.stop(&mut broker).await;
+}
+
+#[tokio::test]
+async fn a_topic_we_may_not_hear_does_not_deafen_us() {
+    let access = "topic write #\ntopic read park/2/up\n";
+    let Some(mut broker) = Broker::start_as(&Kind { access: Some(access), ..Kind::default() }) else {
+        return;
+    };
+    let bus = run(&settings(&broker), &["1", "2"]).known(&broker, "2").await;
+    assert_eq!(bus.counters.reconnects.load(Relaxed), 0);
+    bus.stop(&mut broker).await;
+}
+
+#[test]
+fn buses_that_reach_nobody_are_refused() {
+    let link = || Link::Mqtt(MqttLink { topic: "park/{address}/up".to_owned(), heartbeat: None });
+    let settings = || Settings {
+        address: BrokerAddress { host: "broker".to_owned(), port: 1883, tls: false },
+        client_id: "gatehouse".to_owned(),
+        username: None,
+        password: None,
+        authorities: None,
+        identity: None,
+    };
+    let refusal = |settings: &Settings, address: &str| {
+        let (parts, _heard) = fixtures::parts(&[(address, fixtures::product(link()))]);
+        bus(parts, settings).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let tls = |authorities: &[u8]| Settings {
+        address: BrokerAddress { host: "broker".to_owned(), port: 8883, tls: true },
+        authorities: Some(authorities.to_vec()),
+        ..settings()
+    };
+    for (fact, settings, address, want) in [
+        ("a broker and a device", settings(), "7", Ok(())),
+        ("an address with a wildcard", settings(), "+", Err("topic")),
+        ("no client id", Settings { client_id: String::new(), ..settings() }, "7", Err("session")),
+        ("no certificate in the file", tls(b"hello"), "7", Err("certificate")),
+    ] {
+        let refused = refusal(&settings, address);
+        match (&refused, want) {
+            (Ok(()), Ok(())) => {}
+            (Err(said), Err(why)) => assert!(said.contains(why), "{fact}: {said}"),
+            (Ok(()) | Err(_), _) => panic!("{fact}: {refused:?}"),
+        }
+    }
 }

@@ -71,10 +71,9 @@ pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError
         (None, _) => {}
     }
     // TLS is made here, not by the library: the sieve has to see what comes out of it
-    options.set_socket_connector(move |address, mut network| {
+    options.set_socket_connector(move |address, network| {
         let tls = tls.clone();
         async move {
-            network.set_tcp_nodelay(true);
             let stream = default_socket_connect(address, network).await?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),

@@ -11,6 +11,8 @@ mod sieve;
 mod broker;
 #[cfg(test)]
 mod broker_tests;
+#[cfg(test)]
+mod session_tests;
 
 pub use connect::SettingsError;
 pub use driver::{MqttDriver, SetupError, bus};

@@ -1,5 +1,7 @@
 //! Serial lines with declared frames: asked and unasked.
 
+#[cfg(test)]
+mod bus_tests;
 mod checksum;
 pub mod codec;
 #[cfg(test)]
