@@ -88,10 +88,10 @@ fn osdp_frames_captured_from_libosdp_are_cut_whole() {
     ];
     for (fact, frame) in crc {
         let frame = hex(frame);
-        assert_eq!(cut(osdp_crc(), &[&frame]).0, [frame.clone()], "{fact}");
+        assert_eq!(cut(osdp_crc(), &[&frame]).0, [&frame[..]], "{fact}");
         assert_eq!(sender(&osdp_crc(), &frame), Some(0x65), "{fact}");
         let bytewise: Vec<&[u8]> = frame.chunks(1).collect();
-        assert_eq!(cut(osdp_crc(), &bytewise).0, [frame.clone()], "{fact}, byte by byte");
+        assert_eq!(cut(osdp_crc(), &bytewise).0, [&frame[..]], "{fact}, byte by byte");
     }
     let twos = osdp(sum(ChecksumKind::Twos8, 0, -1));
     for (fact, frame) in
@@ -119,7 +119,7 @@ fn scales_lines_are_cut_by_their_end() {
     let check = checksum::written(yaohua().checksum.as_ref().unwrap(), &frame[1..]);
     assert_eq!(check, b"1D", "0x2B ^ '0'^'0'^'1'^'2'^'3'^'4' ^ '2'");
     let whole = [frame, check, vec![0x03]].concat();
-    assert_eq!(cut(yaohua(), &[&whole]).0, [whole.clone()], "Yaohua continuous");
+    assert_eq!(cut(yaohua(), &[&whole]).0, [&whole[..]], "Yaohua continuous");
 }
 
 #[test]

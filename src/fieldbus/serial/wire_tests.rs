@@ -37,7 +37,10 @@ fn at(at: usize, bytes: &[u8]) -> Vec<ByteMatch> {
     vec![ByteMatch { at, bytes: bytes.to_vec() }]
 }
 
-fn link(frame: FrameShape, requests: &[(&str, &[Option<u8>], Vec<ByteMatch>)]) -> SerialLink {
+/// Name, what is sent, what its answer looks like.
+type Asked<'a> = (&'a str, &'a [Option<u8>], Vec<ByteMatch>);
+
+fn link(frame: FrameShape, requests: &[Asked<'_>]) -> SerialLink {
     let requests = requests.iter().map(|(name, send, matches)| SerialRequest {
         name: (*name).to_owned(),
         send: send.to_vec(),
