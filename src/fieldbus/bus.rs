@@ -143,10 +143,11 @@ impl<D: Driver> Bus<D> {
         match self.driver.connect().await? {
             Line::Kept => {}
             Line::Opened => {
-                if std::mem::replace(&mut self.line.opened_before, true) {
+                let first = !std::mem::replace(&mut self.line.opened_before, true);
+                if !first {
                     BusCounters::add(&self.counters.reconnects);
                 }
-                if self.line.told_down {
+                if first || self.line.told_down {
                     self.start_afresh();
                 }
             }
@@ -388,3 +389,7 @@ impl Chance {
         wait / 2 + (wait / 2).mul_f64(f64::from(share) / f64::from(1u32 << 24))
     }
 }
+
+#[cfg(test)]
+#[path = "bus_tests.rs"]
+mod tests;

@@ -6,8 +6,11 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{BusCounters, BusDevice, BusParts};
 use crate::{
-    domain::{DeviceIx, Heard, ManualClock},
-    profile::{Address, Class, Link, Profile},
+    domain::{DeviceIx, Heard, ManualClock, Table},
+    profile::{
+        Address, Class, Dialect, FrameLength, FrameShape, Link, ModbusLink, Point, Profile, Read,
+        SerialEvent, SerialLink, SerialRequest,
+    },
 };
 
 /// A product that is spoken to by `link`.
@@ -48,4 +51,59 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
 /// What is heard next; a test that waits longer than this has failed.
 pub async fn next(heard: &mut mpsc::Receiver<Heard>) -> Heard {
     timeout(Duration::from_secs(20), heard.recv()).await.expect("heard in time").expect("the bus goes on")
+}
+
+/// A Modbus product that answers at once, if at all.
+pub fn modbus_link() -> ModbusLink {
+    ModbusLink {
+        dialect: Dialect::Standard,
+        max_registers: 64,
+        max_gap: 0,
+        timeout: Duration::from_millis(300),
+        retries: 1,
+        turnaround: Duration::ZERO,
+    }
+}
+
+/// A serial product with so many requests, asked each second, and events.
+pub fn serial_link(requests: u16, events: u16) -> SerialLink {
+    SerialLink {
+        frame: FrameShape {
+            start: vec![],
+            length: FrameLength::Fixed(4),
+            max: 4,
+            checksum: None,
+            address: None,
+        },
+        requests: (0..requests)
+            .map(|n| SerialRequest {
+                name: format!("request-{n}"),
+                send: vec![],
+                every: Duration::from_secs(1),
+                matches: vec![],
+            })
+            .collect(),
+        events: (0..events)
+            .map(|n| SerialEvent { name: format!("event-{n}"), matches: vec![], answers: vec![] })
+            .collect(),
+        timeout: Duration::from_millis(300),
+        retries: 1,
+        turnaround: Duration::ZERO,
+        heartbeat: None,
+    }
+}
+
+/// A Modbus product with a holding register at each of these addresses, and how often it is read.
+pub fn registers(link: ModbusLink, points: &[(u16, Duration)]) -> Arc<Profile> {
+    let mut profile = Arc::into_inner(product(Link::Modbus(link))).expect("nobody else has it yet");
+    profile.points = points
+        .iter()
+        .map(|&(address, every)| Point {
+            name: format!("register_{address}").into(),
+            class_point: 0,
+            every,
+            read: Read::Modbus { table: Table::Holding, address, span: 1 },
+        })
+        .collect();
+    Arc::new(profile)
 }

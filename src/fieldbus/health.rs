@@ -100,3 +100,51 @@ impl UnitHealth {
         (from != to).then_some(Change { from, to })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_lost_after_three_misses_and_back_with_one_answer() {
+        let now = Instant::now();
+        let mut unit = UnitHealth::new(Duration::from_millis(500));
+        assert_eq!(unit.answered(), None, "it starts online");
+        let change = |from, to| Some(Change { from, to });
+        assert_eq!(unit.missed(now), change(Health::Online, Health::Degraded));
+        assert_eq!(unit.answered(), change(Health::Degraded, Health::Online));
+        assert_eq!(unit.missed(now), change(Health::Online, Health::Degraded), "misses count in a row only");
+        assert_eq!(unit.missed(now), None);
+        assert_eq!(unit.missed(now), change(Health::Degraded, Health::Lost));
+        assert_eq!(unit.missed(now), None);
+        assert_eq!(unit.answered(), change(Health::Lost, Health::Online));
+        assert_eq!(unit.probe_at(), None);
+    }
+
+    #[test]
+    fn a_lost_unit_is_tried_less_and_less_often() {
+        let cases = [
+            (Duration::from_millis(500), [1, 2, 4, 8, 16, 30, 30]),
+            (Duration::from_secs(5), [5, 10, 20, 30, 30, 30, 30]),
+            (Duration::from_secs(300), [300; 7]),
+        ];
+        for (period, want) in cases {
+            let now = Instant::now();
+            let mut unit = UnitHealth::new(period);
+            unit.missed(now);
+            unit.missed(now);
+            let waits = want.map(|_| {
+                unit.missed(now);
+                (unit.probe_at().unwrap() - now).as_secs()
+            });
+            assert_eq!(waits, want, "{period:?}");
+        }
+    }
+
+    #[test]
+    fn a_talker_that_fell_silent_is_lost_and_not_probed() {
+        let mut unit = UnitHealth::new(Duration::ZERO);
+        assert_eq!(unit.fell_silent(), Some(Change { from: Health::Online, to: Health::Lost }));
+        assert_eq!((unit.fell_silent(), unit.probe_at()), (None, None));
+    }
+}

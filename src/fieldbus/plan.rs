@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{PointIx, Table},
-    profile::{Link, ModbusLink, Profile, Read},
+    profile::{Link, ModbusLink, Profile, Read, SerialLink, SerialRequest},
 };
 
 /// Most registers and bits that one Modbus read may ask for (Modbus Application Protocol V1.1b3, 6.1–6.4).
@@ -45,18 +45,23 @@ pub struct Request {
     pub every: Duration,
 }
 
+/// A point as the plan sees it: where its raw value stands, and how often it is wanted.
+struct Wanted<'a> {
+    point: PointIx,
+    read: &'a Read,
+    every: Duration,
+}
+
+fn wanted(profile: &Profile) -> Vec<Wanted<'_>> {
+    let points = (0u16..).zip(&profile.points);
+    points.map(|(ix, point)| Wanted { point: PointIx(ix), read: &point.read, every: point.every }).collect()
+}
+
 /// All that a device of this profile is asked. MQTT devices are asked nothing.
 pub fn requests(profile: &Profile) -> Vec<Request> {
     match &profile.link {
-        Link::Modbus(link) => blocks(profile, link),
-        Link::Serial(link) => (0u16..)
-            .zip(&link.requests)
-            .map(|(request, asked)| Request {
-                ask: Ask::Frame { request },
-                points: points_in_frame(profile, request),
-                every: asked.every,
-            })
-            .collect(),
+        Link::Modbus(link) => blocks(&wanted(profile), link),
+        Link::Serial(link) => serial_requests(&wanted(profile), link),
         Link::Mqtt(_) => Vec::new(),
     }
 }
@@ -64,25 +69,33 @@ pub fn requests(profile: &Profile) -> Vec<Request> {
 /// The points of each serial frame: of the requests, then of the events.
 pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
     match &profile.link {
-        Link::Serial(link) => (0u16..)
-            .zip(link.requests.iter().map(|_| ()).chain(link.events.iter().map(|_| ())))
-            .map(|(frame, ())| points_in_frame(profile, frame))
-            .collect(),
+        Link::Serial(link) => {
+            let frames = link.requests.len() + link.events.len();
+            (0u16..).take(frames).map(|frame| points_in_frame(&wanted(profile), frame)).collect()
+        }
         Link::Modbus(_) | Link::Mqtt(_) => Vec::new(),
     }
-}
-
-fn points_in_frame(profile: &Profile, frame: u16) -> Arc<[PointIx]> {
-    (0u16..)
-        .zip(&profile.points)
-        .filter(|(_, point)| matches!(point.read, Read::Serial { frame: its } if its == frame))
-        .map(|(ix, _)| PointIx(ix))
-        .collect()
 }
 
 /// Every point of the profile.
 pub fn all_points(profile: &Profile) -> Arc<[PointIx]> {
     (0u16..).zip(&profile.points).map(|(ix, _)| PointIx(ix)).collect()
+}
+
+fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
+    let requests = (0u16..).zip(&link.requests);
+    let ask = |(request, asked): (u16, &SerialRequest)| Request {
+        ask: Ask::Frame { request },
+        points: points_in_frame(wanted, request),
+        every: asked.every,
+    };
+    requests.map(ask).collect()
+}
+
+fn points_in_frame(wanted: &[Wanted<'_>], frame: u16) -> Arc<[PointIx]> {
+    let stands_there =
+        |wanted: &&Wanted<'_>| matches!(wanted.read, Read::Serial { frame: its } if *its == frame);
+    wanted.iter().filter(stands_there).map(|wanted| wanted.point).collect()
 }
 
 /// One point's place: `from..to` in a table, asked every so often.
@@ -94,15 +107,15 @@ struct Stretch {
     point: PointIx,
 }
 
-fn blocks(profile: &Profile, link: &ModbusLink) -> Vec<Request> {
-    let mut stretches: Vec<Stretch> = (0u16..)
-        .zip(&profile.points)
-        .filter_map(|(ix, point)| match point.read {
+fn blocks(wanted: &[Wanted<'_>], link: &ModbusLink) -> Vec<Request> {
+    let mut stretches: Vec<Stretch> = wanted
+        .iter()
+        .filter_map(|wanted| match *wanted.read {
             Read::Modbus { table, address, span } => {
                 let from = u32::from(address);
                 // the table ends at 65535: what a point wants beyond it is not asked, so it decodes to an error
                 let to = (from + u32::from(span.max(1))).min(0x1_0000);
-                Some(Stretch { table, every: point.every, from, to, point: PointIx(ix) })
+                Some(Stretch { table, every: wanted.every, from, to, point: wanted.point })
             }
             Read::Serial { .. } | Read::Mqtt => None,
         })
@@ -249,3 +262,7 @@ impl Schedule {
 fn distinct(periods: &[Duration]) -> BTreeSet<Duration> {
     periods.iter().copied().collect()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

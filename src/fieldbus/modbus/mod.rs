@@ -1,3 +1,44 @@
-//! (to be written)
+//! Modbus over TCP and over serial lines (RTU): reads only, so far.
 
+pub mod codec;
 pub mod config;
+mod debt;
+mod rtu;
+mod tcp;
+mod wire;
+
+pub use rtu::{RtuDriver, rtu_bus};
+pub use tcp::{TcpDriver, tcp_bus};
+
+use std::time::Duration;
+
+use super::{driver::AskFault, plan::Ask};
+use crate::profile::{Address, Dialect, Link, ModbusLink};
+use codec::Question;
+
+/// Gateway path unavailable, gateway target failed to respond (Modbus Application Protocol V1.1b3, section 7): a gateway says them
+/// *about* a unit, so they are that unit's silence, not its refusal.
+const SAID_BY_GATEWAYS: [u16; 2] = [0x0A, 0x0B];
+
+fn refused(code: u16, waited: Duration) -> AskFault {
+    if SAID_BY_GATEWAYS.contains(&code) { AskFault::Silent { waited } } else { AskFault::Refused { code } }
+}
+
+/// The question in Modbus terms, and how long this product may take.
+fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, &'a ModbusLink), AskFault> {
+    let (Address::Unit(unit), Link::Modbus(link), Ask::Block { table, first, count }) = (unit, link, ask)
+    else {
+        return Err(AskFault::Garbled { what: "the device's profile does not speak Modbus".to_owned() });
+    };
+    let question =
+        Question { unit: *unit, table: *table, first: *first, count: *count, dialect: link.dialect };
+    Ok((question, link))
+}
+
+/// Only serial lines have dialects.
+fn is_standard(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::Standard => true,
+        Dialect::Nice3000 => false,
+    }
+}

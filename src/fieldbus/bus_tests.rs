@@ -1,0 +1,333 @@
+use std::collections::VecDeque;
+
+use tokio::{sync::mpsc::Receiver, task::JoinHandle};
+
+use super::*;
+use crate::{
+    fieldbus::{
+        driver::Unasked,
+        fixtures::{self, modbus_link, product, registers, serial_link},
+    },
+    profile::{Link, MqttLink},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the line under test does, as the test says while it runs.
+enum Scene {
+    /// Units with this address answer from now on, the others are silent.
+    Answering(Vec<u8>),
+    Refusing(Vec<u8>),
+    LineDown,
+    Open,
+    Says(Unasked),
+}
+
+/// A line that does what the scenes say, and writes down when it was asked what.
+struct Stage {
+    scenes: Receiver<Scene>,
+    answering: Vec<u8>,
+    refusing: Vec<u8>,
+    works: bool,
+    open: bool,
+    says: VecDeque<Unasked>,
+    asked: mpsc::UnboundedSender<(Instant, u8)>,
+}
+
+impl Stage {
+    fn look(&mut self) {
+        while let Ok(scene) = self.scenes.try_recv() {
+            self.play(scene);
+        }
+    }
+
+    fn play(&mut self, scene: Scene) {
+        match scene {
+            Scene::Answering(units) => self.answering = units,
+            Scene::Refusing(units) => self.refusing = units,
+            Scene::LineDown => (self.works, self.open) = (false, false),
+            Scene::Open => self.works = true,
+            Scene::Says(unasked) => self.says.push_back(unasked),
+        }
+    }
+}
+
+fn gone() -> LineFault {
+    LineFault::Gone { why: "unplugged".to_owned() }
+}
+
+impl Driver for Stage {
+    async fn connect(&mut self) -> Result<Line, LineFault> {
+        self.look();
+        match (self.works, std::mem::replace(&mut self.open, self.works)) {
+            (false, _) => Err(gone()),
+            (true, true) => Ok(Line::Kept),
+            (true, false) => Ok(Line::Opened),
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        unit: &Address,
+        _link: &crate::profile::Link,
+        ask: &Ask,
+    ) -> Result<Raw, AskFault> {
+        self.look();
+        let (Address::Unit(unit), Ask::Block { table, first, count }) = (unit, ask) else {
+            unreachable!("these tests ask registers")
+        };
+        self.asked.send((Instant::now(), *unit)).unwrap();
+        if !self.works {
+            return Err(gone().into());
+        }
+        if self.refusing.contains(unit) {
+            return Err(AskFault::Refused { code: 2 });
+        }
+        if self.answering.contains(unit) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            return Ok(Raw::Registers {
+                table: *table,
+                first: *first,
+                words: vec![u16::from(*unit); usize::from(*count)],
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Err(AskFault::Silent { waited: Duration::from_millis(300) })
+    }
+
+    async fn hear(&mut self) -> Unasked {
+        loop {
+            if let Some(unasked) = self.says.pop_front() {
+                return unasked;
+            }
+            match self.scenes.recv().await {
+                Some(scene) => self.play(scene),
+                None => std::future::pending().await,
+            }
+            if !self.works && self.open {
+                return Unasked::Gone(gone());
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.open = false;
+    }
+}
+
+/// A bus that runs, and all that a test sees of it.
+struct Show {
+    scenes: mpsc::Sender<Scene>,
+    heard: Receiver<Heard>,
+    asked: mpsc::UnboundedReceiver<(Instant, u8)>,
+    counters: Arc<BusCounters>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), BusError>>,
+    began: Instant,
+}
+
+impl Show {
+    /// `devices`: their unit and product.
+    fn start(devices: &[(u8, Arc<Profile>)], answering: &[u8]) -> Show {
+        let texts: Vec<String> = devices.iter().map(|(unit, _)| unit.to_string()).collect();
+        let named: Vec<(&str, Arc<Profile>)> =
+            texts.iter().zip(devices).map(|(text, (_, product))| (text.as_str(), product.clone())).collect();
+        let (mut parts, heard) = fixtures::parts(&named);
+        for (device, (unit, _)) in parts.devices.iter_mut().zip(devices) {
+            device.address = Address::Unit(*unit);
+        }
+        let (scenes, from_test) = mpsc::channel(64);
+        let (tell, asked) = mpsc::unbounded_channel();
+        let stage = Stage {
+            scenes: from_test,
+            answering: answering.to_vec(),
+            refusing: vec![],
+            works: true,
+            open: false,
+            says: VecDeque::new(),
+            asked: tell,
+        };
+        let counters = parts.counters.clone();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Bus::new(stage, parts).run(stop.clone()));
+        Show { scenes, heard, asked, counters, stop, task, began: Instant::now() }
+    }
+
+    async fn set(&self, scene: Scene) {
+        self.scenes.send(scene).await.unwrap();
+    }
+
+    /// What is heard in the next `time`: the device, its points and what came of it.
+    async fn hear_for(&mut self, time: Duration) -> Vec<(u32, usize, Result<u16, Failure>)> {
+        let until = Instant::now() + time;
+        let mut all = Vec::new();
+        while let Ok(heard) = tokio::time::timeout_at(until, self.heard.recv()).await {
+            let Heard { device, points, outcome, .. } = heard.expect("the bus goes on");
+            let outcome = outcome.map(|raw| match raw {
+                Raw::Registers { words, .. } => words[0],
+                Raw::Bits { .. } | Raw::Frame { .. } | Raw::Payload { .. } => 0,
+            });
+            all.push((device.0, points.len(), outcome));
+        }
+        all
+    }
+
+    /// When `unit` was asked, in milliseconds since the start.
+    fn times(&mut self, unit: u8) -> Vec<u64> {
+        let asked = std::iter::from_fn(|| self.asked.try_recv().ok());
+        asked
+            .filter(|(_, asked)| *asked == unit)
+            .map(|(at, _)| (at - self.began).as_millis() as u64)
+            .collect()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Two blocks each second.
+fn two_blocks() -> Arc<Profile> {
+    registers(modbus_link(), &[(1, SECOND), (9, SECOND)])
+}
+
+fn one_block() -> Arc<Profile> {
+    registers(modbus_link(), &[(1, SECOND)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_is_asked_and_handed_on() {
+    let mut show = Show::start(&[(1, two_blocks()), (2, two_blocks())], &[1, 2]);
+    let heard = show.hear_for(Duration::from_millis(1900)).await;
+    let good = |device| (device, 1, Ok(device as u16 + 1));
+    assert_eq!(heard, [good(0), good(0), good(1), good(1), good(0), good(0), good(1), good(1)]);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_unit_costs_the_others_little_and_is_back_with_its_first_answer() {
+    let mut show = Show::start(&[(1, one_block()), (2, two_blocks()), (3, one_block())], &[1, 3]);
+    let heard = show.hear_for(60 * SECOND).await;
+    for (unit, most) in [(1, 62), (3, 62)] {
+        let answered = heard.iter().filter(|(device, ..)| *device == unit - 1).count();
+        assert!((58..=most).contains(&answered), "unit {unit}: {answered} answers in a minute");
+    }
+    let failures: Vec<usize> =
+        heard.iter().filter(|(device, ..)| *device == 1).map(|(_, points, _)| *points).collect();
+    assert_eq!(failures[..3], [1, 1, 2], "when it is lost, all its points are");
+    assert!(failures[3..].iter().all(|points| *points == 2) && failures.len() < 9, "{failures:?}");
+    let asked = show.times(2);
+    let waits: Vec<u64> = asked[4..].windows(2).map(|pair| (pair[1] - pair[0]).div_ceil(1000)).collect();
+    assert_eq!(waits, [3, 5, 9, 17], "probes, further and further apart");
+
+    show.set(Scene::Answering(vec![1, 2, 3])).await;
+    let heard = show.hear_for(31 * SECOND).await;
+    let back: Vec<_> = heard.iter().filter(|(device, ..)| *device == 1).take(3).collect();
+    assert_eq!(back, [&(1, 1, Ok(2)), &(1, 1, Ok(2)), &(1, 1, Ok(2))]);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_for_units_that_are_online() {
+    let mut show = Show::start(&[(7, one_block())], &[]);
+    let heard = show.hear_for(4 * SECOND).await;
+    let silent = |points| (0, points, Err(Failure::Silent));
+    assert_eq!(heard, [silent(1), silent(1), silent(1), silent(1)]);
+    assert_eq!(show.times(7).len(), 5, "the first exchange tried twice, the others once");
+    assert_eq!(show.counters.silences.load(std::sync::atomic::Ordering::Relaxed), 5);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_an_answer() {
+    let mut show = Show::start(&[(1, one_block())], &[]);
+    show.set(Scene::Refusing(vec![1])).await;
+    let heard = show.hear_for(Duration::from_millis(9500)).await;
+    assert_eq!(heard, vec![(0, 1, Err(Failure::Refused { code: 2 })); 10]);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_down_is_told_once_and_tried_again() {
+    let mut show = Show::start(&[(1, two_blocks()), (2, one_block())], &[1, 2]);
+    show.hear_for(3 * SECOND).await;
+    show.set(Scene::LineDown).await;
+    let down = |device, points| {
+        (device, points, Err(Failure::LineDown { why: "use the line: unplugged".to_owned() }))
+    };
+    assert_eq!(show.hear_for(60 * SECOND).await, [down(0, 2), down(1, 1)]);
+    show.times(1);
+    show.set(Scene::Open).await;
+    let back = show.hear_for(11 * SECOND).await;
+    let devices: Vec<u32> = back.iter().map(|(device, ..)| *device).take(3).collect();
+    assert_eq!(devices, [0, 0, 1], "what is overdue is asked at once");
+    assert!(back.iter().all(|(.., outcome)| outcome.is_ok()));
+    assert_eq!(show.counters.reconnects.load(std::sync::atomic::Ordering::Relaxed), 1);
+    show.set(Scene::LineDown).await;
+    assert_eq!(show.hear_for(20 * SECOND).await.len(), 2, "after it worked it is told again");
+    show.end().await;
+}
+
+fn message(device: u32, retained: bool) -> Unasked {
+    let raw = Raw::Payload { bytes: bytes::Bytes::new(), retained };
+    Unasked::Message { device: DeviceIx(device), raw, receipt: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_talker_is_heard_and_missed() {
+    let heartbeat = Some(60 * SECOND);
+    let talker = product(Link::Mqtt(MqttLink { topic: String::new(), heartbeat }));
+    let mut show = Show::start(&[(1, talker)], &[]);
+    assert_eq!(show.hear_for(50 * SECOND).await, []);
+    show.set(Scene::Says(message(0, false))).await;
+    assert_eq!(show.hear_for(50 * SECOND).await, [(0, 0, Ok(0))]);
+    show.set(Scene::Says(message(0, true))).await;
+    assert_eq!(
+        show.hear_for(11 * SECOND).await,
+        [(0, 0, Ok(0)), (0, 0, Err(Failure::Silent))],
+        "retained is no life"
+    );
+    assert_eq!(show.hear_for(121 * SECOND).await, vec![(0, 0, Err(Failure::Silent)); 2]);
+    show.set(Scene::Says(Unasked::Stranger)).await;
+    show.set(Scene::Says(message(99, false))).await;
+    assert_eq!(show.hear_for(SECOND).await, [], "of nobody we know");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn talkers_do_not_keep_the_others_from_being_asked() {
+    let talker = product(Link::Serial(serial_link(0, 1)));
+    let mut show = Show::start(&[(1, one_block()), (2, talker)], &[1]);
+    let scenes = show.scenes.clone();
+    let talking =
+        tokio::spawn(async move { while scenes.send(Scene::Says(message(1, false))).await.is_ok() {} });
+    let mut asked = 0;
+    while asked < 5 {
+        asked += usize::from(show.heard.recv().await.unwrap().device == DeviceIx(0));
+        // the talkers never let the runtime idle, so the clock is turned by hand
+        tokio::time::advance(Duration::from_millis(3)).await;
+    }
+    talking.abort();
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_inbox_slows_the_polls_down_and_a_closed_one_ends_the_bus() {
+    let mut show = Show::start(&[(1, one_block())], &[1]);
+    tokio::time::sleep(1000 * SECOND).await;
+    let asked = show.times(1).len();
+    assert!((256..260).contains(&asked), "{asked} questions for an inbox of 256");
+    drop(show.heard);
+    assert!(matches!(show.task.await.unwrap(), Err(BusError::NobodyListens { .. })));
+}
+
+#[test]
+fn jitter_stays_between_half_and_all_of_the_wait() {
+    let mut chance = Chance(1);
+    let waits: Vec<Duration> = (0..1000).map(|_| chance.jitter(SECOND)).collect();
+    assert!(waits.iter().all(|wait| (SECOND / 2..=SECOND).contains(wait)));
+    assert!(
+        waits.iter().any(|wait| *wait < SECOND * 6 / 10) && waits.iter().any(|wait| *wait > SECOND * 9 / 10)
+    );
+}

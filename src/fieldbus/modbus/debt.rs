@@ -1,0 +1,147 @@
+//! What a unit may still send for questions that were given up, and how to ask it so that this is never taken for an answer.
+//!
+//! Modbus RTU has no transaction number: a reply tells its unit, its function and its length, nothing more. So once a question was
+//! given up, a later reply of the same *shape* (function and length) may be the answer to that one: a slave that is slow, or that
+//! has fallen one question behind, would fill register B with the value of register A, for ever. But a slave answers in order. So a unit
+//! that owes us an answer is first asked a question whose answer has a shape that nothing owed has (a *marker*: fewer registers of the
+//! same block), and is believed again only when exactly that comes back: then nothing owed can come any more.
+//!
+//! Nothing is known of what a unit owed to whoever had the line before us (ourselves, before a restart): so each begins with a marker.
+//! "No such block" is an answer to a marker too, unless an earlier marker may have been refused in the same words.
+//!
+//! A unit that is deaf to markers (it answers its own blocks only) is believed by time instead: its first good-looking answer is
+//! thrown away, and if the line is then silent for one more response time, the next one counts. That is weaker: it holds for answers
+//! that come less than two response times late.
+
+use std::collections::HashMap;
+
+use super::codec::{Question, Shape};
+use crate::domain::Table;
+
+/// A unit that is more than so many questions behind has been given up for longer than any slave remembers.
+const MOST_OWED: usize = 3;
+
+#[derive(Debug, Default)]
+pub struct Debts(HashMap<u8, Debt>);
+
+#[derive(Debug, Default)]
+struct Debt {
+    /// In the order they were asked.
+    owed: Vec<Owed>,
+    deaf_to_markers: bool,
+    /// A question of its own was answered with values since the last marker.
+    proven: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    shape: Shape,
+    purpose: Purpose,
+}
+
+/// Why a question is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Values,
+    Marker,
+}
+
+/// How a question must be asked so that its answer can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Nothing the unit owes looks like its answer.
+    Directly,
+    /// Only after this one was answered.
+    After(Question),
+    /// The first answer is thrown away, then the line listened to, then asked again.
+    Twice,
+}
+
+impl Debts {
+    /// `most`: how many registers the product lets itself be asked at once.
+    pub fn asking(&mut self, question: &Question, most: u16) -> Asking {
+        let debt = self.0.entry(question.unit).or_insert_with(|| {
+            let mut unknown = Debt::default();
+            unknown.add(question.shape(), Purpose::Values);
+            unknown
+        });
+        if !debt.owes(question.shape()) {
+            return Asking::Directly;
+        }
+        match debt.marker(question, most) {
+            Some(marker) if !debt.deaf_to_markers => Asking::After(marker),
+            Some(_) | None => Asking::Twice,
+        }
+    }
+
+    /// `question` was asked and got no valid answer: that may still come.
+    pub fn given_up(&mut self, question: &Question, purpose: Purpose) {
+        self.0.entry(question.unit).or_default().add(question.shape(), purpose);
+    }
+
+    /// `question` was refused. Returns whether that settles what the unit owes: a marker was refused that is the only one about.
+    pub fn refused(&mut self, question: &Question, purpose: Purpose) -> bool {
+        let debt = self.0.entry(question.unit).or_default();
+        let marker = debt.owed.iter().position(|owed| owed.purpose == Purpose::Marker);
+        match (marker, purpose) {
+            (None, Purpose::Marker) => {
+                *debt = Debt::default();
+                true
+            }
+            (None, Purpose::Values) => {
+                // perhaps it was the last marker that was refused just now
+                if !debt.proven {
+                    debt.add(question.shape(), purpose);
+                }
+                false
+            }
+            // perhaps the earlier marker was refused just now: then everything before it is settled and `question` is owed
+            (Some(marker), purpose) => {
+                debt.owed.drain(..=marker);
+                debt.add(question.shape(), purpose);
+                false
+            }
+        }
+    }
+
+    /// An answer came that nothing owed could have been, or the line was silent long enough.
+    pub fn settled(&mut self, unit: u8, purpose: Purpose) {
+        let proven = purpose == Purpose::Values;
+        self.0.insert(unit, Debt { proven, ..Debt::default() });
+    }
+
+    /// Whether the unit seems to understand its own blocks only: the other way is tried next.
+    pub fn deaf_to_markers(&mut self, unit: u8, deaf: bool) {
+        if let Some(debt) = self.0.get_mut(&unit) {
+            debt.deaf_to_markers = deaf;
+        }
+    }
+}
+
+impl Debt {
+    fn owes(&self, shape: Shape) -> bool {
+        self.owed.iter().any(|owed| owed.shape == shape)
+    }
+
+    fn add(&mut self, shape: Shape, purpose: Purpose) {
+        if self.owed.len() == MOST_OWED {
+            self.owed.remove(0);
+        }
+        self.owed.push(Owed { shape, purpose });
+    }
+
+    /// A question like `question` whose answer has a shape that nothing owed has. Rather shorter: what lies behind a block need not exist.
+    fn marker(&self, question: &Question, most: u16) -> Option<Question> {
+        let most = match question.table {
+            Table::Holding | Table::Input => most,
+            Table::Coil | Table::Discrete => most.saturating_mul(16),
+        };
+        let room = u16::MAX - question.first;
+        let shorter = (1..question.count).rev();
+        let longer = question.count.saturating_add(1)..=most.max(question.count).min(room);
+        shorter
+            .chain(longer)
+            .map(|count| Question { count, ..*question })
+            .find(|marker| !self.owes(marker.shape()))
+    }
+}

@@ -1,0 +1,193 @@
+//! One serial line that carries Modbus RTU: asks, waits, and makes sure that what comes late is nobody's answer.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    codec::{Hearing, Question, Reply},
+    debt::{Asking, Debts, Purpose},
+    refused,
+};
+use crate::{
+    domain::Raw,
+    fieldbus::{
+        driver::{AskFault, LineFault},
+        port::{OpenPort, Port},
+    },
+    profile::ModbusLink,
+};
+
+/// Silence between frames above 19200 baud, where 3.5 characters would be too short to time (Modbus over Serial Line V1.02, 2.5.1.1).
+const SHORTEST_GAP: Duration = Duration::from_micros(1750);
+/// After a fault the line must be silent this long: USB adapters hand bytes on in lumps up to 16 ms apart.
+const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
+/// A line that does not fall silent within this time is babbled on.
+const BABBLE_AFTER: Duration = Duration::from_secs(5);
+/// Exceptions that a slave gives to a read because of what was asked, not because of how it is (address, value).
+const NO_SUCH_BLOCK: [u16; 2] = [0x02, 0x03];
+
+/// The line, owned.
+pub struct Wire<P> {
+    port: OpenPort<P>,
+    /// How long one character takes.
+    character: Duration,
+    heard_or_sent: Instant,
+    debts: Debts,
+    /// Something was heard that nobody had asked for, or more than that.
+    disturbed: bool,
+}
+
+impl<P: Port> Wire<P> {
+    pub fn new(port: OpenPort<P>, character: Duration) -> Self {
+        Self { port, character, heard_or_sent: Instant::now(), debts: Debts::default(), disturbed: true }
+    }
+
+    /// One question, one answer that is certainly its own.
+    ///
+    /// # Errors
+    /// See [`AskFault`]. After any but `Refused` the line was listened to until nothing more came.
+    pub async fn ask(&mut self, question: &Question, link: &ModbusLink) -> Result<Raw, AskFault> {
+        match self.debts.asking(question, link.max_registers) {
+            Asking::Directly => {}
+            Asking::After(marker) => self.clear_up(&marker, link).await?,
+            Asking::Twice => self.wait_out(question, link).await?,
+        }
+        match self.exchange(question, Purpose::Values, link).await? {
+            Reply::Values(raw) => {
+                self.debts.settled(question.unit, Purpose::Values);
+                Ok(raw)
+            }
+            Reply::Refused(code) => {
+                self.debts.refused(question, Purpose::Values);
+                Err(refused(code, link.timeout))
+            }
+        }
+    }
+
+    /// Listens for what the line says while nobody is asked. Cancel-safe.
+    pub async fn listen(&mut self) -> Result<usize, LineFault> {
+        let count = self.port.read(&mut [0; 256]).await?;
+        self.disturbed = true;
+        self.heard_or_sent = Instant::now();
+        Ok(count)
+    }
+
+    /// Asks what cannot be mistaken for anything the unit owes; once that is answered, it owes nothing.
+    async fn clear_up(&mut self, marker: &Question, link: &ModbusLink) -> Result<(), AskFault> {
+        match self.exchange(marker, Purpose::Marker, link).await {
+            Ok(Reply::Values(_)) => self.debts.settled(marker.unit, Purpose::Marker),
+            Ok(Reply::Refused(code)) if NO_SUCH_BLOCK.contains(&code) => {
+                if !self.debts.refused(marker, Purpose::Marker) {
+                    return Err(refused(code, link.timeout));
+                }
+            }
+            Ok(Reply::Refused(code)) => {
+                self.debts.deaf_to_markers(marker.unit, true);
+                return Err(refused(code, link.timeout));
+            }
+            Err(fault) => {
+                self.debts.deaf_to_markers(marker.unit, matches!(fault, AskFault::Silent { .. }));
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws the first answer away and sees that no second one comes.
+    async fn wait_out(&mut self, question: &Question, link: &ModbusLink) -> Result<(), AskFault> {
+        self.debts.deaf_to_markers(question.unit, false);
+        if let Reply::Refused(code) = self.exchange(question, Purpose::Values, link).await? {
+            return Err(refused(code, link.timeout));
+        }
+        let until = Instant::now() + self.patience(question, link);
+        if let Ok(heard) = timeout_at(until, self.listen()).await {
+            heard?;
+            self.give_up(question, Purpose::Values, link).await?;
+            return Err(AskFault::Garbled { what: "its answers come late".to_owned() });
+        }
+        self.debts.settled(question.unit, Purpose::Marker);
+        Ok(())
+    }
+
+    /// Sends and waits. A question without a valid answer is given up: the unit owes it, and the line is drained.
+    async fn exchange(
+        &mut self,
+        question: &Question,
+        purpose: Purpose,
+        link: &ModbusLink,
+    ) -> Result<Reply, AskFault> {
+        self.wait_for_turn(link.turnaround).await?;
+        self.port.write(&question.encode()).await?;
+        self.heard_or_sent = Instant::now();
+        let until = self.heard_or_sent + self.patience(question, link);
+        let mut hearing = Hearing::new(question);
+        let mut chunk = [0; 256];
+        while let Ok(count) = timeout_at(until, self.port.read(&mut chunk)).await {
+            let answer = hearing.hear(&chunk[..count?]);
+            self.heard_or_sent = Instant::now();
+            if let Some(answer) = answer {
+                self.disturbed = hearing.was_disturbed();
+                return Ok(answer);
+            }
+        }
+        self.give_up(question, purpose, link).await?;
+        Err(match hearing.complaint() {
+            None => AskFault::Silent { waited: link.timeout },
+            Some(what) => AskFault::Garbled { what },
+        })
+    }
+
+    async fn give_up(
+        &mut self,
+        question: &Question,
+        purpose: Purpose,
+        link: &ModbusLink,
+    ) -> Result<(), LineFault> {
+        self.debts.given_up(question, purpose);
+        self.drain(self.patience(question, link)).await
+    }
+
+    /// Reads until the line was silent for a while, but no shorter than `at_least`.
+    async fn drain(&mut self, at_least: Duration) -> Result<(), LineFault> {
+        let began = Instant::now();
+        let mut quiet_at = began + at_least.max(self.quiet());
+        let mut bytes = 0;
+        let mut chunk = [0; 256];
+        while let Ok(count) = timeout_at(quiet_at, self.port.read(&mut chunk)).await {
+            bytes += count?;
+            let now = Instant::now();
+            quiet_at = quiet_at.max(now + self.quiet());
+            if now - began > BABBLE_AFTER + at_least {
+                return Err(LineFault::Babble { bytes, over: now - began });
+            }
+        }
+        self.heard_or_sent = Instant::now();
+        self.disturbed = false;
+        self.port.clear_input()
+    }
+
+    /// The silence between two frames, longer where the product or the state of the line asks for it.
+    async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
+        let gap = (self.character * 7 / 2).max(SHORTEST_GAP).max(turnaround);
+        let ready_at = self.heard_or_sent + gap;
+        if !self.disturbed && timeout_at(ready_at, self.listen()).await.is_err() {
+            return self.port.clear_input();
+        }
+        self.drain(gap).await
+    }
+
+    fn quiet(&self) -> Duration {
+        (self.character * 7 / 2).max(QUIET_AFTER_FAULT)
+    }
+
+    /// How long an answer may take: until the request is out, the product's own time, until the answer is in.
+    fn patience(&self, question: &Question, link: &ModbusLink) -> Duration {
+        let characters = question.encode().len() + question.reply_length();
+        link.timeout + self.character * characters as u32
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
