@@ -118,7 +118,7 @@ impl<D: Driver> Bus<D> {
                 turned = self.turn() => if turned.is_err() { break turned },
             }
         };
-        self.driver.close();
+        self.driver.finish().await;
         ended
     }
 
@@ -376,11 +376,11 @@ async fn due(next: Option<(Instant, usize)>) -> usize {
 }
 
 /// A small deterministic source of chance (SplitMix64): enough to keep a compound's gateways from reconnecting in step.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     /// Between half of `wait` and all of it.
-    fn jitter(&mut self, wait: Duration) -> Duration {
+    pub(super) fn jitter(&mut self, wait: Duration) -> Duration {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -30,6 +30,12 @@ pub trait Driver: Send {
 
     /// Gives the line back to the system at once.
     fn close(&mut self);
+
+    /// The bus stops: what is committed is still acknowledged, within a few seconds, then the line is closed.
+    fn finish(&mut self) -> impl Future<Output = ()> + Send {
+        self.close();
+        std::future::ready(())
+    }
 }
 
 /// What `connect` found.

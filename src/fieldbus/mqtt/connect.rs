@@ -1,0 +1,134 @@
+//! How a broker is reached: address, credentials, TLS, and the sieve in between.
+
+use std::{sync::Arc, time::Duration};
+
+use rumqttc::{
+    AckMode, ConfigError, MqttOptions, TlsConfiguration, TlsError, default_socket_connect,
+    tokio_rustls::TlsConnector,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{
+        CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName,
+        pem::{self, PemObject},
+    },
+};
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    config::{Broker, ClientIdentity},
+    sieve::{MAX_PACKET, Mark, Sieved},
+};
+
+/// Silence of the broker is noticed after about twice this.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// We send subscriptions and acknowledgements only.
+const MAX_SENT: usize = 64 * 1024;
+
+/// Settings that reach no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("keep a session: {0}")]
+    Session(#[from] ConfigError),
+    #[error("get random bits: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("check a certificate for {host}: {fault}")]
+    Host { host: String, fault: InvalidDnsNameError },
+    #[error("read the certificates or the key: {0}")]
+    Pem(#[from] pem::Error),
+    #[error("find a certificate in what was given")]
+    NoCertificate,
+    #[error("use the certificates: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("use the authorities of the system: {0}")]
+    System(#[from] TlsError),
+    #[error("show a certificate of our own without ca_file, the authority that vouches for the broker")]
+    IdentityWithoutAuthorities,
+}
+
+/// The library's options for this broker; payloads that are too long come as `mark`.
+///
+/// # Errors
+/// If no session can be kept under the client id, or the certificates cannot be used.
+pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError> {
+    let address = &broker.address;
+    let tls = if address.tls { Some((tls(broker)?, server_name(&address.host)?)) } else { None };
+    // the library joins host and port with a colon
+    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+    let mut options = MqttOptions::new(&broker.client_id, (host, address.port));
+    options.try_set_clean_session(false)?;
+    options.set_keep_alive(KEEP_ALIVE.as_secs() as u16);
+    options.set_ack_mode(AckMode::Manual);
+    options.set_max_packet_size(MAX_PACKET, MAX_SENT);
+    match (&broker.username, &broker.password) {
+        (Some(user), Some(password)) => {
+            options.set_credentials(user, password.expose_secret().to_owned());
+        }
+        (Some(user), None) => {
+            options.set_username(user);
+        }
+        (None, _) => {}
+    }
+    // TLS is made here, not by the library: the sieve has to see what comes out of it
+    options.set_socket_connector(move |address, network| {
+        let tls = tls.clone();
+        async move {
+            let stream = default_socket_connect(address, network).await?;
+            let stream: Box<dyn Stream> = match tls {
+                None => Box::new(stream),
+                Some((connector, server)) => Box::new(connector.connect(server, stream).await?),
+            };
+            Ok(Sieved::new(stream, mark))
+        }
+    });
+    Ok(options)
+}
+
+/// Plain or encrypted.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, SettingsError> {
+    ServerName::try_from(host.to_owned())
+        .map_err(|fault| SettingsError::Host { host: host.to_owned(), fault })
+}
+
+/// Without authorities of the site's own, those that the system trusts.
+fn tls(broker: &Broker) -> Result<TlsConnector, SettingsError> {
+    let config = match (&broker.authorities, &broker.identity) {
+        (Some(authorities), identity) => own_config(authorities, identity.as_ref())?,
+        (None, Some(_)) => return Err(SettingsError::IdentityWithoutAuthorities),
+        (None, None) => match TlsConfiguration::try_default_rustls()? {
+            TlsConfiguration::Rustls(config) => config,
+            TlsConfiguration::Simple { ca, .. } => own_config(&ca, None)?,
+        },
+    };
+    Ok(TlsConnector::from(config))
+}
+
+fn own_config(
+    authorities: &[u8],
+    identity: Option<&ClientIdentity>,
+) -> Result<Arc<ClientConfig>, SettingsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authorities)? {
+        roots.add(certificate)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let verified = versions.with_root_certificates(roots);
+    let config = match identity {
+        None => verified.with_no_client_auth(),
+        Some(ClientIdentity { certificates: chain, key }) => {
+            let key = PrivateKeyDer::from_pem_slice(key.expose_secret())?;
+            verified.with_client_auth_cert(certificates(chain)?, key)?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    if certificates.is_empty() { Err(SettingsError::NoCertificate) } else { Ok(certificates) }
+}

@@ -1,0 +1,215 @@
+//! One connection to the broker, from CONNACK to its end: a task that keeps it alive, passes on what comes in, and
+//! acknowledges what was committed.
+//!
+//! Each connection has a client of its own: an acknowledgement can only go where its message came from. They go out in the
+//! order of arrival (MQTT 3.1.1, 4.6), so what a broker sends again after a crash is always the newest part of the story.
+
+use std::{convert::Infallible, pin::Pin, time::Duration};
+
+use rumqttc::{
+    AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
+    SubscribeFilterInput, SubscribeNotice, SubscribeNoticeError, SubscribeReasonCode,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Sleep, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+/// Messages that were handed on and are not committed: beyond this nothing more is read, and the broker has to wait.
+pub const MOST_UNCOMMITTED: usize = 1000;
+/// Messages read and not yet looked at.
+const MOST_UNREAD: usize = 64;
+/// Filters in one SUBSCRIBE: some brokers take no more.
+const FILTERS_AT_ONCE: usize = 8;
+/// From looking up the name to CONNACK, TLS included.
+const CONNECT_SECONDS: u64 = 10;
+/// A message that the pipeline refused stays with the broker; it is asked for again, with all else that is not
+/// acknowledged, by a new connection after this.
+pub const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What the session's task has to tell.
+#[derive(Debug)]
+pub enum News {
+    Message(Publish),
+    /// The connection is over; nothing comes after this.
+    Over(String),
+}
+
+/// A message that may be acknowledged once all of `receipts` have come.
+#[derive(Debug)]
+pub struct Uncommitted {
+    pub publish: Publish,
+    pub receipts: Vec<oneshot::Receiver<()>>,
+}
+
+/// A connection that stands.
+#[derive(Debug)]
+pub struct Session {
+    pub news: mpsc::Receiver<News>,
+    pub uncommitted: mpsc::Sender<Uncommitted>,
+    task: AbortOnDropHandle<()>,
+}
+
+/// No session came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("connect to the broker: {0}")]
+    Broker(#[from] ConnectionError),
+    #[error("subscribe: {0}")]
+    Subscribe(#[from] ClientError),
+}
+
+impl Session {
+    /// Connects and asks for `filters`, each time anew: a broker may have lost the session.
+    ///
+    /// # Errors
+    /// If the broker is away, refuses us or does not answer.
+    pub async fn open(options: MqttOptions, filters: &[String]) -> Result<Self, ConnectError> {
+        let room = MOST_UNCOMMITTED + MOST_UNREAD + filters.len();
+        let (client, mut wire) = AsyncClient::builder(options).capacity(room).build();
+        wire.network_options.set_tcp_nodelay(true);
+        wire.network_options.set_connection_timeout(CONNECT_SECONDS);
+        connected(&mut wire).await?;
+        let mut asked = Vec::new();
+        for chunk in filters.chunks(FILTERS_AT_ONCE) {
+            let wanted = chunk.iter().map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce));
+            asked.push((chunk.to_vec(), client.try_subscribe_many_tracked(wanted)?));
+        }
+        let (told, news) = mpsc::channel(MOST_UNREAD);
+        let (uncommitted, waiting) = mpsc::channel(MOST_UNCOMMITTED);
+        let task = tokio::spawn(attend(wire, client, asked, waiting, told));
+        Ok(Self { news, uncommitted, task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Hears nothing more, but still acknowledges what is committed within `grace`, and takes leave.
+    pub async fn finish(self, grace: Duration) {
+        let Self { mut news, uncommitted, task } = self;
+        news.close();
+        drop(uncommitted);
+        // what is late comes again at the next start: delivery is at least once
+        if timeout(grace, task).await.is_err() {
+            warn!("Messages stay unacknowledged; the broker will send them again.");
+        }
+    }
+}
+
+async fn connected(wire: &mut EventLoop) -> Result<(), ConnectionError> {
+    loop {
+        if let Event::Incoming(Packet::ConnAck(_)) = wire.poll().await? {
+            return Ok(());
+        }
+    }
+}
+
+async fn attend(
+    wire: EventLoop,
+    client: AsyncClient,
+    asked: Vec<(Vec<String>, SubscribeNotice)>,
+    waiting: mpsc::Receiver<Uncommitted>,
+    told: mpsc::Sender<News>,
+) {
+    let (acknowledged, sent) = watch::channel(0);
+    let why = tokio::select! {
+        why = pump(wire, &told, acknowledged) => why,
+        why = acknowledge(&client, waiting, sent) => why,
+        never = subscribed(asked) => match never {},
+    };
+    // nobody listens any more when the bus is stopping
+    if told.send(News::Over(why)).await.is_err() {
+        debug!("The connection ended while the bus was stopping.");
+    }
+}
+
+/// Keeps the connection going and passes messages on. Ends with the reason when the connection does.
+async fn pump(mut wire: EventLoop, told: &mpsc::Sender<News>, acknowledged: watch::Sender<u64>) -> String {
+    loop {
+        match wire.poll().await {
+            // while the bus is stopping nobody takes it: unacknowledged, it comes again
+            Ok(Event::Incoming(Packet::Publish(publish))) if !told.is_closed() => {
+                if told.send(News::Message(publish)).await.is_err() {
+                    debug!("A message came while the bus was stopping.");
+                }
+            }
+            Ok(Event::Outgoing(Outgoing::PubAck(_))) => acknowledged.send_modify(|count| *count += 1),
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+/// Acknowledges in order of arrival what is committed. Ends when something was refused and is to be asked for again.
+pub async fn acknowledge(
+    client: &AsyncClient,
+    mut waiting: mpsc::Receiver<Uncommitted>,
+    mut sent: watch::Receiver<u64>,
+) -> String {
+    let mut ask_again = std::pin::pin!(None);
+    let mut queued = 0;
+    let refused = loop {
+        let next = tokio::select! {
+            next = committed(&mut waiting) => next,
+            () = asked_again(ask_again.as_mut().as_pin_mut()) => break true,
+        };
+        match next {
+            None => break false,
+            Some((publish, true)) => match client.try_ack(&publish) {
+                Ok(()) if publish.qos == QoS::AtLeastOnce => queued += 1,
+                Ok(()) => {}
+                Err(error) => return error.to_string(),
+            },
+            Some((_, false)) if ask_again.is_none() => ask_again.set(Some(sleep(ASK_AGAIN))),
+            Some((_, false)) => {}
+        }
+    };
+    if refused {
+        return "some messages could not be stored: asking the broker for them again".to_owned();
+    }
+    // the bus is stopping: all that is committed goes out, then we take leave
+    if sent.wait_for(|count| *count >= queued).await.is_ok()
+        && let Err(error) = client.try_disconnect()
+    {
+        return error.to_string();
+    }
+    std::future::pending().await
+}
+
+/// The next message, once it is known whether it is committed.
+async fn committed(waiting: &mut mpsc::Receiver<Uncommitted>) -> Option<(Publish, bool)> {
+    let Uncommitted { publish, receipts } = waiting.recv().await?;
+    let mut all = true;
+    for receipt in receipts {
+        all &= receipt.await.is_ok();
+    }
+    Some((publish, all))
+}
+
+async fn asked_again(timer: Option<Pin<&mut Sleep>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells of topics that the broker does not let us hear.
+async fn subscribed(asked: Vec<(Vec<String>, SubscribeNotice)>) -> Infallible {
+    for (filters, notice) in asked {
+        match notice.wait_async().await {
+            Ok(_) => {}
+            Err(SubscribeNoticeError::V4SubAckFailure(codes)) => {
+                let refused =
+                    filters.iter().zip(codes).filter(|(_, code)| *code == SubscribeReasonCode::Failure);
+                for (filter, _) in refused {
+                    error!(
+                        ?filter,
+                        "The broker refuses the subscription: nothing will be heard of these devices."
+                    );
+                }
+            }
+            // the connection ended before the answer: the next one asks again
+            Err(error) => debug!(%error, "A subscription was not answered."),
+        }
+    }
+    std::future::pending().await
+}
