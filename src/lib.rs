@@ -28,4 +28,3 @@ pub mod uplink;
 
 pub mod config;
 
-pub mod cli;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use comfy_table::{Table, presets::NOTHING};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
@@ -121,7 +121,7 @@ fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
 
 fn table(rows: &[AlarmRow], zone: &TimeZone, lang: Lang) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(NOTHING);
     table.set_header(match lang {
         Lang::Zh => ["编号", "级别", "状态", "开始", "设备", "报警", "确认人"],
         Lang::En => ["id", "priority", "state", "raised", "device", "alarm", "acknowledged by"],

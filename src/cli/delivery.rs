@@ -2,15 +2,59 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context;
+use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::Serialize;
 
+use super::{exit, site::SiteArgs};
 use crate::{
     domain::{EndpointId, Lang},
     say,
-    store::Delivery,
+    store::{Delivery, Reader, StoreError},
 };
+
+#[derive(Debug, Args)]
+pub struct DeliveryArgs {
+    #[command(subcommand)]
+    verb: DeliveryVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeliveryVerb {
+    /// How each endpoint's letters stand / 各上报目标的投递情况
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl DeliveryArgs {
+    /// # Errors
+    /// If the store cannot be read or the answer cannot be printed.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        let DeliveryVerb::List(args) = self.verb;
+        let site = match args.site.load(lang) {
+            Ok(site) => site,
+            Err(code) => return Ok(code),
+        };
+        let deliveries = match Reader::open(&site.store.dir) {
+            Ok(reader) => reader.deliveries().context("read the deliveries")?,
+            Err(StoreError::Missing { .. }) => Vec::new(),
+            Err(error) => return Err(error).context("open the event store"),
+        };
+        let configured: Vec<EndpointId> = site.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
+        list(deliveries, &configured, args.json, lang, &site.timezone, &mut io::stdout().lock())?;
+        Ok(exit::OK)
+    }
+}
 
 /// One line of `--json`.
 #[derive(Serialize)]

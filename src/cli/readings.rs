@@ -12,6 +12,7 @@ use std::{
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
 
+use super::{exit, site::SiteArgs};
 use crate::{
     domain::{Lang, Period, Text, Value},
     store::{StoreError, StoredReading, TelemetryReader},
@@ -40,6 +41,34 @@ pub struct Args {
     /// CSV,含表头 / CSV with a header
     #[arg(long)]
     pub csv: bool,
+}
+
+/// `readings` with the site it looks into.
+#[derive(Debug, clap::Args)]
+pub struct ReadingsArgs {
+    #[command(flatten)]
+    what: Args,
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
+impl ReadingsArgs {
+    /// # Errors
+    /// If the answer cannot be printed.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        let site = match self.site.load(lang) {
+            Ok(site) => site,
+            Err(code) => return Ok(code),
+        };
+        let out = io::BufWriter::new(io::stdout().lock());
+        match run(&self.what, &site.store.dir, &site.timezone, lang, out) {
+            Ok(()) => Ok(exit::OK),
+            Err(error) => {
+                eprintln!("{}", error.text().get(lang));
+                Ok(error.exit_code())
+            }
+        }
+    }
 }
 
 /// A time as people write it.
