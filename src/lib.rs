@@ -27,5 +27,3 @@ pub mod store;
 pub mod uplink;
 
 pub mod config;
-
-pub mod cli;
