@@ -24,7 +24,16 @@ pub mod alarm;
 
 pub mod store;
 
+pub mod pipeline;
+
 pub mod uplink;
+
+pub mod console;
 
 pub mod config;
 
+pub mod app;
+
+pub mod ops;
+
+pub mod cli;

@@ -1,1 +1,23 @@
 //! What people write, checked as a whole before anything starts.
+
+mod buses;
+mod check;
+mod desk;
+mod devices;
+mod endpoints;
+mod expression;
+pub mod file;
+mod overrides;
+mod repeat;
+#[cfg(test)]
+mod schema;
+mod secret;
+mod site;
+
+pub use check::{Checked, Counts, check, load};
+pub use site::{Bus, BusLink, Endpoint, HttpReceiver, Login, RuleOverride, Site};
+
+/// Where the packages put it.
+pub const DEFAULT_PATH: &str = "/etc/gatehouse/gatehouse.toml";
+/// The commented example.
+pub const EXAMPLE: &str = include_str!("../../config/gatehouse.toml");

@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::Arc,
+    thread,
 };
 
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use super::{
     Place, Problems, Source,
     shape::Walk,
     syntax,
-    tree::{Node, TooMuch, grow},
+    tree::{Node, TooDeep, grow},
 };
 use crate::{domain::Text, text};
 
@@ -26,11 +27,16 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Above this a file that cannot be parsed is told by its first mistake only: the parser keeps each in memory.
 const RECOVER_BYTES: usize = 256 << 10;
 
+/// With more syntax errors than this the rest of a file is not judged.
+const MOST_SLIPS: usize = 100;
+
 /// One parsed TOML file with its spans.
 #[derive(Clone, Debug)]
 pub struct Document {
     source: Arc<Source>,
     root: Node,
+    /// Lines with a syntax error that the parser got over: what came of them is not to be judged.
+    slips: Vec<Range<usize>>,
 }
 
 /// One step from a table or list into it.
@@ -59,33 +65,15 @@ macro_rules! at {
 }
 
 impl Document {
-    /// Parses `source`; all syntax errors that the parser recovers from are reported, and make it `None`.
+    /// Parses `source`; all syntax errors that the parser recovers from are reported. `None` if one of them makes the
+    /// rest doubtful; a slip within a line does not.
     pub fn parse(source: Arc<Source>, problems: &mut Problems) -> Option<Document> {
-        let place = |span: Range<usize>| Place { source: source.clone(), span };
-        let table = match DeTable::parse(&source.text) {
-            Ok(table) => table,
-            Err(first) => {
-                let errors = match source.text.len() {
-                    0..=RECOVER_BYTES => DeTable::parse_recoverable(&source.text).1,
-                    _ => vec![first],
-                };
-                for error in errors {
-                    problems.error(place(error.span().unwrap_or(0..0)), syntax::sentence(error.message()));
-                }
-                return None;
-            }
-        };
-        match grow(table.get_ref(), 0..0, 0) {
-            Ok(root) => Some(Document { root, source }),
-            Err(TooMuch::Number(span)) => {
-                problems.error(place(span), text!("这个数太大", "this number is too large"));
-                None
-            }
-            Err(TooMuch::Depth(span)) => {
-                problems.error(place(span), text!("嵌套太深", "nested too deep"));
-                None
-            }
+        let Parsed { root, mistakes } = with_deep_stack(|| parse_text(&source.text));
+        let slips = mistakes.iter().map(|(span, _)| line_around(&source.text, span)).collect();
+        for (span, message) in mistakes {
+            problems.error(Place { source: source.clone(), span }, message);
         }
+        root.map(|root| Document { source, root, slips })
     }
 
     /// Reads and parses the file at `path`. Missing, a directory, not UTF-8, over 4 MiB: problems, all of them.
@@ -108,9 +96,10 @@ impl Document {
     pub fn read<T: DeserializeOwned + JsonSchema>(&self, problems: &mut Problems) -> Option<T> {
         let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
         let mut found = Problems::default();
-        let walk = &mut Walk { root: schema.as_value(), source: &self.source, problems: &mut found };
+        let mut walk =
+            Walk { root: schema.as_value(), source: &self.source, slips: &self.slips, problems: &mut found };
         let mended = walk.value(schema.as_value(), &self.root, "");
-        let as_written = found.is_empty();
+        let as_written = found.is_empty() && self.slips.is_empty();
         problems.extend(found);
         if !as_written {
             return mended.and_then(|value| value.try_into().ok());
@@ -179,6 +168,62 @@ impl Document {
     fn spot(&self, span: Range<usize>) -> Place {
         Place { source: self.source.clone(), span }
     }
+}
+
+struct Parsed {
+    root: Option<Node>,
+    mistakes: Vec<(Range<usize>, Text)>,
+}
+
+impl Parsed {
+    fn failed(span: Range<usize>, why: Text) -> Self {
+        Self { root: None, mistakes: vec![(span, why)] }
+    }
+}
+
+fn parse_text(text: &str) -> Parsed {
+    let (table, errors) = match DeTable::parse(text) {
+        Ok(table) => (Some(table), Vec::new()),
+        Err(first) if text.len() > RECOVER_BYTES => (None, vec![first]),
+        Err(_found_again) => {
+            let (table, errors) = DeTable::parse_recoverable(text);
+            let slips = errors.len() <= MOST_SLIPS
+                && errors.iter().all(|error| syntax::stays_in_line(error.message()));
+            (slips.then_some(table), syntax::without_aftermath(errors))
+        }
+    };
+    let told = |error: toml::de::Error| (error.span().unwrap_or(0..0), syntax::sentence(error.message()));
+    let mut mistakes: Vec<_> = errors.into_iter().map(told).collect();
+    let mut unreadable = Vec::new();
+    let root = match table.map(|table| grow(table.get_ref(), 0..0, 0, &mut unreadable)).transpose() {
+        Ok(root) => root,
+        Err(TooDeep(span)) => return Parsed::failed(span, text!("嵌套太深", "nested too deep")),
+    };
+    if mistakes.is_empty() {
+        let told = |span| (span, text!("这个数超出 64 位", "no 64-bit number holds this"));
+        mistakes.extend(unreadable.into_iter().take(MOST_SLIPS).map(told));
+    }
+    Parsed { root, mistakes }
+}
+
+/// The parser bounds nesting and dotted keys each, not both together: a hostile file is some 6 000 tables deep.
+fn with_deep_stack(parse: impl FnOnce() -> Parsed + Send) -> Parsed {
+    const STACK: usize = 64 << 20;
+    let failed = |why: &str| Parsed::failed(0..0, text!("解析不了：{why}", "cannot be parsed: {why}"));
+    thread::scope(|scope| {
+        let parser = thread::Builder::new().name("toml".to_owned()).stack_size(STACK);
+        match parser.spawn_scoped(scope, parse) {
+            Ok(running) => running.join().unwrap_or_else(|_panic| failed("the parser gave up")),
+            Err(error) => failed(&error.to_string()),
+        }
+    })
+}
+
+/// The whole line, or lines, that `span` touches.
+fn line_around(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = text.as_bytes()[..span.start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = text.as_bytes()[span.end..].iter().position(|byte| *byte == b'\n');
+    start..end.map_or(text.len(), |at| span.end + at)
 }
 
 /// The text of a file, or why there is none.

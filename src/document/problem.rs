@@ -18,10 +18,19 @@ pub struct Place {
     pub span: Range<usize>,
 }
 
+impl Place {
+    /// Counted from 1.
+    pub fn line(&self) -> usize {
+        self.source.text.bytes().take(self.span.start).filter(|byte| *byte == b'\n').count() + 1
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Error,
     Warning,
+    /// Nothing is wrong; good to know.
+    Note,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +74,11 @@ impl Problems {
         self.put(Severity::Warning, Some(place), message, None);
     }
 
+    /// Good to know, nothing wrong.
+    pub fn note(&mut self, place: Place, message: Text) {
+        self.put(Severity::Note, Some(place), message, None);
+    }
+
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
@@ -99,7 +113,7 @@ impl Problems {
     pub fn sorted(&self) -> Vec<&Problem> {
         let mut sorted: Vec<_> = self.list.iter().collect();
         sorted.sort_by_key(|problem| {
-            problem.place.as_ref().map(|place| (&place.source.path, place.span.start, place.span.end))
+            problem.place.as_ref().map(|place| (&place.source.path, place.span.start, problem.severity))
         });
         sorted
     }

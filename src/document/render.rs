@@ -134,6 +134,7 @@ fn draw(renderer: &Renderer, problem: &Problem, position: Option<Position>, lang
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let level = level.with_name(word(problem.severity, lang));
     let help = problem.help.as_ref().map(|help| {
@@ -170,6 +171,8 @@ fn word(severity: Severity, lang: Lang) -> &'static str {
         (Severity::Error, Lang::En) => "error",
         (Severity::Warning, Lang::Zh) => "警告",
         (Severity::Warning, Lang::En) => "warning",
+        (Severity::Note, Lang::Zh) => "说明",
+        (Severity::Note, Lang::En) => "note",
     }
 }
 

@@ -4,7 +4,7 @@
 //! `required`, `additionalProperties`, `patternProperties`, `items`, `enum`, `const`, `anyOf`/`oneOf`, `minimum`,
 //! `maximum`, `format` of integers, `minLength`, `minItems`, `maxItems`, `pattern`.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -22,6 +22,8 @@ use crate::{domain::Text, text};
 pub(super) struct Walk<'a> {
     pub root: &'a Json,
     pub source: &'a Arc<Source>,
+    /// Stretches of the file that are known to be wrong already.
+    pub slips: &'a [Range<usize>],
     pub problems: &'a mut Problems,
 }
 
@@ -42,6 +44,10 @@ pub(super) fn types(schema: &Json) -> Vec<&str> {
 impl<'a> Walk<'a> {
     /// `name` is the key that holds `node`, for the messages.
     pub fn value(&mut self, schema: &'a Json, node: &Node, name: &str) -> Option<toml::Value> {
+        if self.is_slip(&node.span) && !matches!(node.value, Tree::Table(_)) {
+            self.problems.stand_in_at(&self.place(node.span.clone()));
+            return stand_in(self.root, schema, 0);
+        }
         if let Some(target) = referred(self.root, schema) {
             return self.value(target, node, name);
         }
@@ -136,6 +142,7 @@ impl<'a> Walk<'a> {
                     Some(value) => drop(table.insert(key.clone(), value)),
                     None => whole = false,
                 },
+                None if self.is_slip(key_span) => {}
                 None => {
                     meant_keys.extend(nearest(key, legal.iter().copied()));
                     let told = text!("不认识的键 \"{key}\"", "unknown key \"{key}\"");
@@ -272,7 +279,11 @@ impl<'a> Walk<'a> {
         stand_in(self.root, schema, 0)
     }
 
-    fn place(&self, span: std::ops::Range<usize>) -> Place {
+    fn is_slip(&self, span: &Range<usize>) -> bool {
+        self.slips.iter().any(|slip| slip.start <= span.end && span.start <= slip.end)
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
         Place { source: self.source.clone(), span }
     }
 }

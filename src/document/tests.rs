@@ -144,10 +144,7 @@ fn problems_of(text: &str) -> Problems {
 #[test]
 fn a_mistake_is_drawn_under_its_line_with_chinese_before_it() {
     let problems = problems_of("name = '花园' # 名\nlabels = { 名字 = '一', b = 3 }\n");
-    assert_eq!(
-        problems.lines(Lang::En),
-        "garden.toml:2:12: error: TOML syntax: invalid unquoted key, expected letters, numbers, `-`, `_`\n"
-    );
+    assert_eq!(problems.lines(Lang::En), "garden.toml:2:12: error: TOML syntax: invalid unquoted key\n");
     let problems = problems_of("name = '花园' # 名\nlabels = { '名字' = '一', b = 3 }\n");
     // three letters before the caret are two columns wide
     let drawn = [

@@ -34,11 +34,8 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
-/// A value that no 64-bit number holds, or a nest deeper than `MAX_DEPTH`: where.
-pub(super) enum TooMuch {
-    Number(Range<usize>),
-    Depth(Range<usize>),
-}
+/// A nest deeper than `MAX_DEPTH`: where.
+pub(super) struct TooDeep(pub Range<usize>);
 
 impl Node {
     pub fn entry(&self, key: &str) -> Option<&Entry> {
@@ -66,26 +63,33 @@ impl Node {
     }
 }
 
-pub(super) fn grow(table: &DeTable<'_>, span: Range<usize>, depth: usize) -> Result<Node, TooMuch> {
+/// Numbers that no 64 bits hold go to `unreadable`, and become 0.
+pub(super) fn grow(
+    table: &DeTable<'_>,
+    span: Range<usize>,
+    depth: usize,
+    unreadable: &mut Vec<Range<usize>>,
+) -> Result<Node, TooDeep> {
     if depth > MAX_DEPTH {
-        return Err(TooMuch::Depth(span));
+        return Err(TooDeep(span));
     }
     let mut entries = table
         .iter()
         .map(|(key, value)| {
-            Ok(Entry {
-                key: key.get_ref().to_string(),
-                key_span: key.span(),
-                node: grow_value(value, depth + 1)?,
-            })
+            let node = grow_value(value, depth + 1, unreadable)?;
+            Ok(Entry { key: key.get_ref().to_string(), key_span: key.span(), node })
         })
-        .collect::<Result<Vec<_>, TooMuch>>()?;
+        .collect::<Result<Vec<_>, TooDeep>>()?;
     // in the order of the file, so that mistakes are found in that order
     entries.sort_by_key(|entry| entry.key_span.start);
     Ok(Node { span, value: Tree::Table(entries) })
 }
 
-fn grow_value(value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, TooMuch> {
+fn grow_value(
+    value: &Spanned<DeValue<'_>>,
+    depth: usize,
+    unreadable: &mut Vec<Range<usize>>,
+) -> Result<Node, TooDeep> {
     let span = value.span();
     let tree = match value.get_ref() {
         DeValue::String(text) => Tree::Text(text.to_string()),
@@ -93,21 +97,23 @@ fn grow_value(value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, TooMuc
             Ok(number) if i128::from(i64::MIN) <= number && number <= i128::from(u64::MAX) => {
                 Tree::Integer(number)
             }
-            Ok(_) | Err(_) => return Err(TooMuch::Number(span)),
+            Ok(_) | Err(_) => {
+                unreadable.push(span.clone());
+                Tree::Integer(0)
+            }
         },
-        DeValue::Float(number) => match number.as_str().parse() {
-            Ok(number) => Tree::Float(number),
-            Err(_) => return Err(TooMuch::Number(span)),
-        },
+        DeValue::Float(number) => Tree::Float(number.as_str().parse().unwrap_or_else(|_unread| {
+            unreadable.push(span.clone());
+            0.0
+        })),
         DeValue::Boolean(flag) => Tree::Flag(*flag),
         DeValue::Datetime(moment) => Tree::Moment(*moment),
-        DeValue::Array(items) if depth > MAX_DEPTH => {
-            return Err(TooMuch::Depth(items.first().map_or(span, Spanned::span)));
-        }
+        DeValue::Array(_) if depth > MAX_DEPTH => return Err(TooDeep(span)),
         DeValue::Array(items) => {
-            Tree::List(items.iter().map(|item| grow_value(item, depth + 1)).collect::<Result<_, _>>()?)
+            let items = items.iter().map(|item| grow_value(item, depth + 1, unreadable));
+            Tree::List(items.collect::<Result<_, _>>()?)
         }
-        DeValue::Table(table) => return grow(table, span, depth),
+        DeValue::Table(table) => return grow(table, span, depth, unreadable),
     };
     Ok(Node { span, value: tree })
 }

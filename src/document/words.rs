@@ -49,15 +49,23 @@ pub(super) fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     quoted.join(", ")
 }
 
-/// Names the nearest of the `legal` words, then all of them; `None` if there are none.
+/// Names the nearest of the `legal` words, and all of them where they are few or none is near; `None` if there are none.
 pub fn meant(word: &str, legal: &[&str]) -> Option<Text> {
-    let list = quoted(legal.iter().copied());
-    match nearest(word, legal.iter().copied()) {
-        Some(near) if legal.len() == 1 => Some(text!("应为 \"{near}\"", "the legal word is \"{near}\"")),
+    const FEW: usize = 8;
+    let mut words: Vec<&str> = Vec::new();
+    for word in legal {
+        if !words.contains(word) {
+            words.push(word);
+        }
+    }
+    let list = quoted(words.iter().copied());
+    match nearest(word, words.iter().copied()) {
+        Some(near) if words.len() == 1 => Some(text!("应为 \"{near}\"", "the legal word is \"{near}\"")),
+        Some(near) if words.len() > FEW => Some(text!("是不是 \"{near}\"？", "did you mean \"{near}\"?")),
         Some(near) => {
             Some(text!("是不是 \"{near}\"？可用的有：{list}", "did you mean \"{near}\"? legal here: {list}"))
         }
-        None if legal.is_empty() => None,
+        None if words.is_empty() => None,
         None => Some(text!("可用的有：{list}", "legal here: {list}")),
     }
 }

@@ -1,0 +1,212 @@
+//! A site file, from what is written to what is certain: every mistake at once, each at its place.
+
+use std::{
+    borrow::Borrow,
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use jiff::tz::TimeZone;
+
+use super::{
+    Site,
+    buses::{KnownBus, buses},
+    desk::Desk,
+    devices::devices,
+    endpoints::endpoints,
+    file::{DeviceTable, SiteFile, SiteTable, StoreTable},
+    overrides::{overrides, rules_off},
+    secret::Vault,
+};
+use crate::{
+    at,
+    document::{Document, Problems},
+    domain::Size,
+    profile::Library,
+    store, text,
+};
+
+/// Less has no room for SQLite's own pages and log.
+const LEAST_STORE: Size = Size(8 << 20);
+
+/// What came of checking a site file.
+#[derive(Debug)]
+pub struct Checked {
+    /// There if nothing is wrong with it.
+    pub site: Option<Site>,
+    pub counts: Counts,
+    pub problems: Problems,
+}
+
+/// How much of everything is in the file, right or wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub buses: usize,
+    /// After repeats are spread out; those that are wrong are not among them.
+    pub devices: usize,
+    pub endpoints: usize,
+}
+
+/// The site in the file at `path` with the warnings it deserves.
+///
+/// # Errors
+/// Everything that is wrong with it, with its profiles and with the files it names.
+pub fn load(path: &Path) -> Result<(Site, Problems), Problems> {
+    let Checked { site, problems, .. } = check(path);
+    match site {
+        Some(site) => Ok((site, problems)),
+        None => Err(problems),
+    }
+}
+
+/// The same, told in full.
+pub fn check(path: &Path) -> Checked {
+    check_over(path, Library::load)
+}
+
+/// The same, over the profiles that `load` gives for the site's own folders.
+fn check_over<L: Borrow<Library>>(path: &Path, load: impl FnOnce(&[PathBuf], &mut Problems) -> L) -> Checked {
+    let mut problems = Problems::default();
+    let Some(document) = Document::load(path, &mut problems) else {
+        return Checked { site: None, counts: Counts::default(), problems };
+    };
+    let Some(file) = document.read::<SiteFile>(&mut problems) else {
+        return Checked { site: None, counts: Counts::default(), problems };
+    };
+    let vault = Vault::beside(directory_of(path));
+    let mut desk = Desk { document: &document, problems: &mut problems, vault };
+    let dirs = profile_dirs(&mut desk, &file.site);
+    let library = load(&dirs, desk.problems);
+    let (site, counts) = site(&mut desk, &file, library.borrow());
+    let site = site.filter(|_| !problems.has_errors());
+    Checked { site, counts, problems }
+}
+
+fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site>, Counts) {
+    desk.kebab(at!["site", "id"], &file.site.id);
+    let timezone = timezone(desk, &file.site);
+    let store = store(desk, &file.store);
+    let console_listen = listen(desk, &file.console.listen);
+    let (buses, known) = buses(desk, &file.bus);
+    let devices = devices(desk, &file.device, &known, library);
+    idle(desk, &known, &file.device);
+    let endpoints = endpoints(desk, &file.endpoint, library);
+    let overrides = overrides(desk, &file.alarm, &devices, library);
+    rules_off(desk, &file.device, library);
+    let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
+    let site = timezone.zip(console_listen).map(|(timezone, console_listen)| Site {
+        id: file.site.id.clone(),
+        name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+        timezone,
+        demo: file.site.demo,
+        store,
+        console_listen,
+        buses,
+        devices,
+        endpoints,
+        overrides,
+        dir: desk.vault.dir.clone(),
+    });
+    (site, counts)
+}
+
+/// A bus that nothing hangs on: opened for nothing, or a device was forgotten.
+fn idle(desk: &mut Desk<'_>, buses: &[KnownBus], devices: &[DeviceTable]) {
+    let used: HashSet<&str> = devices.iter().map(|device| device.bus.as_str()).collect();
+    for (n, bus) in buses.iter().enumerate() {
+        if bus.kind.is_some() && !used.contains(bus.id.as_str()) {
+            let id = &bus.id;
+            desk.warning(
+                at!["bus", n, "id"],
+                text!("总线 \"{id}\" 上没有设备", "bus \"{id}\" has no devices"),
+            );
+        }
+    }
+}
+
+/// Absolute, so that it holds whatever directory the daemon stands in.
+fn directory_of(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_no_current_directory| path.to_owned());
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn timezone(desk: &mut Desk<'_>, site: &SiteTable) -> Option<TimeZone> {
+    let name = &site.timezone;
+    let zone = TimeZone::get(name).ok();
+    if zone.is_none() {
+        let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.as_str().to_owned()).collect();
+        let near = crate::document::nearest(name, zones.iter().map(String::as_str));
+        let told = text!("没有时区 \"{name}\"", "there is no time zone \"{name}\"");
+        let near = near.unwrap_or("Asia/Shanghai");
+        desk.error_with_help(at!["site", "timezone"], told, text!("例如 \"{near}\"", "such as \"{near}\""));
+    }
+    zone
+}
+
+fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
+    for (key, size) in [("events_max", table.events_max), ("telemetry_max", table.telemetry_max)] {
+        if size < LEAST_STORE {
+            let told = text!(
+                "\"{key}\" 至少 {LEAST_STORE}，这里是 {size}",
+                "\"{key}\" is {LEAST_STORE} at least, not {size}"
+            );
+            desk.error(at!["store", key], told);
+        }
+    }
+    if table.telemetry_keep.0.as_secs() < 3600 {
+        desk.error(
+            at!["store", "telemetry_keep"],
+            text!("读数至少保留 1h", "readings are kept for 1h at least"),
+        );
+    }
+    store::Settings {
+        dir: desk.vault.dir.join(&table.dir),
+        events_max: table.events_max,
+        telemetry_max: table.telemetry_max,
+        telemetry_keep: table.telemetry_keep,
+    }
+}
+
+fn listen(desk: &mut Desk<'_>, written: &str) -> Option<SocketAddr> {
+    let path = at!["console", "listen"];
+    match written.parse::<SocketAddr>() {
+        Ok(address) => {
+            if !address.ip().is_loopback() {
+                let told = text!(
+                    "控制台还没有登录：这个地址让网上的人都能看",
+                    "the console has no login yet: at this address everybody on the network can look"
+                );
+                desk.warning(path, told);
+            }
+            Some(address)
+        }
+        Err(_not_an_address) => {
+            let told =
+                text!("\"{written}\" 不是 IP 地址加端口", "\"{written}\" is not an IP address with a port");
+            desk.error_with_help(path, told, text!("例如 \"127.0.0.1:8480\"", "such as \"127.0.0.1:8480\""));
+            None
+        }
+    }
+}
+
+fn profile_dirs(desk: &mut Desk<'_>, site: &SiteTable) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for (n, dir) in site.profile_dirs.iter().enumerate() {
+        let dir = desk.vault.dir.join(dir);
+        if dir.is_dir() {
+            dirs.push(dir);
+        } else {
+            let dir = dir.display();
+            desk.error(
+                at!["site", "profile_dirs", n],
+                text!("没有目录 {dir}", "there is no directory {dir}"),
+            );
+        }
+    }
+    dirs
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

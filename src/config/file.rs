@@ -1,0 +1,182 @@
+//! The site file as written: keys, kinds and defaults; what they mean is for the checks beside it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::{
+    domain::{AlarmName, BusId, ClassName, DeviceId, EndpointId, Period, Priority, ProfileId, Size},
+    fieldbus::{modbus, mqtt, serial},
+    uplink::{Purpose, Wants, http},
+};
+
+/// `gatehouse.toml`: one residential compound.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteFile {
+    pub site: SiteTable,
+    #[serde(default)]
+    pub store: StoreTable,
+    #[serde(default)]
+    pub console: ConsoleTable,
+    #[serde(default)]
+    pub bus: Vec<BusTable>,
+    #[serde(default)]
+    pub device: Vec<DeviceTable>,
+    #[serde(default)]
+    pub endpoint: Vec<EndpointTable>,
+    #[serde(default)]
+    pub alarm: Vec<AlarmTable>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Site")]
+pub struct SiteTable {
+    pub id: String,
+    /// For people; the id if left out.
+    pub name: Option<String>,
+    /// A name of the IANA time zone database.
+    #[serde(default = "default_timezone")]
+    pub timezone: String,
+    /// Folders of profiles besides the shipped ones, relative to this file; the same id replaces.
+    #[serde(default)]
+    pub profile_dirs: Vec<PathBuf>,
+    /// Everything that leaves says that it is not real.
+    #[serde(default)]
+    pub demo: bool,
+}
+
+/// Where and how much is kept.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Store")]
+pub struct StoreTable {
+    pub dir: PathBuf,
+    pub events_max: Size,
+    pub telemetry_max: Size,
+    pub telemetry_keep: Period,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Console")]
+pub struct ConsoleTable {
+    pub listen: String,
+}
+
+/// One line or connection; exactly one of the four tables says which kind.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Bus")]
+pub struct BusTable {
+    pub id: BusId,
+    pub modbus_tcp: Option<modbus::config::TcpSettings>,
+    pub modbus_rtu: Option<modbus::config::RtuSettings>,
+    pub serial: Option<serial::config::Settings>,
+    pub mqtt: Option<mqtt::config::Settings>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Device")]
+pub struct DeviceTable {
+    /// `"1..40"`, both ends in: one device for each number, `{n}` stands for it in id, name, unit, address and tags.
+    pub repeat: Option<String>,
+    pub id: DeviceId,
+    /// For people; the id if left out.
+    pub name: Option<String>,
+    pub profile: ProfileId,
+    pub bus: BusId,
+    /// Modbus unit id.
+    pub unit: Option<Unit>,
+    /// Serial and MQTT devices: as the profile puts it into frames and topics.
+    pub address: Option<String>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A Modbus unit id, or text with `{n}` in it under `repeat`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(into = "String")]
+#[schemars(with = "String", inline)]
+#[schemars(extend("type" = ["integer", "string"], "minimum" = 0, "maximum" = 255, "examples" = [1, "{n}"]))]
+pub struct Unit(pub String);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Endpoint")]
+pub struct EndpointTable {
+    pub id: EndpointId,
+    pub purpose: Purpose,
+    pub http: Option<http::config::Settings>,
+    #[serde(default)]
+    pub wants: Wants,
+}
+
+/// Overrides a class's rule, for a class or for one device; only what differs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AlarmOverride")]
+pub struct AlarmTable {
+    pub class: Option<ClassName>,
+    pub device: Option<DeviceId>,
+    pub name: AlarmName,
+    pub on_delay: Option<Period>,
+    pub off_delay: Option<Period>,
+    pub priority: Option<Priority>,
+    pub latching: Option<bool>,
+    pub enabled: Option<bool>,
+}
+
+fn default_timezone() -> String {
+    "Asia/Shanghai".to_owned()
+}
+
+impl Default for StoreTable {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            dir: PathBuf::from("/var/lib/gatehouse"),
+            events_max: Size(512 << 20),
+            telemetry_max: Size(1 << 30),
+            telemetry_keep: Period(90 * DAY),
+        }
+    }
+}
+
+impl Default for ConsoleTable {
+    /// Loopback until an address is chosen.
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8480".to_owned() }
+    }
+}
+
+impl From<Unit> for String {
+    fn from(unit: Unit) -> String {
+        unit.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Unit {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl de::Visitor<'_> for Either {
+            type Value = Unit;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer or text")
+            }
+            fn visit_i64<E: de::Error>(self, unit: i64) -> Result<Unit, E> {
+                Ok(Unit(unit.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, unit: u64) -> Result<Unit, E> {
+                Ok(Unit(unit.to_string()))
+            }
+            fn visit_str<E: de::Error>(self, unit: &str) -> Result<Unit, E> {
+                Ok(Unit(unit.to_owned()))
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a site changes of its classes' alarms, and which rules its devices cannot hold.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    RuleOverride,
+    desk::{Desk, Taken},
+    file::{AlarmTable, DeviceTable},
+};
+use crate::{
+    at,
+    domain::ProfileId,
+    profile::{Class, ClassAlarm, Device, Library, Profile, When, points_named},
+    text,
+};
+
+pub(super) fn overrides(
+    desk: &mut Desk<'_>,
+    written: &[AlarmTable],
+    devices: &[Device],
+    library: &Library,
+) -> Vec<RuleOverride> {
+    let classes: HashMap<&str, &Arc<Class>> =
+        devices.iter().map(|device| (device.id.as_str(), &device.profile.class)).collect();
+    let mut taken = Taken::new();
+    for (n, table) in written.iter().enumerate() {
+        let Some(class) = class(desk, n, table, &classes, library) else { continue };
+        let name = &table.name;
+        let path = at!["alarm", n, "name"];
+        match class.alarms.iter().find(|alarm| alarm.name == *name) {
+            Some(alarm) => allowed(desk, n, table, alarm),
+            None => {
+                let names: Vec<&str> = class.alarms.iter().map(|alarm| alarm.name.as_str()).collect();
+                let class = &class.name;
+                let told = text!(
+                    "类别 \"{class}\" 没有报警 \"{name}\"",
+                    "class \"{class}\" has no alarm \"{name}\""
+                );
+                desk.dangling(path, told, name, &names);
+            }
+        }
+        let key = (table.class.clone(), table.device.clone(), name.clone());
+        if let Some(line) = taken.before(key, desk.document.place(path)) {
+            desk.error(
+                path,
+                text!("已改过一次（第 {line} 行）", "this alarm is overridden already (line {line})"),
+            );
+        }
+    }
+    written.iter().map(as_override).collect()
+}
+
+/// The class whose alarm is meant, by its name or by a device's.
+fn class(
+    desk: &mut Desk<'_>,
+    n: usize,
+    table: &AlarmTable,
+    devices: &HashMap<&str, &Arc<Class>>,
+    library: &Library,
+) -> Option<Arc<Class>> {
+    match (&table.class, &table.device) {
+        (Some(name), None) => {
+            let class = library.class(name);
+            if class.is_none() {
+                let names: Vec<&str> = library.class_names().map(|name| name.as_str()).collect();
+                let told = text!("没有设备类别 \"{name}\"", "there is no class \"{name}\"");
+                desk.dangling(at!["alarm", n, "class"], told, name, &names);
+            }
+            class
+        }
+        (None, Some(id)) => {
+            let class = devices.get(id.as_str()).map(|class| Arc::clone(class));
+            if class.is_none() {
+                let ids: Vec<&str> = devices.keys().copied().collect();
+                let told = text!("没有设备 \"{id}\"", "there is no device \"{id}\"");
+                desk.dangling(at!["alarm", n, "device"], told, id, &ids);
+            }
+            class
+        }
+        (Some(_), Some(_)) => {
+            let place = desk.document.key_place(at!["alarm", n, "device"]);
+            let told =
+                text!("class 和 device 只能写一个", "an override is for a class or for a device, not both");
+            desk.problems.error(place, told);
+            None
+        }
+        (None, None) => {
+            let told = text!("要写 class 或 device", "`class` or `device` says whose alarm it is");
+            desk.error(at!["alarm", n, "name"], told);
+            None
+        }
+    }
+}
+
+fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm) {
+    let name = &table.name;
+    if alarm.life_safety && table.enabled == Some(false) {
+        let told = text!(
+            "\"{name}\" 关系人身安全，不能关闭",
+            "\"{name}\" is a matter of life and cannot be switched off"
+        );
+        desk.error(at!["alarm", n, "enabled"], told);
+    }
+    if alarm.life_safety && alarm.latching && table.latching == Some(false) {
+        let told = text!(
+            "\"{name}\" 关系人身安全，必须由人关闭",
+            "\"{name}\" is a matter of life: a person must close it"
+        );
+        desk.error(at!["alarm", n, "latching"], told);
+    }
+    let AlarmTable { class: _, device: _, name: _, on_delay, off_delay, priority, latching, enabled } = table;
+    let none = on_delay.is_none()
+        && off_delay.is_none()
+        && priority.is_none()
+        && latching.is_none()
+        && enabled.is_none();
+    if none {
+        desk.warning(at!["alarm", n, "name"], text!("这一条什么也没改", "this override changes nothing"));
+    }
+}
+
+fn as_override(table: &AlarmTable) -> RuleOverride {
+    RuleOverride {
+        device: table.device.clone(),
+        class: table.class.clone(),
+        name: table.name.clone(),
+        on_delay: table.on_delay.map(Into::into),
+        off_delay: table.off_delay.map(Into::into),
+        priority: table.priority,
+        latching: table.latching,
+        enabled: table.enabled,
+    }
+}
+
+/// A note for each profile that lacks points which alarms of its class speak of: those alarms are off there.
+pub(super) fn rules_off(desk: &mut Desk<'_>, written: &[DeviceTable], library: &Library) {
+    let mut seen: BTreeSet<&ProfileId> = BTreeSet::new();
+    for (n, table) in written.iter().enumerate() {
+        let Some(profile) = library.profile(&table.profile).filter(|_| seen.insert(&table.profile)) else {
+            continue;
+        };
+        let off: Vec<String> = profile.class.alarms.iter().filter_map(|alarm| off(&profile, alarm)).collect();
+        if !off.is_empty() {
+            let (id, off) = (&profile.id, off.join(", "));
+            let place = desk.document.place(at!["device", n, "profile"]);
+            let told = text!(
+                "型号 {id} 缺少测点，这些报警不启用：{off}",
+                "profile {id} lacks points, so these alarms are off: {off}"
+            );
+            desk.problems.note(place, told);
+        }
+    }
+}
+
+/// `alarm (point, point)` if the profile lacks points that the rule speaks of. An expression that cannot be read is the
+/// class's mistake and told there.
+fn off(profile: &Profile, alarm: &ClassAlarm) -> Option<String> {
+    let names = match &alarm.when {
+        When::LinkLost => Vec::new(),
+        When::Expression(when) => points_named(when).unwrap_or_default(),
+    };
+    let has = |name: &String| profile.points.iter().any(|point| point.name.as_str() == name);
+    let of_class = |name: &String| profile.class.points.iter().any(|point| point.name.as_str() == name);
+    let lacking: Vec<String> = names.into_iter().filter(|name| of_class(name) && !has(name)).collect();
+    let name = &alarm.name;
+    (!lacking.is_empty()).then(|| format!("{name} ({})", lacking.join(", ")))
+}

@@ -1,0 +1,194 @@
+//! Facts about site files.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    config::{BusLink, EXAMPLE, Login},
+    document::Severity,
+    domain::Lang,
+    profile::Address,
+};
+
+const SITE: &str = "[site]\nid = 'yard'\n";
+
+fn keep(dir: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+fn check_text(dir: &TempDir, text: &str) -> Checked {
+    check_quickly(&keep(dir, "gatehouse.toml", text))
+}
+
+/// Over the shipped profiles, compiled once for all facts.
+fn check_quickly(path: &Path) -> Checked {
+    static SHIPPED: LazyLock<Library> = LazyLock::new(|| Library::shipped(&mut Problems::default()));
+    check_over(path, |_, _| &*SHIPPED)
+}
+
+/// One line each, without notes and without the folder.
+fn told(dir: &TempDir, checked: &Checked) -> Vec<String> {
+    let folder = format!("{}/", dir.path().display());
+    let lines = checked.problems.lines(Lang::En).replace(&folder, "");
+    lines.lines().filter(|line| !line.contains(": note: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_is_right_once_its_secrets_exist() {
+    let dir = TempDir::new().unwrap();
+    let without = check_text(&dir, EXAMPLE);
+    assert_eq!(without.problems.count(Severity::Error), 2, "{}", without.problems.lines(Lang::En));
+    keep(&dir, "mqtt-password", "geheim\n");
+    keep(&dir, "inspection-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let checked = check_text(&dir, EXAMPLE);
+    assert_eq!(told(&dir, &checked), Vec::<String>::new());
+    let site = checked.site.expect("there are no errors");
+    assert_eq!(checked.counts, Counts { buses: 4, devices: 44, endpoints: 1 });
+    assert_eq!((site.id.as_str(), site.name.as_str()), ("yekuang-road", "冶矿路社区"));
+    let space = site.devices.iter().find(|device| &*device.id == "space-40").expect("both ends are in");
+    assert_eq!((space.name.as_str(), &space.address), ("地库车位 40", &Address::Text("40".to_owned())));
+    let BusLink::Mqtt(broker) = &site.buses[2].link else { panic!("the third bus is MQTT") };
+    assert_eq!(broker.password.as_ref().unwrap().expose_secret(), "geheim");
+    assert_eq!(site.overrides[0].on_delay, Some(Duration::from_secs(45)));
+    assert!(!format!("{site:?}").contains("geheim"), "secrets are never printed");
+}
+
+#[test]
+fn a_bare_site_gets_its_defaults() {
+    let dir = TempDir::new().unwrap();
+    let site = check_text(&dir, SITE).site.unwrap();
+    assert_eq!(site.name, "yard");
+    assert_eq!(site.timezone.iana_name(), Some("Asia/Shanghai"));
+    assert_eq!(site.store.dir, PathBuf::from("/var/lib/gatehouse"));
+    assert_eq!(site.console_listen.to_string(), "127.0.0.1:8480");
+    assert!(!site.demo);
+}
+
+#[test]
+fn every_mistake_of_a_site_is_told_at_once() {
+    let dir = TempDir::new().unwrap();
+    let checked = check_text(&dir, include_str!("tests/many_mistakes.toml"));
+    let expected: Vec<&str> = include_str!("tests/many_mistakes.txt").lines().collect();
+    assert_eq!(told(&dir, &checked), expected);
+    assert!(checked.site.is_none());
+}
+
+/// Each with its one complaint (`line:column: severity: message`), on top of a site that is otherwise right.
+#[test]
+fn mistakes_one_by_one() {
+    let dir = TempDir::new().unwrap();
+    keep(&dir, "token", "t0ken");
+    keep(&dir, "empty", "\n");
+    keep(&dir, "binary", b"\xff\xfe");
+    keep(&dir, "short", "whsec_c2hvcnQ=");
+    keep(&dir, "bad-base64", "whsec_!!");
+    let open = keep(&dir, "open", "a secret that everybody on the box can read");
+    fs::set_permissions(open, fs::Permissions::from_mode(0o644)).unwrap();
+    for (fact, text, expected) in include_str!("tests/one_mistake.txt")
+        .split("\n=== ")
+        .filter_map(|case| case.split_once('\n'))
+        .filter_map(|(fact, case)| case.split_once("\n--- ").map(|(text, told)| (fact, text, told)))
+    {
+        let checked = check_text(&dir, &format!("{SITE}{text}\n"));
+        let told = told(&dir, &checked).join("\n");
+        let told = told.trim_start_matches("gatehouse.toml:").replace("\ngatehouse.toml:", "\n");
+        assert_eq!(told.trim_end(), expected.trim_end(), "{fact}");
+    }
+}
+
+#[test]
+fn secrets_come_from_the_credentials_directory_first() {
+    let (dir, credentials) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    keep(&dir, "one", "beside");
+    keep(&dir, "two", "beside\r\n");
+    keep(&credentials, "one", "credential");
+    let vault = Vault { credentials: Some(credentials.path().to_owned()), dir: dir.path().to_owned() };
+    for (name, expected) in [("one", "credential"), ("two", "beside")] {
+        let secret = vault.read(Path::new(name)).ok().unwrap().secret().unwrap();
+        assert_eq!(secret.expose_secret(), expected, "{name}");
+    }
+}
+
+#[test]
+fn logins_and_certificates_are_read() {
+    let dir = TempDir::new().unwrap();
+    keep(&dir, "pw", "pw");
+    keep(&dir, "cert.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    keep(&dir, "key.pem", "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n");
+    let text = format!(
+        "{SITE}[[endpoint]]\nid='e'\npurpose='service'\nwants={{classes=['elevator'],priorities=['high']}}\n\
+         http={{url='https://e.example/',basic={{username='u',password={{file='pw'}}}},\
+         cert_file='cert.pem',key_file='key.pem',ca_file='cert.pem'}}\n"
+    );
+    let checked = check_text(&dir, &text);
+    assert_eq!(told(&dir, &checked), Vec::<String>::new());
+    let http = &checked.site.unwrap().endpoints[0].http;
+    let identity = http.identity.as_ref().unwrap().expose_secret();
+    assert!(String::from_utf8_lossy(identity).contains("EC PRIVATE KEY"));
+    assert!(matches!(&http.login, Some(Login::Basic { username, .. }) if username == "u"));
+}
+
+#[test]
+fn no_file_makes_it_panic_or_wait() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let deep = 100_000;
+    keep(&dir, "empty", "");
+    keep(&dir, "not-utf8", b"[site]\nid = '\xff'\n");
+    keep(&dir, "nul", "\0\0\0\0");
+    keep(&dir, "brackets", "a = ".to_owned() + &"[".repeat(deep));
+    keep(&dir, "braces", "a = ".to_owned() + &"{a=".repeat(deep));
+    keep(&dir, "dots", "a.".repeat(deep) + "a = 1");
+    keep(&dir, "header", format!("[{}a]", "a.".repeat(deep)));
+    keep(&dir, "nested-dots", "a=".to_owned() + &format!("{{{}=", ["a"; 79].join(".")).repeat(79));
+    keep(&dir, "five-mb", "#".repeat(5 << 20));
+    keep(&dir, "half-a-million-errors", "=\n".repeat(1 << 19));
+    keep(&dir, "unknown-keys", (0..100_000).map(|n| format!("key{n} = 1\n")).collect::<String>());
+    keep(&dir, "one-long-line", format!("{SITE}x = [{}]", "0,".repeat(1 << 18)));
+    keep(&dir, "many-buses", format!("{SITE}{}", "[[bus]]\nid='a'\n".repeat(20_000)));
+    keep(&dir, "many-devices", {
+        let device =
+            "[[device]]\nrepeat='1..10000'\nid='a-{n}'\nprofile='elevator/monarch-nice3000'\nbus='a'\n";
+        format!("{SITE}{}", device.repeat(10_000))
+    });
+    symlink(path("loop"), path("loop")).unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    for (file, expected) in [
+        ("missing", "1:1: error: there is no such file"),
+        ("directory", "1:1: error: this is a directory, not a file"),
+        ("loop", "1:1: error: the symbolic links go in a circle"),
+        ("empty", "1:1: error: \"site\" is missing"),
+        ("not-utf8", "1:1: error: the file is not UTF-8 (from byte 13 on)"),
+        ("nul", "error: TOML syntax"),
+        ("brackets", "error: TOML syntax"),
+        ("braces", "error: TOML syntax"),
+        ("dots", "error: TOML syntax"),
+        ("header", "error: TOML syntax"),
+        ("nested-dots", "error: "),
+        ("five-mb", "1:1: error: the file is over 4 MiB"),
+        ("half-a-million-errors", "1:1: error: TOML syntax"),
+        ("unknown-keys", "unknown key \"key0\""),
+        ("one-long-line", "3:1: error: unknown key \"x\""),
+        ("many-buses", "there are more, not listed"),
+        ("many-devices", "more than 20000 devices"),
+    ] {
+        let began = Instant::now();
+        let checked = check_quickly(&path(file));
+        let told = checked.problems.lines(Lang::En) + &checked.problems.drawn(Lang::Zh, true);
+        assert!(told.contains(expected), "{file}: {}", &told[..told.len().min(600)]);
+        assert!(checked.site.is_none(), "{file}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(20), "{file} took {took:?}");
+    }
+}
