@@ -328,8 +328,9 @@ impl<D: Driver> Bus<D> {
         }
     }
 
+    // `&mut`: a driver need not be `Sync` to be waited with
     async fn tell(
-        &self,
+        &mut self,
         unit: usize,
         points: Arc<[PointIx]>,
         outcome: Result<Raw, Failure>,

@@ -4,12 +4,11 @@ use crate::{
     fieldbus::fixtures::{modbus_link, serial_link},
 };
 
+type Points = Vec<(Table, u16, u16, u64)>;
+type Blocks = Vec<(Table, u16, u16, Vec<u16>)>;
+
 /// Points as `(table, address, span, milliseconds)` to requests as `(table, first, count, points)`.
-fn plan(
-    points: &[(Table, u16, u16, u64)],
-    max_registers: u16,
-    max_gap: u16,
-) -> Vec<(Table, u16, u16, Vec<u16>)> {
+fn plan(points: &[(Table, u16, u16, u64)], max_registers: u16, max_gap: u16) -> Blocks {
     let reads = points.iter().map(|&(table, address, span, every)| {
         (Read::Modbus { table, address, span }, Duration::from_millis(every))
     });
@@ -33,7 +32,7 @@ fn all_wanted(reads: &[(Read, Duration)]) -> Vec<Wanted<'_>> {
 
 #[test]
 fn points_close_together_go_in_one_request() {
-    let cases: Vec<(&str, Vec<(Table, u16, u16, u64)>, u16, u16, Vec<(Table, u16, u16, Vec<u16>)>)> = vec![
+    let cases: Vec<(&str, Points, u16, u16, Blocks)> = vec![
         ("nothing", vec![], 64, 0, vec![]),
         (
             "side by side",

@@ -66,3 +66,7 @@ impl Driver for RtuDriver {
         self.wire = None;
     }
 }
+
+#[cfg(test)]
+#[path = "rtu_tests.rs"]
+mod tests;

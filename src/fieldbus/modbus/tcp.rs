@@ -193,3 +193,7 @@ fn transport(error: &std::io::Error) -> CallFault {
         _ => CallFault::Broken("the device closed the connection".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

@@ -78,11 +78,14 @@ enum Habit {
     Echo,
 }
 
+/// `(first, count)` of each, or anything.
+type Blocks = Option<Vec<(u16, u16)>>;
+
 struct Slaves {
     end: DuplexStream,
     habit: Habit,
     /// What each unit lets itself be asked; `None`: anything.
-    blocks: Option<Vec<(u16, u16)>>,
+    blocks: Blocks,
     /// Silent to other blocks rather than refusing them.
     deaf: bool,
     dialect: Dialect,
@@ -263,7 +266,7 @@ async fn a_slave_that_is_always_too_late_is_never_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_unit_that_missed_questions_is_soon_believed_again() {
-    let cases: [(&str, usize, u16, bool, Option<Vec<(u16, u16)>>); 6] = [
+    let cases: [(&str, usize, u16, bool, Blocks); 6] = [
         ("one reply was lost", 1, 4, false, None),
         ("it was dead for long", 50, 4, false, None),
         ("single registers", 50, 1, false, None),
