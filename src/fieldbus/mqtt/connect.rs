@@ -25,6 +25,8 @@ use super::{
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// We send subscriptions and acknowledgements only.
 const MAX_SENT: usize = 64 * 1024;
+/// Packets that the library reads before it hands on the first.
+const PACKETS_AT_ONCE: usize = 8;
 
 /// Settings that reach no broker.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,7 @@ pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError
     options.set_keep_alive(KEEP_ALIVE.as_secs() as u16);
     options.set_ack_mode(AckMode::Manual);
     options.set_max_packet_size(MAX_PACKET, MAX_SENT);
+    options.set_read_batch_size(PACKETS_AT_ONCE);
     match (&broker.username, &broker.password) {
         (Some(user), Some(password)) => {
             options.set_credentials(user, password.expose_secret().to_owned());

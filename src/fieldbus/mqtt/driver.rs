@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use rumqttc::{MqttOptions, Publish, QoS};
 use tokio::{
     sync::oneshot,
@@ -41,6 +40,7 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(3);
 /// Topics that are named in the log once each; what comes after is only counted.
 const MOST_NAMED: usize = 100;
+const LONGEST_NAMED: usize = 200;
 
 /// A bus that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub struct MqttDriver {
     /// What a message that went to several devices still has to tell.
     ready: VecDeque<Unasked>,
     /// Topics that the log has named.
-    named: HashSet<Bytes>,
+    named: HashSet<String>,
 }
 
 struct Open {
@@ -118,45 +118,39 @@ impl MqttDriver {
     }
 
     /// Whose message it is: what the bus is to be told, and what the broker may be told after that.
-    fn sort(&mut self, publish: Publish) -> Uncommitted {
-        let told = self.mark.length(&publish.payload);
+    fn sort(&mut self, publish: Publish) -> Option<Uncommitted> {
+        let acknowledged = publish.qos != QoS::AtMostOnce;
         let members =
             str::from_utf8(&publish.topic).map_or_else(|_| Vec::new(), |topic| self.routes.of(topic));
         let mut receipts = Vec::new();
-        match told {
-            Some(bytes) => {
-                if self.is_news(&publish.topic) {
-                    let topic = String::from_utf8_lossy(&publish.topic);
-                    warn!(bus = %self.bus, ?topic, bytes, "A message is too long and is left out.");
-                }
-                self.ready.push_back(Unasked::Noise);
+        if let Some(bytes) = self.mark.length(&publish.payload) {
+            if let Some(topic) = self.news(&publish.topic) {
+                warn!(bus = %self.bus, ?topic, bytes, "A message is too long and is left out.");
             }
-            None if members.is_empty() => {
-                if self.is_news(&publish.topic) {
-                    let topic = String::from_utf8_lossy(&publish.topic);
-                    warn!(bus = %self.bus, ?topic, "Messages come on a topic that is no device's.");
-                }
-                self.ready.push_back(Unasked::Stranger);
+            self.ready.push_back(Unasked::Noise);
+        } else if members.is_empty() {
+            if let Some(topic) = self.news(&publish.topic) {
+                warn!(bus = %self.bus, ?topic, "Messages come on a topic that is no device's.");
             }
-            None => {
-                for member in members {
-                    let (receipt, committed) = oneshot::channel();
-                    let acknowledged = publish.qos != QoS::AtMostOnce;
-                    receipts.extend(acknowledged.then_some(committed));
-                    self.ready.push_back(Unasked::Message {
-                        device: self.devices[member],
-                        raw: Raw::Payload { bytes: publish.payload.clone(), retained: publish.retain },
-                        receipt: acknowledged.then_some(receipt),
-                    });
-                }
+            self.ready.push_back(Unasked::Stranger);
+        } else {
+            for member in members {
+                let (receipt, committed) = oneshot::channel();
+                receipts.extend(acknowledged.then_some(committed));
+                self.ready.push_back(Unasked::Message {
+                    device: self.devices[member],
+                    raw: Raw::Payload { bytes: publish.payload.clone(), retained: publish.retain },
+                    receipt: acknowledged.then_some(receipt),
+                });
             }
         }
-        Uncommitted { publish, receipts }
+        acknowledged.then_some(Uncommitted { packet_id: publish.pkid, receipts })
     }
 
-    /// Once for each topic, and no more than the log can bear.
-    fn is_news(&mut self, topic: &Bytes) -> bool {
-        self.named.len() < MOST_NAMED && self.named.insert(topic.clone())
+    /// The topic for the log: once for each, shortened, and no more of them than the log can bear.
+    fn news(&mut self, topic: &[u8]) -> Option<String> {
+        let named = String::from_utf8_lossy(&topic[..topic.len().min(LONGEST_NAMED)]).into_owned();
+        (self.named.len() < MOST_NAMED && self.named.insert(named.clone())).then_some(named)
     }
 
     /// The session is over: the next one waits, longer if this one was no good.
@@ -205,7 +199,7 @@ impl Driver for MqttDriver {
                 Some(News::Message(publish)) => {
                     let uncommitted = self.sort(publish);
                     // without room the connection is over: the broker sends it again
-                    if let Ok(room) = room {
+                    if let (Ok(room), Some(uncommitted)) = (room, uncommitted) {
                         room.send(uncommitted);
                     }
                 }
@@ -228,6 +222,8 @@ impl Driver for MqttDriver {
     }
 
     async fn finish(&mut self) {
+        // what nobody took is not committed
+        self.ready.clear();
         if let Some(Open { session, .. }) = self.session.take() {
             session.finish(GRACE).await;
         }

@@ -7,8 +7,8 @@
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
 use rumqttc::{
-    AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    SubscribeFilterInput, SubscribeNotice, SubscribeNoticeError, SubscribeReasonCode,
+    AsyncClient, ClientError, ConnectionError, Event, EventLoop, ManualAck, MqttOptions, Outgoing, Packet,
+    PubAck, Publish, QoS, SubscribeFilterInput, SubscribeNotice, SubscribeNoticeError, SubscribeReasonCode,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -19,8 +19,8 @@ use tracing::{debug, error, warn};
 
 /// Messages that were handed on and are not committed: beyond this nothing more is read, and the broker has to wait.
 pub const MOST_UNCOMMITTED: usize = 1000;
-/// Messages read and not yet looked at.
-const MOST_UNREAD: usize = 64;
+/// Messages read and not yet looked at; each may be a quarter of a MiB.
+const MOST_UNREAD: usize = 16;
 /// Filters in one SUBSCRIBE: some brokers take no more.
 const FILTERS_AT_ONCE: usize = 8;
 /// From looking up the name to CONNACK, TLS included.
@@ -37,10 +37,10 @@ pub enum News {
     Over(String),
 }
 
-/// A message that may be acknowledged once all of `receipts` have come.
+/// A message of QoS 1, to be acknowledged once all of `receipts` have come.
 #[derive(Debug)]
 pub struct Uncommitted {
-    pub publish: Publish,
+    pub packet_id: u16,
     pub receipts: Vec<oneshot::Receiver<()>>,
 }
 
@@ -154,9 +154,9 @@ pub async fn acknowledge(
         };
         match next {
             None => break false,
-            Some((publish, true)) => match client.try_ack(&publish) {
-                Ok(()) if publish.qos == QoS::AtLeastOnce => queued += 1,
-                Ok(()) => {}
+            Some((packet_id, true)) => match client.try_manual_ack(ManualAck::PubAck(PubAck::new(packet_id)))
+            {
+                Ok(()) => queued += 1,
                 Err(error) => return error.to_string(),
             },
             Some((_, false)) if ask_again.is_none() => ask_again.set(Some(sleep(ASK_AGAIN))),
@@ -176,13 +176,13 @@ pub async fn acknowledge(
 }
 
 /// The next message, once it is known whether it is committed.
-async fn committed(waiting: &mut mpsc::Receiver<Uncommitted>) -> Option<(Publish, bool)> {
-    let Uncommitted { publish, receipts } = waiting.recv().await?;
+async fn committed(waiting: &mut mpsc::Receiver<Uncommitted>) -> Option<(u16, bool)> {
+    let Uncommitted { packet_id, receipts } = waiting.recv().await?;
     let mut all = true;
     for receipt in receipts {
         all &= receipt.await.is_ok();
     }
-    Some((publish, all))
+    Some((packet_id, all))
 }
 
 async fn asked_again(timer: Option<Pin<&mut Sleep>>) {
@@ -196,20 +196,25 @@ async fn asked_again(timer: Option<Pin<&mut Sleep>>) {
 async fn subscribed(asked: Vec<(Vec<String>, SubscribeNotice)>) -> Infallible {
     for (filters, notice) in asked {
         match notice.wait_async().await {
-            Ok(_) => {}
-            Err(SubscribeNoticeError::V4SubAckFailure(codes)) => {
-                let refused =
-                    filters.iter().zip(codes).filter(|(_, code)| *code == SubscribeReasonCode::Failure);
-                for (filter, _) in refused {
-                    error!(
-                        ?filter,
-                        "The broker refuses the subscription: nothing will be heard of these devices."
-                    );
-                }
-            }
+            Ok(answer) => granted(&filters, &answer.return_codes),
+            Err(SubscribeNoticeError::V4SubAckFailure(codes)) => granted(&filters, &codes),
             // the connection ended before the answer: the next one asks again
             Err(error) => debug!(%error, "A subscription was not answered."),
         }
     }
     std::future::pending().await
+}
+
+fn granted(filters: &[String], codes: &[SubscribeReasonCode]) {
+    for (filter, code) in filters.iter().zip(codes) {
+        match code {
+            SubscribeReasonCode::Failure => {
+                error!(?filter, "The broker refuses a subscription: nothing is heard.")
+            }
+            SubscribeReasonCode::Success(QoS::AtMostOnce) => {
+                error!(?filter, "The broker grants QoS 0 only: what comes while we are away is lost.");
+            }
+            SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce) => {}
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use super::{
@@ -37,6 +37,7 @@ pub struct Wire<P> {
     members: Arc<Members>,
     /// How long one character takes.
     character: Duration,
+    heard: Instant,
     heard_or_sent: Instant,
     /// Cut, not yet looked at.
     frames: VecDeque<Bytes>,
@@ -78,6 +79,7 @@ impl<P: Port> Wire<P> {
             cutter: members.cutter(),
             members,
             character,
+            heard: now,
             heard_or_sent: now,
             frames: VecDeque::new(),
             unasked: VecDeque::new(),
@@ -153,7 +155,7 @@ impl<P: Port> Wire<P> {
         self.port.write(&sent).await?;
         self.heard_or_sent = Instant::now();
         let begin_by = self.heard_or_sent + self.character * sent.len() as u32 + patience;
-        let end_by = begin_by + self.character * self.members.shape().max as u32;
+        let end_by = begin_by + self.longest_frame();
         let mut garbled = false;
         while let Some(item) = self.next_answer(begin_by, end_by).await? {
             match item {
@@ -210,17 +212,27 @@ impl<P: Port> Wire<P> {
                 return Err(LineFault::Babble { bytes, over });
             }
         }
+        Ok(())
+    }
+
+    /// The silence a device needs between two frames. What comes meanwhile is set aside; a frame that has begun is let finish.
+    async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
+        let ready_at = self.heard_or_sent + turnaround.max(self.character * 4);
+        let finished_by = Instant::now() + FRAME_GAP + self.longest_frame();
+        loop {
+            let until = if self.cutter.is_midway() { ready_at.max(finished_by) } else { ready_at };
+            match timeout_at(until, self.next()).await {
+                Ok(item) => self.set_aside(item?),
+                Err(_elapsed) => break,
+            };
+        }
+        // what began so long ago must not swallow the answer
         self.cutter.clear();
         Ok(())
     }
 
-    /// The silence a device needs between two frames; what comes meanwhile is set aside.
-    async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
-        let ready_at = self.heard_or_sent + turnaround.max(self.character * 4);
-        while let Ok(item) = timeout_at(ready_at, self.next()).await {
-            self.set_aside(item?);
-        }
-        Ok(())
+    fn longest_frame(&self) -> Duration {
+        self.character * self.members.shape().max as u32
     }
 
     /// Keeps what nobody waits for. Says whose answer it would have been, had it come in time.
@@ -254,7 +266,7 @@ impl<P: Port> Wire<P> {
             }
             let mut chunk = [0; 256];
             let count = if self.cutter.is_midway() {
-                match timeout(FRAME_GAP, self.port.read(&mut chunk)).await {
+                match timeout_at(self.heard + FRAME_GAP, self.port.read(&mut chunk)).await {
                     Ok(count) => count?,
                     Err(_elapsed) => {
                         self.cutter.clear();
@@ -265,6 +277,7 @@ impl<P: Port> Wire<P> {
                 self.port.read(&mut chunk).await?
             };
             let now = Instant::now();
+            self.heard = now;
             self.heard_or_sent = now;
             self.flow.carried(count, self.character, now)?;
             self.frames.extend(self.cutter.push(&chunk[..count]));

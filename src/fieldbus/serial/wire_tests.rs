@@ -345,6 +345,30 @@ async fn what_speaks_by_itself_is_heard_whole_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_an_event_before_a_question_swallows_neither() {
+    let card = reply(0x65, 0x50, &[0, 1, 26, 0, 2, 0x46]);
+    for (fact, rest, heard) in [
+        ("the other half comes", Some((100, card[7..].to_vec())), vec!["0: frame 2"]),
+        ("it never does", None, vec!["noise"]),
+    ] {
+        let (mut wire, mut theirs) = line(&[("0x65", reader())]).await;
+        let first_half = card[..7].to_vec();
+        let other_end = tokio::spawn(async move {
+            theirs.write_all(&first_half).await.unwrap();
+            play(&mut theirs, rest.into_iter().collect()).await;
+            request(&mut theirs).await;
+            theirs.write_all(&reply(0x65, 0x48, &[0, 1])).await.unwrap();
+            theirs
+        });
+        // as if the question became due while the line was heard
+        assert!(timeout(Duration::from_millis(20), wire.hear()).await.is_err(), "{fact}");
+        assert_eq!(wire.ask(STATUS).await.map(|raw| frame(raw).0), Ok(0), "{fact}");
+        let _theirs = other_end.await.unwrap();
+        assert_eq!(all_heard(&mut wire).await, heard, "{fact}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_that_carries_more_than_it_can_is_left_alone() {
     let (mut wire, mut theirs) = line(&[("0x65", reader())]).await;
     tokio::spawn(async move {
