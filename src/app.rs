@@ -30,7 +30,7 @@ use crate::{
     pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
     profile::Device,
     store::{CatalogueEntry, EventStore, TelemetryStore},
-    uplink::{Courier, EndpointGauge, Router, http::HttpEndpoint},
+    uplink::{self, Courier, EndpointGauge, Router, http::HttpEndpoint},
 };
 
 /// What the pipeline's inbox holds; when it is full the buses wait, so they poll slower and nothing grows.
@@ -52,7 +52,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let opened = Opened::open(site, &clock, heard, asked)?;
-    let Opened { pipeline, couriers, buses, dir } = opened;
+    let Opened { pipeline, couriers, endpoints, buses, dir } = opened;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let progress = Arc::clone(&pipeline.progress);
     let polling = CancellationToken::new();
@@ -68,7 +68,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         pipeline: to_answer,
         telemetry: telemetry.clone(),
         buses: gauges,
-        endpoints: couriers.iter().map(Courier::gauge).collect(),
+        endpoints,
     };
     for courier in couriers {
         let stop = serving.clone();
@@ -128,6 +128,7 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
 struct Opened {
     pipeline: Pipeline,
     couriers: Vec<Courier<HttpEndpoint>>,
+    endpoints: Vec<EndpointGauge>,
     buses: Vec<Bus>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
@@ -147,25 +148,25 @@ impl Opened {
         info!(site = %site.id, devices = devices.len(), buses = site.buses.len(), seq = recovered.last_seq, "Gatehouse starts.");
 
         let ledger = Ledger::new(&recovered);
-        let watched = devices.iter().map(|device| watched(device, &site.overrides)).collect::<Result<_, _>>()?;
+        let watched =
+            devices.iter().map(|device| watched(device, &site.overrides)).collect::<Result<_, _>>()?;
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
         for orphan in orphans {
             warn!(alarm = %orphan.key, state = ?orphan.state, "No rule watches this alarm any more; it stays as it is.");
         }
 
-        let mut couriers = Vec::new();
+        let (mut couriers, mut gauges) = (Vec::new(), Vec::new());
         let mut routes = Vec::new();
         let mut wake = Vec::new();
         for endpoint in site.endpoints {
             let notify = Arc::new(Notify::new());
-            let http = HttpEndpoint::new(&endpoint).with_context(|| format!("set up endpoint {}", endpoint.id))?;
-            couriers.push(Courier::new(
-                endpoint.id.clone(),
-                http,
-                events.clone(),
-                Arc::clone(&notify),
-                Arc::clone(clock),
-            ));
+            let http = HttpEndpoint::new(endpoint.http, Arc::clone(clock))
+                .with_context(|| format!("set up endpoint {}", endpoint.id))?;
+            let id = endpoint.id.clone();
+            let (store, clock, woken) = (events.clone(), Arc::clone(clock), Arc::clone(&notify));
+            let (courier, gauge) = Courier::new(id, http, store, clock, uplink::chance, woken);
+            couriers.push(courier);
+            gauges.push(gauge);
             wake.push(notify);
             routes.push((endpoint.id, endpoint.wants));
         }
@@ -186,7 +187,7 @@ impl Opened {
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
         };
-        Ok(Self { pipeline, couriers, buses: site.buses, dir: site.store.dir })
+        Ok(Self { pipeline, couriers, endpoints: gauges, buses: site.buses, dir: site.store.dir })
     }
 }
 
@@ -240,10 +241,10 @@ fn spawn_buses(
 
 async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {
     match link {
-        BusLink::ModbusTcp(settings) => fieldbus::modbus::tcp_bus(parts, settings).run(stop).await?,
-        BusLink::ModbusRtu(settings) => fieldbus::modbus::rtu_bus(parts, settings).run(stop).await?,
-        BusLink::Serial(settings) => fieldbus::serial::bus(parts, settings).run(stop).await?,
-        BusLink::Mqtt(settings) => fieldbus::mqtt::bus(parts, settings).run(stop).await?,
+        BusLink::ModbusTcp(settings) => fieldbus::modbus::tcp_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusRtu(settings) => fieldbus::modbus::rtu_bus(settings, parts).run(stop).await?,
+        BusLink::Serial(settings) => fieldbus::serial::bus(parts, &settings)?.run(stop).await?,
+        BusLink::Mqtt(settings) => fieldbus::mqtt::bus(parts, &settings)?.run(stop).await?,
     }
     Ok("bus")
 }

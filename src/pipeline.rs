@@ -14,8 +14,8 @@ use tracing::{debug, error, info, warn};
 use crate::{
     alarm::{Acknowledged, Change, Engine, Latest, Truth},
     domain::{
-        Acknowledgement, AlarmFacts, Clock, DeviceIx, Event, EventId, Heard, Letter, Lang, Mono, OccurrenceId,
-        PointIx, ReadingFact, Receipt, Sample, SiteFacts, Stamp,
+        Acknowledgement, AlarmFacts, Clock, DeviceIx, Event, EventId, Failure, Heard, Lang, Letter, Mono,
+        OccurrenceId, PointIx, ReadingFact, Receipt, Sample, SiteFacts, Stamp,
         command::{Command, Outcome},
         status::{DeviceStatus, LinkState},
     },
@@ -169,12 +169,15 @@ impl Pipeline {
             Ok(raw) => raw,
             Err(why) => {
                 self.engine.failed(device, &points, &why, at);
+                if why == Failure::NotHeardYet {
+                    return None;
+                }
                 let failed = Sample::without_value(crate::domain::Quality::CommFail);
                 let samples = points.iter().map(|point| (*point, failed.clone())).collect();
                 return Some((device, at.wall, samples, receipt));
             }
         };
-        let profile = &self.devices[device.0 as usize].profile;
+        let profile = Arc::clone(&self.devices[device.0 as usize].profile);
         let mut decoded = profile.decode(&raw, &points);
         self.note_malformed(device, decoded.malformed.as_deref());
         let wall = taken_at(&mut decoded.samples, decoded.source_time, &profile.link, at.wall);
@@ -282,7 +285,9 @@ impl Pipeline {
         match asked {
             Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
                 let outcome = self.acknowledge(alarm, by, note, from).await;
-                reply.send(outcome).unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                reply
+                    .send(outcome)
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
             }
             Asked::Devices(reply) => {
                 reply.send(self.statuses()).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
@@ -326,7 +331,9 @@ impl Pipeline {
                 let state = change.memory.state.expect("an acknowledgement leads to a state");
                 (vec![*change], Outcome::Acknowledged { alarm: alarm.clone(), state })
             }
-            Acknowledged::Already { by } => (vec![], Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by }),
+            Acknowledged::Already { by } => {
+                (vec![], Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by })
+            }
             Acknowledged::NoSuchAlarm => (vec![], Outcome::NoSuchAlarm { alarm: alarm.clone() }),
         };
         let said = note.map_or_else(String::new, |note| format!(": {note}"));

@@ -53,7 +53,11 @@ impl Latest {
 
     /// There was nothing to decode: these points have no value now. Returns whether anything is different from before.
     pub fn failed(&mut self, points: &[PointIx], why: &Failure, at: Stamp) -> bool {
-        let link = if why.device_answered() { Truth::False } else { Truth::True };
+        let link = match why {
+            Failure::Refused { .. } => Truth::False,
+            Failure::NotHeardYet => Truth::Unknown,
+            Failure::Silent | Failure::Garbled { .. } | Failure::LineDown { .. } => Truth::True,
+        };
         let mut different = self.link != link;
         for point in points {
             different |= self.note(*point, Sample::without_value(Quality::CommFail), at);

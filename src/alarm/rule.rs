@@ -12,15 +12,17 @@ use crate::{
 };
 
 /// What a site changes in a class's alarm: only what differs, for one device or for the whole class.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     pub device: Option<DeviceId>,
     pub class: Option<ClassName>,
-    pub name: Option<AlarmName>,
+    pub name: AlarmName,
     pub on_delay: Option<Duration>,
     pub off_delay: Option<Duration>,
     pub priority: Option<Priority>,
     pub latching: Option<bool>,
+    /// `Some(false)`: the rule is off. Never for life-safety alarms.
+    pub enabled: Option<bool>,
 }
 
 /// Whether a condition holds. Unknown is not normal: it neither raises nor clears.
@@ -73,11 +75,16 @@ impl Rules {
         let mut rules = Rules::default();
         for standard in &profile.class.alarms {
             let mut alarm = standard.clone();
+            let mut enabled = true;
             // A class's override first, the device's own after it: the nearer word is the last one.
             let class_wide = overrides.iter().filter(|o| o.device.is_none());
             let own = overrides.iter().filter(|o| o.device.is_some());
             for change in class_wide.chain(own).filter(|o| o.concerns(device, profile, &standard.name)) {
                 change.apply(&mut alarm);
+                enabled = change.enabled.unwrap_or(enabled);
+            }
+            if !enabled && !alarm.life_safety {
+                continue;
             }
             match condition(profile, &alarm)? {
                 Ok(condition) => rules.on.push(Rule { alarm, condition }),
@@ -90,7 +97,7 @@ impl Rules {
 
 impl Override {
     fn concerns(&self, device: &DeviceId, profile: &Profile, alarm: &AlarmName) -> bool {
-        self.name.as_ref() == Some(alarm)
+        self.name == *alarm
             && self.device.as_ref().is_none_or(|own| own == device)
             && self.class.as_ref().is_none_or(|class| *class == profile.class.name)
     }

@@ -167,11 +167,21 @@ pub fn local(at: Timestamp, zone: &TimeZone) -> String {
 fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
     let by = args.by.trim();
     if by.is_empty() || by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
-        eprintln!("{}", say!(lang, "确认人要写姓名（--as 张伟），最多 {NAME_MAX} 个字。", "--as wants a person's name, {NAME_MAX} characters at most."));
+        eprintln!(
+            "{}",
+            say!(
+                lang,
+                "确认人要写姓名（--as 张伟），最多 {NAME_MAX} 个字。",
+                "--as wants a person's name, {NAME_MAX} characters at most."
+            )
+        );
         return Ok(exit::USAGE);
     }
     if args.note.as_ref().is_some_and(|note| note.chars().count() > NOTE_MAX) {
-        eprintln!("{}", say!(lang, "备注最多 {NOTE_MAX} 个字。", "a note has {NOTE_MAX} characters at most."));
+        eprintln!(
+            "{}",
+            say!(lang, "备注最多 {NOTE_MAX} 个字。", "a note has {NOTE_MAX} characters at most.")
+        );
         return Ok(exit::USAGE);
     }
     let command = Command::Acknowledge {
@@ -192,7 +202,9 @@ fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
 async fn carry_out(site: Site, command: Command) -> anyhow::Result<Outcome> {
     match door::visit(&site.store.dir, &Question::Command(command.clone())).await {
         Ok(Answer::Outcome(outcome)) => Ok(outcome),
-        Ok(Answer::NotUnderstood(why)) => Err(anyhow::anyhow!(why)).context("be understood by the running gateway"),
+        Ok(Answer::NotUnderstood(why)) => {
+            Err(anyhow::anyhow!(why)).context("be understood by the running gateway")
+        }
         Ok(Answer::Status(_) | Answer::Stopping) => {
             Ok(Outcome::NotStored { why: "the gateway is stopping; ask again".to_owned() })
         }
@@ -211,15 +223,36 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             exit::OK
         }
         Outcome::AlreadyAcknowledged { alarm, by } => {
-            println!("{}", say!(lang, "{alarm} 已由 {by} 确认；你的备注已记录。", "{alarm} was acknowledged by {by} before; your note is kept."));
+            println!(
+                "{}",
+                say!(
+                    lang,
+                    "{alarm} 已由 {by} 确认；你的备注已记录。",
+                    "{alarm} was acknowledged by {by} before; your note is kept."
+                )
+            );
             exit::OK
         }
         Outcome::NoSuchAlarm { alarm } => {
-            eprintln!("{}", say!(lang, "没有编号为 {alarm} 的未关闭报警。请用 gatehouse alarms list 查看。", "there is no open alarm {alarm}; see gatehouse alarms list."));
+            eprintln!(
+                "{}",
+                say!(
+                    lang,
+                    "没有编号为 {alarm} 的未关闭报警。请用 gatehouse alarms list 查看。",
+                    "there is no open alarm {alarm}; see gatehouse alarms list."
+                )
+            );
             exit::NOTHING_FOUND
         }
         Outcome::NotStored { why } => {
-            eprintln!("{}", say!(lang, "✕ 没有确认：未能保存（{why}）。请重试。", "✕ not acknowledged: it could not be stored ({why}). Try again."));
+            eprintln!(
+                "{}",
+                say!(
+                    lang,
+                    "✕ 没有确认：未能保存（{why}）。请重试。",
+                    "✕ not acknowledged: it could not be stored ({why}). Try again."
+                )
+            );
             exit::UNEXPECTED
         }
     }

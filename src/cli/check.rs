@@ -1,12 +1,13 @@
 //! `gatehouse check`: everything that is wrong with a site file, with its profiles and with the files it names.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::PathBuf,
 };
 
 use serde::Serialize;
 
+use super::exit;
 use crate::{
     config::{self, Checked, Counts, DEFAULT_PATH},
     document::Severity,
@@ -14,7 +15,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct CheckArgs {
     /// The site file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
@@ -42,17 +43,28 @@ struct Summary {
     endpoints: usize,
 }
 
+impl CheckArgs {
+    /// # Errors
+    /// If the answer cannot be printed.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        let mut out = io::stdout().lock();
+        let terminal = out.is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+        Ok(run(&self, Look { lang, terminal, colour }, &mut out)?)
+    }
+}
+
 /// Returns the exit code: 0, or 3 if there are errors.
 ///
 /// # Errors
 /// If `out` cannot be written.
-pub fn run(args: &Args, look: Look, out: &mut impl Write) -> io::Result<u8> {
+pub fn run(args: &CheckArgs, look: Look, out: &mut impl Write) -> io::Result<u8> {
     let checked = config::check(&args.config);
     match args.json {
         true => write_json(&checked, out)?,
         false => write_text(&checked, look, out)?,
     }
-    Ok(if checked.problems.has_errors() { super::INVALID } else { super::OK })
+    Ok(if checked.problems.has_errors() { exit::INVALID } else { exit::OK })
 }
 
 fn write_text(checked: &Checked, look: Look, out: &mut impl Write) -> io::Result<()> {
@@ -114,7 +126,7 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
         let look = Look { lang: Lang::En, terminal, colour: false };
-        let code = run(&Args { config, json }, look, &mut out).unwrap();
+        let code = run(&CheckArgs { config, json }, look, &mut out).unwrap();
         let folder = format!("{}/", dir.path().display());
         (code, String::from_utf8(out).unwrap().replace(&folder, ""))
     }

@@ -2,11 +2,11 @@
 
 pub mod alarms;
 pub mod check;
-pub mod decode;
+//decode
 pub mod delivery;
-pub mod demo;
+//demo
 pub mod print_config;
-pub mod profile;
+//profile
 pub mod readings;
 pub mod run;
 mod site;
@@ -67,15 +67,15 @@ enum Verb {
     /// Run the gateway of a site / 运行网关
     Run(run::RunArgs),
     /// Show it all with a simulated compound / 模拟小区演示
-    Demo(demo::DemoArgs),
+    //Demo(demo::DemoArgs),
     /// Check a site file: every mistake at once / 检查配置
     Check(check::CheckArgs),
     /// Print the effective configuration / 显示生效配置
     PrintConfig(print_config::PrintConfigArgs),
     /// Device profiles: list, check, test / 设备模板
-    Profile(profile::ProfileArgs),
+    //Profile(profile::ProfileArgs),
     /// Decode raw words, frames or payloads by a profile / 按模板解码
-    Decode(decode::DecodeArgs),
+    //Decode(decode::DecodeArgs),
     /// One screen: alarms, devices, buses, endpoints, clock / 总览
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
@@ -100,11 +100,11 @@ pub fn main() -> u8 {
     });
     let outcome = match arguments.verb {
         Verb::Run(args) => args.run(lang),
-        Verb::Demo(args) => args.run(lang),
+        //Verb::Demo(args) => args.run(lang),
         Verb::Check(args) => args.run(lang),
         Verb::PrintConfig(args) => args.run(lang),
-        Verb::Profile(args) => args.run(lang),
-        Verb::Decode(args) => args.run(lang),
+        //Verb::Profile(args) => args.run(lang),
+        //Verb::Decode(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
@@ -133,9 +133,9 @@ fn language(chosen: Option<Language>) -> Lang {
         Some(Language::Zh) => Lang::Zh,
         Some(Language::En) => Lang::En,
         None => {
-            let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| {
-                std::env::var(name).ok().filter(|value| !value.is_empty())
-            });
+            let set = ["LC_ALL", "LC_MESSAGES", "LANG"]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
             if set.is_some_and(|value| value.starts_with("zh")) { Lang::Zh } else { Lang::En }
         }
     }

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use super::exit;
 use crate::{
     config::{DEFAULT_PATH, EXAMPLE, file::SiteFile},
     document::{Document, Problems},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct PrintConfigArgs {
     /// The site file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
@@ -22,14 +23,27 @@ pub struct Args {
     pub defaults: bool,
 }
 
+impl PrintConfigArgs {
+    /// # Errors
+    /// If the answer cannot be printed.
+    pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        Ok(run(&self, lang, &mut io::stdout().lock(), &mut io::stderr().lock())?)
+    }
+}
+
 /// Returns the exit code: 0, or 3 if the file cannot be read; why goes to `talk`. What is written is not checked here.
 ///
 /// # Errors
 /// If `out` or `talk` cannot be written.
-pub fn run(args: &Args, lang: Lang, out: &mut impl Write, talk: &mut impl Write) -> io::Result<u8> {
+pub fn run(
+    args: &PrintConfigArgs,
+    lang: Lang,
+    out: &mut impl Write,
+    talk: &mut impl Write,
+) -> io::Result<u8> {
     if args.defaults {
         out.write_all(EXAMPLE.as_bytes())?;
-        return Ok(super::OK);
+        return Ok(exit::OK);
     }
     let mut problems = Problems::default();
     let document = Document::load(&args.config, &mut problems);
@@ -37,12 +51,12 @@ pub fn run(args: &Args, lang: Lang, out: &mut impl Write, talk: &mut impl Write)
     match file.filter(|_| !problems.has_errors()) {
         Some(file) => {
             out.write_all(toml::to_string_pretty(&file).map_err(io::Error::other)?.as_bytes())?;
-            Ok(super::OK)
+            Ok(exit::OK)
         }
         None => {
             let advice = say!(lang, "完整的检查：gatehouse check", "for the whole check: gatehouse check");
             write!(talk, "{}{advice}\n", problems.lines(lang))?;
-            Ok(super::INVALID)
+            Ok(exit::INVALID)
         }
     }
 }
@@ -58,7 +72,7 @@ mod tests {
         let config = dir.path().join("gatehouse.toml");
         std::fs::write(&config, text).unwrap();
         let (mut out, mut talk) = (Vec::new(), Vec::new());
-        let code = run(&Args { config, defaults }, Lang::En, &mut out, &mut talk).unwrap();
+        let code = run(&PrintConfigArgs { config, defaults }, Lang::En, &mut out, &mut talk).unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
     }
 

@@ -30,9 +30,9 @@ impl RunArgs {
             Ok(loaded) => loaded,
             Err(problems) => return Ok(super::site::refuse(&problems, lang)),
         };
-        for warning in &warnings.0 {
-            let place = warning.place.as_ref().map(ToString::to_string);
-            warn!(place, "{}", warning.message.get(lang));
+        for warning in warnings.records() {
+            let (file, line, column) = (warning.file, warning.line, warning.column);
+            warn!(file, line, column, "{}", warning.message.get(lang));
         }
         install_tls();
         runtime()?.block_on(async {

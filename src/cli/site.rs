@@ -1,23 +1,23 @@
 //! What every verb that needs a site does first: find its file, check it, say what is wrong.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use clap::Args;
 
 use super::exit;
 use crate::{
-    config::{self, Site},
+    config::{self, DEFAULT_PATH, Site},
     document::Problems,
     domain::Lang,
 };
 
-/// Where the installed gateway has its site file.
-pub const INSTALLED: &str = "/etc/gatehouse/gatehouse.toml";
-
 #[derive(Clone, Debug, Args)]
 pub struct SiteArgs {
     /// The site file / 配置文件
-    #[arg(long, value_name = "FILE", default_value = INSTALLED)]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
 }
 
@@ -32,6 +32,8 @@ impl SiteArgs {
 }
 
 pub fn refuse(problems: &Problems, lang: Lang) -> u8 {
-    eprint!("{}", problems.render(lang));
+    let terminal = io::stderr().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    eprint!("{}", if terminal { problems.drawn(lang, colour) } else { problems.lines(lang) });
     exit::INVALID
 }

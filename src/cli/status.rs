@@ -98,8 +98,9 @@ fn code(seen: &Seen) -> u8 {
     if seen.alarms.iter().any(unacknowledged) {
         return exit::UNACKNOWLEDGED;
     }
-    let failing = seen.live.iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
-        || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint).is_some());
+    let failing =
+        seen.live.iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
+            || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint).is_some());
     if failing { exit::ENDPOINT_FAILING } else { exit::OK }
 }
 
@@ -142,24 +143,54 @@ fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) -> io::Resu
             let devices = live.devices.len();
             let online = live.devices.iter().filter(|device| device.link == LinkState::Online).count();
             let clock = clock_word(live.time_quality, lang);
-            writeln!(out, "{}", say!(lang, "{name} · 运行中，{since}启动 · 设备 {online}/{devices} 在线 · 时钟{clock}",
-                "{name} · running, started {since} · devices {online}/{devices} online · clock {clock}"))?;
+            writeln!(
+                out,
+                "{}",
+                say!(
+                    lang,
+                    "{name} · 运行中，{since}启动 · 设备 {online}/{devices} 在线 · 时钟{clock}",
+                    "{name} · running, started {since} · devices {online}/{devices} online · clock {clock}"
+                )
+            )?;
             if live.readings_lost > 0 {
                 let lost = live.readings_lost;
-                writeln!(out, "{}", say!(lang, "✕ 磁盘跟不上：丢失 {lost} 行读数（报警不受影响）",
-                    "✕ the disk does not keep up: {lost} rows of readings were lost (alarms are not affected)"))?;
+                writeln!(
+                    out,
+                    "{}",
+                    say!(
+                        lang,
+                        "✕ 磁盘跟不上：丢失 {lost} 行读数（报警不受影响）",
+                        "✕ the disk does not keep up: {lost} rows of readings were lost (alarms are not affected)"
+                    )
+                )?;
             }
         }
-        None => writeln!(out, "{}", say!(lang, "{name} · ✕ 网关没有运行（以下为已保存的内容）",
-            "{name} · ✕ the gateway is not running (what follows is what was stored)"))?,
+        None => writeln!(
+            out,
+            "{}",
+            say!(
+                lang,
+                "{name} · ✕ 网关没有运行（以下为已保存的内容）",
+                "{name} · ✕ the gateway is not running (what follows is what was stored)"
+            )
+        )?,
     }
     print_alarms(out, seen, &site.timezone, lang)?;
     for device in seen.live.iter().flat_map(|live| &live.devices) {
         if device.link != LinkState::Online {
             let (id, bus) = (&device.id, &device.bus);
-            let last = device.answered_at.map_or_else(|| say!(lang, "从未应答", "never answered"), |at| ago(at, lang));
-            writeln!(out, "{}", say!(lang, "✕ 离线 {id}（总线 {bus}）最近应答：{last}。检查供电、接线、站号；网关继续重试。",
-                "✕ offline {id} (bus {bus}), last answer: {last}. Check power, wiring, address; the gateway keeps trying."))?;
+            let last = device
+                .answered_at
+                .map_or_else(|| say!(lang, "从未应答", "never answered"), |at| ago(at, lang));
+            writeln!(
+                out,
+                "{}",
+                say!(
+                    lang,
+                    "✕ 离线 {id}（总线 {bus}）最近应答：{last}。检查供电、接线、站号；网关继续重试。",
+                    "✕ offline {id} (bus {bus}), last answer: {last}. Check power, wiring, address; the gateway keeps trying."
+                )
+            )?;
         }
     }
     for endpoint in &site.endpoints {
@@ -187,10 +218,27 @@ fn print_endpoint(out: &mut impl Write, seen: &Seen, id: &str, lang: Lang) -> io
     let delivered = delivery.map_or(0, |delivery| delivery.delivered);
     match failing(seen, id) {
         Some(why) => {
-            let next = delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));
-            writeln!(out, "{}", say!(lang, "✕ 上报 {id}：失败，待发 {queued}（{why}）{next}", "✕ endpoint {id}: failing, {queued} queued ({why}){next}"))
+            let next =
+                delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));
+            writeln!(
+                out,
+                "{}",
+                say!(
+                    lang,
+                    "✕ 上报 {id}：失败，待发 {queued}（{why}）{next}",
+                    "✕ endpoint {id}: failing, {queued} queued ({why}){next}"
+                )
+            )
         }
-        None => writeln!(out, "{}", say!(lang, "● 上报 {id}：已送达 {delivered}，待发 {queued}", "● endpoint {id}: {delivered} delivered, {queued} queued")),
+        None => writeln!(
+            out,
+            "{}",
+            say!(
+                lang,
+                "● 上报 {id}：已送达 {delivered}，待发 {queued}",
+                "● endpoint {id}: {delivered} delivered, {queued} queued"
+            )
+        ),
     }
 }
 

@@ -7,9 +7,8 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use url::Url;
 
 use super::{
-    Endpoint, HttpReceiver, Login,
+    Endpoint,
     desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
-    expression,
     file::EndpointTable,
 };
 use crate::{
@@ -18,7 +17,10 @@ use crate::{
     domain::Text,
     profile::Library,
     text,
-    uplink::http::config::{ReceiverUrlError, Settings},
+    uplink::http::{
+        Login, Receiver,
+        config::{ReceiverUrlError, Settings},
+    },
 };
 
 /// No exchange is given longer.
@@ -87,16 +89,14 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
     }
 }
 
-fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<HttpReceiver> {
+fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Receiver> {
     let path = |key| at_key(n, key);
     let secret = settings.secret.as_ref().and_then(|secret| signing_key(desk, &path("secret"), secret));
     let authorities =
         settings.ca_file.as_ref().and_then(|file| desk.pem(&path("ca_file"), file, CERTIFICATE));
     let identity = identity(desk, n, settings);
     let login = login(desk, n, settings);
-    if let Some(rule) = &settings.accept.body
-        && let Err(why) = expression::compiles(rule)
-    {
+    if let Err(why) = settings.accept.compile() {
         let path = at!["endpoint", n, "http", "accept", "body"];
         desk.error(
             path,
@@ -120,7 +120,7 @@ fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<HttpRe
             text!("http:// 不加密：路上谁都能看", "http:// is not encrypted: anybody on the way can read it");
         desk.warning(&path("url"), told);
     }
-    Some(HttpReceiver {
+    Some(Receiver {
         url,
         secret,
         authorities: authorities.map(|pem| pem.expose_secret().to_vec()),

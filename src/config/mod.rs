@@ -5,7 +5,6 @@ mod check;
 mod desk;
 mod devices;
 mod endpoints;
-mod expression;
 pub mod file;
 mod overrides;
 mod repeat;
@@ -15,7 +14,7 @@ mod secret;
 mod site;
 
 pub use check::{Checked, Counts, check, load};
-pub use site::{Bus, BusLink, Endpoint, HttpReceiver, Login, RuleOverride, Site};
+pub use site::{Bus, BusLink, Endpoint, Site};
 
 /// Where the packages put it.
 pub const DEFAULT_PATH: &str = "/etc/gatehouse/gatehouse.toml";

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    RuleOverride,
     desk::{Desk, Taken},
     file::{AlarmTable, DeviceTable},
 };
 use crate::{
+    alarm::Override,
     at,
     domain::ProfileId,
     profile::{Class, ClassAlarm, Device, Library, Profile, When, points_named},
@@ -22,7 +22,7 @@ pub(super) fn overrides(
     written: &[AlarmTable],
     devices: &[Device],
     library: &Library,
-) -> Vec<RuleOverride> {
+) -> Vec<Override> {
     let classes: HashMap<&str, &Arc<Class>> =
         devices.iter().map(|device| (device.id.as_str(), &device.profile.class)).collect();
     let mut taken = Taken::new();
@@ -122,8 +122,8 @@ fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm
     }
 }
 
-fn as_override(table: &AlarmTable) -> RuleOverride {
-    RuleOverride {
+fn as_override(table: &AlarmTable) -> Override {
+    Override {
         device: table.device.clone(),
         class: table.class.clone(),
         name: table.name.clone(),

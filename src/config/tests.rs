@@ -12,10 +12,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{BusLink, EXAMPLE, Login},
+    config::{BusLink, EXAMPLE},
     document::Severity,
     domain::Lang,
     profile::Address,
+    uplink::http::Login,
 };
 
 const SITE: &str = "[site]\nid = 'yard'\n";

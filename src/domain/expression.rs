@@ -127,11 +127,16 @@ fn syntax(errors: cel::ParseErrors) -> BadExpression {
     let mistakes = errors.errors.iter().map(|error| SyntaxMistake {
         line: place(error.pos.0),
         column: place(error.pos.1),
-        // The parser lists everything it would have taken instead: nobody reads that.
-        what: error.msg.split(" expecting {").next().unwrap_or_default().to_owned(),
+        what: plain(&error.msg),
     });
     let mistakes: Vec<_> = mistakes.collect();
     if mistakes.is_empty() { gave_up("this is no expression") } else { BadExpression::Syntax(mistakes) }
+}
+
+/// The parser lists everything it would have taken instead: nobody reads that.
+fn plain(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    message.split(" expecting {").next().unwrap_or(message).to_owned()
 }
 
 fn gave_up(why: &str) -> BadExpression {

@@ -51,6 +51,8 @@ pub enum Failure {
     Refused { code: u16 },
     /// The line itself is down: port gone, connection refused, broker away.
     LineDown { why: String },
+    /// The line is back; a device that speaks only by itself has not spoken on it yet: nobody knows how it is.
+    NotHeardYet,
 }
 
 impl Failure {

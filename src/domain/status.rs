@@ -41,12 +41,13 @@ pub struct BusStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointStatus {
     pub id: EndpointId,
-    pub failing: Option<FailingSince>,
+    pub failing: Option<Failing>,
 }
 
+/// Letters wait: since when, why, and when it is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailingSince {
-    pub since: Timestamp,
+pub struct Failing {
+    pub since: Option<Timestamp>,
     pub why: String,
     pub next_try: Option<Timestamp>,
 }

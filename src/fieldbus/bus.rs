@@ -84,6 +84,8 @@ struct LineState {
     wait: Duration,
     /// Its devices were told that it is down, and nothing was heard since.
     told_down: bool,
+    /// It was opened again after they were told; they do not know yet.
+    just_back: bool,
 }
 
 impl<D: Driver> Bus<D> {
@@ -98,7 +100,13 @@ impl<D: Driver> Bus<D> {
             units: layout.units,
             slots: layout.slots,
             by_device: layout.by_device,
-            line: LineState { opened_before: false, retry_at: now, wait: FIRST_REOPEN, told_down: false },
+            line: LineState {
+                opened_before: false,
+                retry_at: now,
+                wait: FIRST_REOPEN,
+                told_down: false,
+                just_back: false,
+            },
             sender: parts.sender,
             clock: parts.clock,
             counters: parts.counters,
@@ -128,6 +136,9 @@ impl<D: Driver> Bus<D> {
         if let Err(fault) = self.open().await {
             return self.line_down(fault).await;
         }
+        if std::mem::take(&mut self.line.just_back) {
+            self.tell_back().await?;
+        }
         let next = self.schedule.next();
         tokio::select! {
             biased;
@@ -150,7 +161,22 @@ impl<D: Driver> Bus<D> {
                 if first || self.line.told_down {
                     self.start_afresh();
                 }
+                self.line.just_back = self.line.told_down;
             }
+        }
+        Ok(())
+    }
+
+    /// The line is back: devices that speak only by themselves may be quiet for hours, which is no loss of them.
+    async fn tell_back(&mut self) -> Result<(), BusError> {
+        let quiet = self.units.iter().map(|unit| unit.probe.is_none()).collect::<Vec<_>>();
+        for unit in (0..quiet.len()).filter(|unit| quiet[*unit]) {
+            let all = self.units[unit].all.clone();
+            self.tell(unit, all, Err(Failure::NotHeardYet), None).await?;
+        }
+        if quiet.iter().all(|quiet| *quiet) {
+            self.line.told_down = false;
+            info!(bus = %self.id, "Bus is back.");
         }
         Ok(())
     }

@@ -8,24 +8,14 @@ use super::{BusCounters, BusDevice, BusParts};
 use crate::{
     domain::{DeviceIx, Heard, ManualClock, Table},
     profile::{
-        Address, Class, Dialect, FrameLength, FrameShape, Link, ModbusLink, Point, Profile, Read,
-        SerialEvent, SerialLink, SerialRequest,
+        Address, Dialect, FrameLength, FrameShape, Link, ModbusLink, Profile, Read, SerialEvent, SerialLink,
+        SerialRequest,
     },
 };
 
 /// A product that is spoken to by `link`.
 pub fn product(link: Link) -> Arc<Profile> {
-    let class = Class { name: "test".into(), title: Default::default(), points: vec![], alarms: vec![] };
-    Arc::new(Profile {
-        id: "test/maker-model".into(),
-        revision: 1,
-        title: Default::default(),
-        products: vec![],
-        source: String::new(),
-        class: Arc::new(class),
-        points: vec![],
-        link,
-    })
+    Arc::new(Profile::bare(link, []))
 }
 
 /// The parts of a bus with these devices, and the other end of its channel.
@@ -95,15 +85,8 @@ pub fn serial_link(requests: u16, events: u16) -> SerialLink {
 
 /// A Modbus product with a holding register at each of these addresses, and how often it is read.
 pub fn registers(link: ModbusLink, points: &[(u16, Duration)]) -> Arc<Profile> {
-    let mut profile = Arc::into_inner(product(Link::Modbus(link))).expect("nobody else has it yet");
-    profile.points = points
+    let reads = points
         .iter()
-        .map(|&(address, every)| Point {
-            name: format!("register_{address}").into(),
-            class_point: 0,
-            every,
-            read: Read::Modbus { table: Table::Holding, address, span: 1 },
-        })
-        .collect();
-    Arc::new(profile)
+        .map(|&(address, every)| (Read::Modbus { table: Table::Holding, address, span: 1 }, every));
+    Arc::new(Profile::bare(Link::Modbus(link), reads))
 }

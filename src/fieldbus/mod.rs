@@ -20,7 +20,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::domain::BusId;
+use crate::domain::{BusId, status::BusStatus};
 
 /// What a bus has seen so far; read by status, written by its own task only.
 #[derive(Debug, Default)]
@@ -43,6 +43,23 @@ pub struct BusCounters {
 pub struct BusGauge {
     pub bus: BusId,
     pub counters: Arc<BusCounters>,
+}
+
+impl BusGauge {
+    pub fn read(&self) -> BusStatus {
+        let seen = |counter: &AtomicU64| counter.load(Relaxed);
+        let counters = &self.counters;
+        BusStatus {
+            id: self.bus.clone(),
+            requests: seen(&counters.requests),
+            answers: seen(&counters.answers),
+            silences: seen(&counters.silences),
+            garbled: seen(&counters.garbled),
+            refusals: seen(&counters.refusals),
+            unasked: seen(&counters.unasked),
+            reconnects: seen(&counters.reconnects),
+        }
+    }
 }
 
 impl BusCounters {

@@ -3,6 +3,8 @@
 //! `<class>/class.toml` says what every device of a kind has; `<class>/<maker>-<model>.toml` says where one product keeps
 //! it. `schema` has the keys as written, `compile` finds every mistake in them, `decode` does what they say.
 
+#[cfg(test)]
+mod bare;
 mod captured;
 mod cases;
 mod class;

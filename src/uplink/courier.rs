@@ -14,7 +14,10 @@ use tracing::{error, info, warn};
 
 use super::{Endpoint, Verdict, pace::Pace, refusals::Refusals};
 use crate::{
-    domain::{Clock, EndpointId, Letter},
+    domain::{
+        Clock, EndpointId, Letter,
+        status::{EndpointStatus, Failing},
+    },
     store::{EventStore, Receipted, StoreError},
 };
 
@@ -44,6 +47,21 @@ pub enum EndpointState {
 pub struct EndpointGauge {
     pub id: EndpointId,
     pub state: watch::Receiver<EndpointState>,
+}
+
+impl EndpointGauge {
+    pub fn read(&self) -> EndpointStatus {
+        let failing = match &*self.state.borrow() {
+            EndpointState::Delivering => None,
+            EndpointState::Refusing { alarms, why } => {
+                Some(Failing { since: None, why: format!("{alarms} alarms refused: {why}"), next_try: None })
+            }
+            EndpointState::Failing { since, why, next_try } => {
+                Some(Failing { since: Some(*since), why: why.clone(), next_try: Some(*next_try) })
+            }
+        };
+        EndpointStatus { id: self.id.clone(), failing }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -30,8 +30,16 @@ fn rule(latching: bool) -> Rule {
 }
 
 fn compile(latching: bool) -> Rule {
-    let change =
-        Override { name: Some(AlarmName::from(SUSPECTED)), latching: Some(latching), ..Override::default() };
+    let change = Override {
+        device: None,
+        class: None,
+        name: AlarmName::from(SUSPECTED),
+        on_delay: None,
+        off_delay: None,
+        priority: None,
+        latching: Some(latching),
+        enabled: None,
+    };
     let rules =
         Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
     rules.on.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("the terminal has its points")

@@ -228,6 +228,10 @@ async fn a_broker_that_comes_back_without_memory_is_subscribed_to_again() {
         assert_eq!(heard.device, DeviceIx(device));
         assert!(matches!(heard.outcome, Err(Failure::LineDown { .. })), "{:?}", heard.outcome);
     }
+    for device in 0..2 {
+        let heard = bus.next().await;
+        assert_eq!((heard.device, heard.outcome), (DeviceIx(device), Err(Failure::NotHeardYet)));
+    }
     let mut bus = bus.known(&broker, "1").await;
     broker.publish("park/2/up", "still here").await;
     while bus.committed().await != "still here" {}

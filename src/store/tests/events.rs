@@ -50,10 +50,7 @@ async fn a_running_delay_is_remembered_and_a_finished_one_forgotten() {
     let settings = settings(dir.path());
     let (store, _) = EventStore::open(&settings).unwrap();
     let delayed = AlarmMemory {
-        delay: Some(OnDelay {
-            credited: Duration::from_millis(12_345),
-            seen: Mono(Duration::from_nanos(7)),
-        }),
+        delay: Some(OnDelay { credited: Duration::from_millis(12_345), seen: Mono(Duration::from_nanos(7)) }),
         boot_id: "boot".to_owned(),
         ..memory(&key("a", "b"), None)
     };
