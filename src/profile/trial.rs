@@ -9,6 +9,7 @@ use super::{
     Case, Class, Link, Profile, When,
     cases::{Expected, register_number},
     compile::deep,
+    shown,
 };
 use crate::domain::{PointIx, Raw, Sample, Table, Value};
 
@@ -118,19 +119,25 @@ fn raws(profile: &Profile, case: &Case, wire: &Wire<'_>) -> Result<Vec<Raw>, Str
     let words = [(Table::Holding, &file.holding), (Table::Input, &file.input)];
     let bits = [(Table::Coil, &file.coil), (Table::Discrete, &file.discrete)];
     let words = words.into_iter().flat_map(|(table, all)| {
-        stretches(all, base).into_iter().map(move |(first, words)| Raw::Registers { table, first, words })
+        stretches(&numbered(all), base).into_iter().map(move |(first, words)| Raw::Registers {
+            table,
+            first,
+            words,
+        })
     });
     let bits = bits.into_iter().flat_map(|(table, all)| {
-        stretches(all, base).into_iter().map(move |(first, bits)| Raw::Bits { table, first, bits })
+        stretches(&numbered(all), base).into_iter().map(move |(first, bits)| Raw::Bits { table, first, bits })
     });
     Ok(words.chain(bits).collect())
 }
 
+fn numbered<T: Copy>(listed: &BTreeMap<String, T>) -> BTreeMap<u16, T> {
+    listed.iter().filter_map(|(text, value)| Some((register_number(text)?, *value))).collect()
+}
+
 /// What was listed, as the runs of neighbours that one read each would give.
-pub(super) fn stretches<T: Copy>(listed: &BTreeMap<String, T>, base: u16) -> Vec<(u16, Vec<T>)> {
-    let number = |text: &String| register_number(text)?.checked_sub(base);
-    let sorted: BTreeMap<u16, T> =
-        listed.iter().filter_map(|(text, value)| Some((number(text)?, *value))).collect();
+pub fn stretches<T: Copy>(listed: &BTreeMap<u16, T>, base: u16) -> Vec<(u16, Vec<T>)> {
+    let sorted = listed.iter().filter_map(|(number, value)| Some((number.checked_sub(base)?, *value)));
     let mut runs: Vec<(u16, Vec<T>)> = Vec::new();
     for (address, value) in sorted {
         match runs.last_mut() {
@@ -220,16 +227,6 @@ fn is(sample: &Sample, want: &Expected) -> bool {
 fn near(want: f64, got: f64) -> bool {
     const TOLERANCE: f64 = 1e-9;
     (want - got).abs() <= TOLERANCE * want.abs().max(got.abs()).max(1.0)
-}
-
-/// A sample in one word: its value, or why there is none.
-pub fn shown(sample: &Sample) -> String {
-    match sample.value() {
-        Some(Value::Number(number)) => number.to_string(),
-        Some(Value::Flag(flag)) => flag.to_string(),
-        Some(Value::Text(text)) => format!("\"{text}\""),
-        None => sample.quality().word().to_owned(),
-    }
 }
 
 impl std::fmt::Display for Expected {
