@@ -1,6 +1,6 @@
 //! Captured frames taken apart without a field bus: enough to hold the bytes of a manual against a profile.
 
-use super::{ByteMatch, Captured, Dialect, Link, SerialLink, written::HexBytes};
+use super::{ByteMatch, Captured, Dialect, Link, SerialLink, written::hex_bytes};
 use crate::domain::{Raw, Table};
 
 const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
@@ -14,17 +14,12 @@ pub fn plain_wire(captured: Captured<'_>) -> Result<Raw, String> {
     match &captured.profile.link {
         Link::Modbus(link) => {
             let request = captured.request.ok_or("a Modbus frame needs the request beside it")?;
-            let request = bytes(request).ok_or("the request is not hex")?;
+            let request = hex_bytes(request).ok_or("the request is not hex")?;
             rtu_reply(&request, captured.frame, link.dialect)
         }
         Link::Serial(link) => serial_frame(link, captured.request, captured.frame),
         Link::Mqtt(_) => Err("an MQTT profile has payloads, no frames".to_owned()),
     }
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let read: Option<HexBytes> = serde::Deserialize::deserialize(serde_json::Value::from(hex)).ok();
-    read.map(|bytes| bytes.0)
 }
 
 /// MODBUS over Serial Line V1.02, 2.5.1: unit, function, data, CRC low byte first.

@@ -31,7 +31,7 @@ pub(super) enum Decoder {
 
 impl Profile {
     /// What the profile's register numbers are counted from.
-    pub(super) fn address_base(&self) -> u16 {
+    pub fn address_base(&self) -> u16 {
         match self.decoder {
             Decoder::Registers { base } => base,
             Decoder::Frames | Decoder::Message(_) => 0,
@@ -43,12 +43,13 @@ impl Profile {
     pub fn decode(&self, raw: &Raw, about: &[PointIx]) -> Decoded {
         match raw {
             Raw::Registers { table, first, words } => {
-                self.checked(about, |read, plan| plan.from_words(stretch(read, *table, *first, words)?))
+                self.checked(about, |read, plan| plan.of_words(stretch(read, *table, *first, words)?))
             }
-            Raw::Bits { table, first, bits } => self
-                .checked(about, |read, plan| plan.from_bit(*stretch(read, *table, *first, bits)?.first()?)),
+            Raw::Bits { table, first, bits } => {
+                self.checked(about, |read, plan| plan.of_bit(*stretch(read, *table, *first, bits)?.first()?))
+            }
             Raw::Frame { frame, bytes } => self.checked(about, |read, plan| match read {
-                Read::Serial { frame: of } if of == frame => plan.from_bytes(bytes),
+                Read::Serial { frame: of } if of == frame => plan.of_bytes(bytes),
                 Read::Serial { .. } | Read::Modbus { .. } | Read::Mqtt => None,
             }),
             Raw::Payload { bytes, retained } => {

@@ -67,19 +67,20 @@ impl Library {
         Library::compile(Shelf::of(files), problems)
     }
 
-    fn compile(shelf: Shelf, problems: &mut Problems) -> Library {
+    fn compile(mut shelf: Shelf, problems: &mut Problems) -> Library {
         let mut library = Library::default();
         for (name, source) in shelf.classes {
             let class = source.and_then(|source| library.class_in(&source, &name, problems));
             library.classes.insert(name, class.map(Arc::new));
         }
         for (id, source) in shelf.profiles {
-            match source.and_then(|source| library.profile_in(&source, Some(&id), problems)) {
+            let cases = shelf.cases.remove(&id).flatten().filter(|cases| beside(cases, source.as_ref()));
+            library.cases.extend(cases.map(|cases| (id.clone(), cases)));
+            match source.and_then(|source| library.profile_at(&source, &id, problems)) {
                 Some(profile) => drop(library.profiles.insert(id, Arc::new(profile))),
                 None => library.broken.push(id),
             }
         }
-        library.cases = shelf.cases.into_iter().filter_map(|(id, source)| Some((id, source?))).collect();
         library
     }
 
@@ -98,16 +99,10 @@ impl Library {
         Some(class)
     }
 
-    /// The profile in `source`, over the classes of this library; `id` is what its place in the directory says.
-    pub fn profile_in(
-        &self,
-        source: &Arc<Source>,
-        id: Option<&ProfileId>,
-        problems: &mut Problems,
-    ) -> Option<Profile> {
+    fn profile_at(&self, source: &Arc<Source>, id: &ProfileId, problems: &mut Problems) -> Option<Profile> {
         let document = Document::parse(source.clone(), problems)?;
         let profile = compile_profile(&document, &self.classes, problems)?;
-        if let Some(id) = id.filter(|id| **id != profile.id) {
+        if profile.id != *id {
             let written = &profile.id;
             let told = text!(
                 "按文件位置应是 {id}，文件里写的是 {written}",
@@ -119,10 +114,17 @@ impl Library {
         Some(profile)
     }
 
-    /// Puts `class` in place of the one of its name: for checking a class file that is not in the library.
-    pub fn with_class(mut self, class: Class) -> Self {
-        self.classes.insert(class.name.clone(), Some(Arc::new(class)));
-        self
+    /// The profile in a file that is not of this library, over its classes, `class` before them; `None` and the mistakes
+    /// in `problems`.
+    pub fn profile_in(
+        &self,
+        source: &Arc<Source>,
+        class: Option<Class>,
+        problems: &mut Problems,
+    ) -> Option<Profile> {
+        let mut classes = self.classes.clone();
+        classes.extend(class.map(|class| (class.name.clone(), Some(Arc::new(class)))));
+        compile_profile(&Document::parse(source.clone(), problems)?, &classes, problems)
     }
 
     pub fn profile(&self, id: &str) -> Option<Arc<Profile>> {
@@ -199,6 +201,11 @@ fn sorted(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
+}
+
+/// The cases of a replaced profile say nothing of the one that replaces it.
+fn beside(cases: &Source, profile: Option<&Arc<Source>>) -> bool {
+    profile.is_some_and(|profile| profile.path.parent() == cases.path.parent())
 }
 
 fn class_and_file(path: &Path) -> Option<(&str, &str)> {

@@ -41,11 +41,11 @@ impl Profile {
         }
         match shape {
             Message::Bytes => {
-                Decoded { samples: self.each(about, |plan| plan.from_bytes(payload)), ..Decoded::default() }
+                Decoded { samples: self.each(about, |plan| plan.of_bytes(payload)), ..Decoded::default() }
             }
             Message::Text => match str::from_utf8(payload) {
                 Ok(text) => {
-                    let samples = self.each(about, |plan| plan.from_whole_text(text.trim()));
+                    let samples = self.each(about, |plan| plan.of_whole_text(text.trim()));
                     Decoded { samples, ..Decoded::default() }
                 }
                 Err(error) => malformed(&error),
@@ -69,16 +69,16 @@ impl Profile {
     }
 
     fn json(&self, json: &Json, bytes: Option<&Path>, about: &[PointIx]) -> Decoded {
-        let (inner, why) = match bytes.and_then(|path| at(json, path)).map(unwrap_base64) {
+        let (inner, why) = match bytes.and_then(|path| at(json, path)).map(inner_bytes) {
             Some(Ok(inner)) => (Some(inner), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
         let samples = self.each(about, |plan| match &plan.take {
             Take::Pointer { steps, word, missing } => {
-                plan.from_json(*word, at(json, steps).or(missing.as_ref())?)
+                plan.of_json(*word, at(json, steps).or(missing.as_ref())?)
             }
-            Take::Bytes { .. } => plan.from_bytes(inner.as_deref()?),
+            Take::Bytes { .. } => plan.of_bytes(inner.as_deref()?),
             Take::Bit | Take::Words { .. } | Take::WholeText(_) => None,
         });
         Decoded { samples, malformed: why, ..Decoded::default() }
@@ -86,22 +86,22 @@ impl Profile {
 }
 
 impl Plan {
-    fn from_whole_text(&self, text: &str) -> Option<Sample> {
+    fn of_whole_text(&self, text: &str) -> Option<Sample> {
         let Take::WholeText(word) = self.take else { return None };
-        Some(self.from_text(word, text))
+        Some(self.of_text(word, text))
     }
 
-    fn from_json(&self, word: Word, json: &Json) -> Option<Sample> {
+    fn of_json(&self, word: Word, json: &Json) -> Option<Sample> {
         Some(match json {
             Json::Null => Sample::without_value(Quality::Absent),
-            Json::String(text) => self.from_text(word, text),
+            Json::String(text) => self.of_text(word, text),
             Json::Bool(is) if word == Word::Flag => self.sample(truth(*is)),
-            Json::Number(number) => self.from_json_number(word, number),
+            Json::Number(number) => self.of_json_number(word, number),
             Json::Bool(_) | Json::Array(_) | Json::Object(_) => broken(),
         })
     }
 
-    fn from_json_number(&self, word: Word, json: &serde_json::Number) -> Sample {
+    fn of_json_number(&self, word: Word, json: &serde_json::Number) -> Sample {
         let Some(number) = json.as_f64() else { return broken() };
         match word {
             Word::Number => self.sample(super::plan::Seen::Float(number)),
@@ -120,7 +120,7 @@ fn malformed(error: &dyn std::error::Error) -> Decoded {
 }
 
 /// The value at `path`, without allocating.
-fn at<'a>(json: &'a Json, path: &[String]) -> Option<&'a Json> {
+pub(super) fn at<'a>(json: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(json, |json, step| match json {
         Json::Object(members) => members.get(step),
         Json::Array(items) => index(step).and_then(|at| items.get(at)),
@@ -142,7 +142,7 @@ fn same(left: &Json, right: &Json) -> bool {
     }
 }
 
-fn unwrap_base64(json: &Json) -> Result<Vec<u8>, String> {
+pub(super) fn inner_bytes(json: &Json) -> Result<Vec<u8>, String> {
     let text = json.as_str().ok_or("the bytes are not a base64 text")?;
     STANDARD.decode(text).map_err(|error| format!("the bytes are not base64: {error}"))
 }

@@ -17,6 +17,7 @@ mod message;
 mod plan;
 mod product;
 mod schema;
+mod shown;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,6 @@ pub use link::{
 };
 pub use product::{Point, Profile, Read};
 pub use schema::{ClassFile, ProfileFile};
-pub use trial::{Captured, Conditions, Difference, Verdict, Wire, run_cases, shown};
+pub use shown::shown;
+pub use trial::{Captured, Conditions, Difference, Verdict, Wire, run_cases, stretches};
+pub use written::{hex_bytes, number_in};

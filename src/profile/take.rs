@@ -8,7 +8,7 @@ use crate::domain::{Quality, Sample};
 
 impl Plan {
     /// `words` are exactly the point's registers.
-    pub(super) fn from_words(&self, words: &[u16]) -> Option<Sample> {
+    pub(super) fn of_words(&self, words: &[u16]) -> Option<Sample> {
         let Take::Words { wire, bytes_swapped, words_reversed } = &self.take else { return None };
         let in_order = |word: u16| if *bytes_swapped { word.swap_bytes() } else { word };
         if wire.is_number() {
@@ -20,29 +20,29 @@ impl Plan {
             return Some(self.sample(wire.number(raw)));
         }
         let bytes: Vec<u8> = words.iter().flat_map(|&word| in_order(word).to_be_bytes()).collect();
-        Some(self.from_text_bytes(*wire, &bytes))
+        Some(self.of_text_bytes(*wire, &bytes))
     }
 
-    pub(super) fn from_bit(&self, bit: bool) -> Option<Sample> {
+    pub(super) fn of_bit(&self, bit: bool) -> Option<Sample> {
         matches!(self.take, Take::Bit).then(|| self.sample(truth(bit)))
     }
 
     /// `None` if the frame does not speak of the point.
-    pub(super) fn from_bytes(&self, all: &[u8]) -> Option<Sample> {
+    pub(super) fn of_bytes(&self, all: &[u8]) -> Option<Sample> {
         let Take::Bytes { at, len, wire, little, when } = &self.take else { return None };
         if when.as_ref().is_some_and(|when| !when.holds(all)) {
             return None;
         }
         let Some(bytes) = cut(all, *at, *len) else { return Some(broken()) };
         if !wire.is_number() {
-            return Some(self.from_text_bytes(*wire, bytes));
+            return Some(self.of_text_bytes(*wire, bytes));
         }
         let join = |so_far: u64, byte: &u8| so_far << 8 | u64::from(*byte);
         let raw = if *little { bytes.iter().rev().fold(0, join) } else { bytes.iter().fold(0, join) };
         Some(self.sample(wire.number(raw)))
     }
 
-    fn from_text_bytes(&self, wire: Wire, bytes: &[u8]) -> Sample {
+    fn of_text_bytes(&self, wire: Wire, bytes: &[u8]) -> Sample {
         if wire == Wire::Hex {
             let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
             return self.sample(Seen::Text(&digits));
@@ -63,7 +63,7 @@ impl Plan {
     }
 
     /// The text as this word reads it.
-    pub(super) fn from_text(&self, word: Word, text: &str) -> Sample {
+    pub(super) fn of_text(&self, word: Word, text: &str) -> Sample {
         match word {
             Word::Text => self.sample(Seen::Text(text)),
             Word::Flag if self.absent.lists_text(text) => Sample::without_value(Quality::Absent),
@@ -109,7 +109,7 @@ pub(super) fn truth(is: bool) -> Seen<'static> {
 }
 
 /// `len` bytes from `at` on; a negative `at` counts from the end.
-fn cut(all: &[u8], at: i32, len: usize) -> Option<&[u8]> {
+pub(super) fn cut(all: &[u8], at: i32, len: usize) -> Option<&[u8]> {
     let from = match usize::try_from(at) {
         Ok(from) => from,
         Err(_) => all.len().checked_sub(usize::try_from(at.unsigned_abs()).ok()?)?,

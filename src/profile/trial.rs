@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use cel::{Context, Program};
+use cel::{common::value::CowVal, context::VariableResolver};
 
 use super::{
     Case, Class, Link, Profile, When,
     cases::{Expected, register_number},
-    compile::deep,
+    shown,
 };
-use crate::domain::{PointIx, Raw, Sample, Table, Value};
+use crate::domain::{
+    PointIx, Raw, Sample, Table, Value,
+    expression::{Expression, cel_value},
+};
 
 /// Captured bytes on their way to the decoder.
 #[derive(Clone, Copy, Debug)]
@@ -41,37 +44,39 @@ pub struct Difference {
 }
 
 /// The alarm conditions of one class, ready to be tried.
-pub struct Conditions(Vec<(String, Vec<String>, Program)>);
+pub struct Conditions(Vec<(String, Expression)>);
 
 impl Conditions {
     pub fn of(class: &Class) -> Self {
-        let compile = || {
-            let conditions = class.alarms.iter().filter_map(|alarm| {
-                let When::Expression(source) = &alarm.when else { return None };
-                let program = Program::compile(source).ok()?;
-                let points = program.references().variables().into_iter().map(str::to_owned).collect();
-                Some((alarm.name.to_string(), points, program))
-            });
-            Conditions(conditions.collect())
-        };
-        deep(compile).unwrap_or_else(|_| Conditions(Vec::new()))
+        let conditions = class.alarms.iter().filter_map(|alarm| match &alarm.when {
+            When::Expression(source) => Some((alarm.name.to_string(), Expression::compile(source).ok()?)),
+            When::LinkLost => None,
+        });
+        Conditions(conditions.collect())
     }
 
     /// The alarms whose condition is true; what a condition names and is not good makes it unknown, not true.
     pub fn true_for(&self, readings: &BTreeMap<&str, &Sample>) -> BTreeSet<&str> {
-        let is_true = |points: &[String], program: &Program| {
-            let mut context = Context::default();
-            for name in points {
-                match readings.get(name.as_str()).filter(|sample| sample.is_good())?.value()? {
-                    Value::Flag(flag) => context.add_variable_from_value(name.as_str(), *flag),
-                    Value::Number(number) => context.add_variable_from_value(name.as_str(), *number),
-                    Value::Text(text) => context.add_variable_from_value(name.as_str(), text.to_string()),
-                }
-            }
-            program.execute(&context).ok().filter(|value| *value == cel::Value::Bool(true))
+        let readings = Readings(readings);
+        let is_true = |condition: &Expression| {
+            condition.names().iter().all(|name| readings.good(name).is_some())
+                && condition.truth(&readings).is_ok_and(|truth| truth)
         };
-        let conditions = self.0.iter().filter(|(_, points, program)| is_true(points, program).is_some());
-        conditions.map(|(name, ..)| name.as_str()).collect()
+        self.0.iter().filter(|(_, condition)| is_true(condition)).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+struct Readings<'a>(&'a BTreeMap<&'a str, &'a Sample>);
+
+impl Readings<'_> {
+    fn good(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|sample| sample.is_good())?.value()
+    }
+}
+
+impl VariableResolver for Readings<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        self.good(name).map(cel_value)
     }
 }
 
@@ -118,19 +123,25 @@ fn raws(profile: &Profile, case: &Case, wire: &Wire<'_>) -> Result<Vec<Raw>, Str
     let words = [(Table::Holding, &file.holding), (Table::Input, &file.input)];
     let bits = [(Table::Coil, &file.coil), (Table::Discrete, &file.discrete)];
     let words = words.into_iter().flat_map(|(table, all)| {
-        stretches(all, base).into_iter().map(move |(first, words)| Raw::Registers { table, first, words })
+        stretches(&numbered(all), base).into_iter().map(move |(first, words)| Raw::Registers {
+            table,
+            first,
+            words,
+        })
     });
     let bits = bits.into_iter().flat_map(|(table, all)| {
-        stretches(all, base).into_iter().map(move |(first, bits)| Raw::Bits { table, first, bits })
+        stretches(&numbered(all), base).into_iter().map(move |(first, bits)| Raw::Bits { table, first, bits })
     });
     Ok(words.chain(bits).collect())
 }
 
+fn numbered<T: Copy>(listed: &BTreeMap<String, T>) -> BTreeMap<u16, T> {
+    listed.iter().filter_map(|(text, value)| Some((register_number(text)?, *value))).collect()
+}
+
 /// What was listed, as the runs of neighbours that one read each would give.
-pub(super) fn stretches<T: Copy>(listed: &BTreeMap<String, T>, base: u16) -> Vec<(u16, Vec<T>)> {
-    let number = |text: &String| register_number(text)?.checked_sub(base);
-    let sorted: BTreeMap<u16, T> =
-        listed.iter().filter_map(|(text, value)| Some((number(text)?, *value))).collect();
+pub fn stretches<T: Copy>(listed: &BTreeMap<u16, T>, base: u16) -> Vec<(u16, Vec<T>)> {
+    let sorted = listed.iter().filter_map(|(number, value)| Some((number.checked_sub(base)?, *value)));
     let mut runs: Vec<(u16, Vec<T>)> = Vec::new();
     for (address, value) in sorted {
         match runs.last_mut() {
@@ -220,16 +231,6 @@ fn is(sample: &Sample, want: &Expected) -> bool {
 fn near(want: f64, got: f64) -> bool {
     const TOLERANCE: f64 = 1e-9;
     (want - got).abs() <= TOLERANCE * want.abs().max(got.abs()).max(1.0)
-}
-
-/// A sample in one word: its value, or why there is none.
-pub fn shown(sample: &Sample) -> String {
-    match sample.value() {
-        Some(Value::Number(number)) => number.to_string(),
-        Some(Value::Flag(flag)) => flag.to_string(),
-        Some(Value::Text(text)) => format!("\"{text}\""),
-        None => sample.quality().word().to_owned(),
-    }
 }
 
 impl std::fmt::Display for Expected {

@@ -41,10 +41,11 @@ formed_text! {
 
 formed_text! {
     /// A JSON pointer (RFC 6901), unescaped step by step: `"/object/occupied"`.
-    Pointer(Box<[String]>), r"^(/([^~]|~[01])*)?$", "/object/occupied", pointer
+    Pointer(Box<[String]>), r"^(/([^~]|~[01])*)?$", "/object/occupied", pointer_steps
 }
 
-fn hex_bytes(text: &str) -> Option<Vec<u8>> {
+/// Bytes in hex, blanks between them or not.
+pub fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     hex_template(text)?.into_iter().collect()
 }
 
@@ -72,12 +73,16 @@ fn bits(text: &str) -> Option<[u8; 2]> {
     Some([low.parse().ok()?, high.parse().ok()?])
 }
 
-fn pointer(text: &str) -> Option<Box<[String]>> {
+pub(super) fn pointer_steps(text: &str) -> Option<Box<[String]>> {
     let steps = match text.strip_prefix('/') {
         Some(rest) => rest,
         None => return text.is_empty().then(Box::default),
     };
-    Some(steps.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect())
+    let unescaped = |step: &str| {
+        let stray = step.replace("~0", "").replace("~1", "").contains('~');
+        (!stray).then(|| step.replace("~1", "/").replace("~0", "~"))
+    };
+    steps.split('/').map(unescaped).collect()
 }
 
 /// A value as it comes over the wire: in `absent`, `missing` and `only`.

@@ -125,12 +125,10 @@ impl Check<'_> {
     }
 
     fn expressions(&mut self, alarms: &[ClassAlarmFile], points: &[ClassPoint]) {
-        let written: Vec<(usize, &str)> =
-            alarms.iter().enumerate().filter_map(|(i, alarm)| Some((i, alarm.when.as_deref()?))).collect();
-        let sources: Vec<&str> = written.iter().map(|(_, source)| *source).collect();
-        for ((i, source), mistakes) in written.iter().zip(expression::check_all(&sources, points)) {
-            let whole = self.document.place(at!["alarm", *i, "when"]);
-            for ExpressionMistake { span, message, help } in mistakes {
+        let written = alarms.iter().enumerate().filter_map(|(i, alarm)| Some((i, alarm.when.as_deref()?)));
+        for (i, source) in written {
+            let whole = self.document.place(at!["alarm", i, "when"]);
+            for ExpressionMistake { span, message, help } in expression::check(source, points) {
                 let place = span.and_then(|span| inside(&whole, source, span)).unwrap_or(whole.clone());
                 match help {
                     Some(help) => self.problems.error_with_help(place, message, help),

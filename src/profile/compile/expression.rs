@@ -3,16 +3,16 @@
 //! CEL itself would take `speed == "0"` or `door == "cloesd"` and answer false for ever; a rule that can never hold is
 //! worse than none, so what CEL leaves open is refused here.
 
-use std::{ops::Range, thread};
+use std::ops::Range;
 
-use cel::{
-    Program,
-    common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators as op},
-};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators as op};
 
 use crate::{
     document::meant,
-    domain::{Kind, Text},
+    domain::{
+        Kind, Text,
+        expression::{BadExpression, Expression, MAX_LENGTH, SyntaxMistake},
+    },
     profile::ClassPoint,
     text,
 };
@@ -25,47 +25,27 @@ pub struct ExpressionMistake {
     pub help: Option<Text>,
 }
 
-/// The parser of CEL recurses: long expressions get no chance to use up this much.
-const STACK: usize = 16 << 20;
-const MAX_LENGTH: usize = 2000;
-
 /// Methods and conversions that a condition may use besides the operators.
 const FUNCTIONS: [&str; 6] = ["size", "startsWith", "endsWith", "contains", "double", "string"];
-
-/// The mistakes of each of `sources`, in their order.
-pub(super) fn check_all(sources: &[&str], points: &[ClassPoint]) -> Vec<Vec<ExpressionMistake>> {
-    let all = || sources.iter().map(|source| check(source, points)).collect();
-    deep(all).unwrap_or_else(|mistake| sources.iter().map(|_| vec![mistake.clone()]).collect())
-}
 
 /// The names that `source` speaks of, sorted.
 ///
 /// # Errors
-/// If it is not CEL or longer than 2000 bytes.
+/// If it is no condition.
 pub fn points_named(source: &str) -> Result<Vec<String>, ExpressionMistake> {
-    deep(|| {
-        let program = compile(source).map_err(|mut mistakes| mistakes.swap_remove(0))?;
-        let mut names: Vec<String> =
-            program.references().variables().into_iter().map(str::to_owned).collect();
-        names.sort();
-        Ok(names)
-    })?
+    let expression = Expression::compile(source).map_err(|bad| told(source, bad).swap_remove(0))?;
+    let mut names = expression.names().to_vec();
+    names.sort();
+    Ok(names)
 }
 
-/// Runs `work` where the parser may recurse.
-pub(in crate::profile) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ExpressionMistake> {
-    let told = || mistake(None, text!("无法检查这个表达式", "this expression cannot be checked"));
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("expressions".to_owned()).stack_size(STACK);
-        thread.spawn_scoped(scope, work).map_err(|_| told())?.join().map_err(|_| told())
-    })
-}
-
-fn check(source: &str, points: &[ClassPoint]) -> Vec<ExpressionMistake> {
-    let program = match compile(source) {
-        Ok(program) => program,
-        Err(mistakes) => return mistakes,
+/// What is wrong with `source` as a condition over `points`.
+pub(super) fn check(source: &str, points: &[ClassPoint]) -> Vec<ExpressionMistake> {
+    let expression = match Expression::compile(source) {
+        Ok(expression) => expression,
+        Err(bad) => return told(source, bad),
     };
+    let program = expression.program();
     let mut walk = Walk { points, at: program.source_info(), mistakes: Vec::new() };
     let whole = walk.sort_of(program.expression());
     if !matches!(whole, Sort::Flag | Sort::Unknown) {
@@ -75,34 +55,29 @@ fn check(source: &str, points: &[ClassPoint]) -> Vec<ExpressionMistake> {
     walk.mistakes
 }
 
-/// At least one mistake if it is no program.
-fn compile(source: &str) -> Result<Program, Vec<ExpressionMistake>> {
-    if source.len() > MAX_LENGTH {
-        let length = source.len();
-        let told = text!(
-            "表达式太长：{length} 字节，最多 {MAX_LENGTH}",
-            "the expression is too long: {length} bytes of {MAX_LENGTH}"
-        );
-        return Err(vec![mistake(None, told)]);
-    }
-    Program::compile(source).map_err(|errors| {
-        let told = errors.errors.iter().map(|error| {
-            let (line, column) = error.pos;
-            let what = &error.msg;
-            mistake(
-                spot(source, line, column),
-                text!(
+/// At least one.
+fn told(source: &str, bad: BadExpression) -> Vec<ExpressionMistake> {
+    let whole = |message| vec![mistake(None, message)];
+    match bad {
+        BadExpression::TooLong => whole(text!(
+            "表达式太长：最多 {MAX_LENGTH} 字节",
+            "the expression is too long: {MAX_LENGTH} bytes at most"
+        )),
+        BadExpression::TooDeep => whole(text!("表达式嵌套太深", "the expression is nested too deep")),
+        BadExpression::LoopInLoop => {
+            whole(text!("表达式里循环套循环", "the expression has a loop within a loop"))
+        }
+        BadExpression::Syntax(mistakes) => {
+            let mistakes = mistakes.into_iter().map(|SyntaxMistake { line, column, what }| {
+                let message = text!(
                     "表达式第 {line} 行第 {column} 列：{what}",
                     "expression, line {line}, column {column}: {what}"
-                ),
-            )
-        });
-        let mut told: Vec<_> = told.collect();
-        if told.is_empty() {
-            told.push(mistake(None, text!("这不是表达式", "this is no expression")));
+                );
+                mistake(spot(source, line, column), message)
+            });
+            mistakes.collect()
         }
-        told
-    })
+    }
 }
 
 fn mistake(span: Option<Range<usize>>, message: Text) -> ExpressionMistake {
@@ -110,10 +85,10 @@ fn mistake(span: Option<Range<usize>>, message: Text) -> ExpressionMistake {
 }
 
 /// One character, at a line and column counted from 1.
-fn spot(source: &str, line: isize, column: isize) -> Option<Range<usize>> {
-    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+fn spot(source: &str, line: usize, column: usize) -> Option<Range<usize>> {
+    let line = line.checked_sub(1)?;
     let before: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    let at = before + usize::try_from(column).ok()?.checked_sub(1)?;
+    let at = before + column.checked_sub(1)?;
     let length = source.get(at..)?.chars().next()?.len_utf8();
     Some(at..at + length)
 }

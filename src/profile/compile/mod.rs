@@ -11,7 +11,6 @@ mod profile;
 mod serial;
 
 pub use class::compile_class;
-pub(super) use expression::deep;
 pub use expression::{ExpressionMistake, points_named};
 pub use profile::compile_profile;
 

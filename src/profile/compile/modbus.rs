@@ -27,7 +27,8 @@ const DEFAULT_RETRIES: u8 = 1;
 const MOST_REGISTERS: u16 = 125;
 /// What the vendor's own app asks of a NICE3000+ at once.
 const MOST_REGISTERS_NICE3000: u16 = 10;
-/// 6.1: a read of coils asks for 2000 at most: 16 for each register.
+/// 6.1: a read of coils asks for 2000 at most.
+const COILS_PER_REGISTER: u16 = 16;
 const READ_KEYS: [&str; 6] = ["table", "address", "type", "bits", "length", "byte_order"];
 
 impl Check<'_> {
@@ -76,7 +77,7 @@ impl Check<'_> {
         self.special_keys(i, file, &["every", "byte_order"]);
         let every = self.period(at!["point", i, "every"], file.every, DEFAULT_EVERY);
         let (table, address, span, take) = self.register(of, &file.read, modbus, file.byte_order)?;
-        let most = if is_bit(table) { link.max_registers * 16 } else { link.max_registers };
+        let most = if is_bit(table) { link.max_registers * COILS_PER_REGISTER } else { link.max_registers };
         if span > most {
             let told = text!(
                 "{span} 个寄存器一次读不完（最多 {most}）",

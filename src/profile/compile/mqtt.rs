@@ -15,7 +15,7 @@ use crate::{
         plan::{Take, Word},
         product::Point,
         schema::{MqttFile, PayloadFile, PointFile, ReadFile, WireType},
-        written::{Pointer, RawValue},
+        written::{Pointer, RawValue, pointer_steps},
     },
     text,
 };
@@ -85,13 +85,12 @@ impl Check<'_> {
             PayloadFile::Bytes => Message::Bytes,
             PayloadFile::Json => {
                 let only = file.only.iter().filter_map(|(key, wanted)| {
-                    let steps = serde::Deserialize::deserialize(serde_json::Value::from(key.as_str()));
-                    let steps: Option<Pointer> = steps.ok();
+                    let steps = pointer_steps(key);
                     if steps.is_none() {
                         let told = text!("\"{key}\" 不是 JSON 指针", "\"{key}\" is no JSON pointer");
                         self.key_error(at!["mqtt", "only", key.as_str()], told);
                     }
-                    Some((steps?.0, to_json(wanted)))
+                    Some((steps?, to_json(wanted)))
                 });
                 Message::Json {
                     only: only.collect(),

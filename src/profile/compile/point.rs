@@ -130,23 +130,13 @@ impl Check<'_> {
         container: u8,
     ) -> Option<Wire> {
         let path = |key| [of, &[Step::Key(key)]].concat();
-        let form = match kind {
-            WireType::Bool => Form::Truth,
-            WireType::U8 | WireType::U16 | WireType::U32 | WireType::U64 => Form::Unsigned,
-            WireType::I8 | WireType::I16 | WireType::I32 | WireType::I64 => Form::Signed,
-            WireType::Sm8 => Form::SignMagnitude,
-            WireType::Bcd16 | WireType::Bcd32 => Form::Bcd,
-            WireType::F32 | WireType::F64 | WireType::String | WireType::Decimal | WireType::Hex => {
+        let form = match form(kind) {
+            Ok(form) => form,
+            Err(wire) => {
                 if read.bits.is_some() {
                     self.key_error(&path("bits"), text!("只有整数才有 bits", "only whole numbers have bits"));
                 }
-                return Some(match kind {
-                    WireType::F32 => Wire::Float32,
-                    WireType::F64 => Wire::Float64,
-                    WireType::Decimal => Wire::Decimal,
-                    WireType::Hex => Wire::Hex,
-                    _ => Wire::Text,
-                });
+                return Some(wire);
             }
         };
         let own = if kind == WireType::Bool { container } else { width(kind).min(container) };
@@ -203,6 +193,22 @@ impl Check<'_> {
         let wire = self.wire(of, read, kind, width(kind))?;
         let little = read.order.unwrap_or_default() == Endian::Little;
         Some(Take::Bytes { at, len, wire, little, when: file.when.as_ref().map(byte_match) })
+    }
+}
+
+/// Whole numbers have a form; the others are what they are.
+fn form(kind: WireType) -> Result<Form, Wire> {
+    match kind {
+        WireType::Bool => Ok(Form::Truth),
+        WireType::U8 | WireType::U16 | WireType::U32 | WireType::U64 => Ok(Form::Unsigned),
+        WireType::I8 | WireType::I16 | WireType::I32 | WireType::I64 => Ok(Form::Signed),
+        WireType::Sm8 => Ok(Form::SignMagnitude),
+        WireType::Bcd16 | WireType::Bcd32 => Ok(Form::Bcd),
+        WireType::F32 => Err(Wire::Float32),
+        WireType::F64 => Err(Wire::Float64),
+        WireType::String => Err(Wire::Text),
+        WireType::Decimal => Err(Wire::Decimal),
+        WireType::Hex => Err(Wire::Hex),
     }
 }
 

@@ -99,13 +99,12 @@ impl Check<'_> {
                 self.error(at![], told);
                 None
             }
-            (modbus, _, serial) => {
+            (_, _, serial) => {
                 let told = text!(
                     "[modbus]、[mqtt]、[serial] 只能有一个",
                     "only one of [modbus], [mqtt] and [serial]"
                 );
                 let second = if serial.is_some() { "serial" } else { "mqtt" };
-                debug_assert!(modbus.is_some() || serial.is_some());
                 self.key_error(at![second], told);
                 None
             }

@@ -404,6 +404,7 @@ fn what_a_condition_can_have_wrong() {
         ("unfinished", "n >", "expression, line 1, column"),
         ("nothing", "", "expression, line 1, column"),
         ("too long", &format!("f{}", " || f".repeat(500)), "the expression is too long"),
+        ("a long sum", &format!("n{} > 1.0", " + n".repeat(40)), "nested too deep"),
         ("nested deep", &format!("{}f{}", "(".repeat(900), ")".repeat(900)), "expression"),
     ] {
         let class =

@@ -92,7 +92,9 @@ fn every_type_in_every_byte_order() {
 #[test]
 fn a_value_and_every_way_to_be_none() {
     let values = "values = { 0 = \"a\", 1 = \"b\" }";
-    let table: [(&str, &str, &str, &str, &[u16], &str); 38] = [
+    // fact, point, read, further keys, words, reading
+    type Fact<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [u16], &'a str);
+    let table: [Fact<'_>; 38] = [
         ("scale", "n", "type = 'u16'", "scale = 0.1", &[2201], "n=220.1"),
         ("scale and offset", "n", "type = 'i16'", "scale = 0.5\noffset = -40.0", &[0xFFFE], "n=-41"),
         ("a negative scale leaves no minus zero", "n", "type = 'u16'", "scale = -1.0", &[0], "n=0"),
