@@ -2,11 +2,10 @@
 
 pub mod alarms;
 pub mod check;
-//decode
+pub mod decode;
 pub mod delivery;
-//demo
 pub mod print_config;
-//profile
+pub mod profile;
 pub mod readings;
 pub mod run;
 mod site;
@@ -66,16 +65,14 @@ enum Language {
 enum Verb {
     /// Run the gateway of a site / 运行网关
     Run(run::RunArgs),
-    /// Show it all with a simulated compound / 模拟小区演示
-    //Demo(demo::DemoArgs),
     /// Check a site file: every mistake at once / 检查配置
     Check(check::CheckArgs),
     /// Print the effective configuration / 显示生效配置
     PrintConfig(print_config::PrintConfigArgs),
     /// Device profiles: list, check, test / 设备模板
-    //Profile(profile::ProfileArgs),
+    Profile(profile::ProfileArgs),
     /// Decode raw words, frames or payloads by a profile / 按模板解码
-    //Decode(decode::DecodeArgs),
+    Decode(decode::DecodeArgs),
     /// One screen: alarms, devices, buses, endpoints, clock / 总览
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
@@ -100,11 +97,10 @@ pub fn main() -> u8 {
     });
     let outcome = match arguments.verb {
         Verb::Run(args) => args.run(lang),
-        //Verb::Demo(args) => args.run(lang),
         Verb::Check(args) => args.run(lang),
         Verb::PrintConfig(args) => args.run(lang),
-        //Verb::Profile(args) => args.run(lang),
-        //Verb::Decode(args) => args.run(lang),
+        Verb::Profile(args) => args.run(lang),
+        Verb::Decode(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
