@@ -9,9 +9,9 @@
 //! Nothing is known of what a unit owed to whoever had the line before us (ourselves, before a restart): so each begins with a marker.
 //! "No such block" is an answer to a marker too, unless an earlier marker may have been refused in the same words.
 //!
-//! A unit that is deaf to markers (it answers its own blocks only) is believed by time instead: its first good-looking answer is
-//! thrown away, and if the line is then silent for one more response time, the next one counts. That is weaker: it holds for answers
-//! that come less than two response times late.
+//! A unit that is deaf to markers (it answers its own blocks only: no marker was ever answered, two in a row met silence) is believed by
+//! time instead: its first good-looking answer is thrown away, and if the line is then silent for one more response time, the next one
+//! counts. That is weaker: it holds for answers that come less than two response times late.
 
 use std::collections::HashMap;
 
