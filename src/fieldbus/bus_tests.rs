@@ -269,6 +269,21 @@ async fn a_line_that_is_down_is_told_once_and_tried_again() {
     show.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_babbled_on_is_left_alone_for_a_while() {
+    let mut show = Show::start(&[(1, one_block())], &[1]);
+    show.hear_for(SECOND / 2).await;
+    show.times(1);
+    let babble = LineFault::Babble { bytes: 5_000_000, over: 5 * SECOND };
+    show.set(Scene::Says(Unasked::Gone(babble))).await;
+    let heard = show.hear_for(29 * SECOND).await;
+    assert!(matches!(heard[..], [(0, 1, Err(Failure::LineDown { .. }))]), "{heard:?}");
+    assert_eq!(show.times(1), [] as [u64; 0]);
+    assert!(show.hear_for(3 * SECOND).await.iter().all(|(.., outcome)| outcome.is_ok()));
+    assert_ne!(show.times(1), [] as [u64; 0]);
+    show.end().await;
+}
+
 fn message(device: u32, retained: bool) -> Unasked {
     let raw = Raw::Payload { bytes: bytes::Bytes::new(), retained };
     Unasked::Message { device: DeviceIx(device), raw, receipt: None }

@@ -9,9 +9,9 @@
 //! Nothing is known of what a unit owed to whoever had the line before us (ourselves, before a restart): so each begins with a marker.
 //! "No such block" is an answer to a marker too, unless an earlier marker may have been refused in the same words.
 //!
-//! A unit that is deaf to markers (it answers its own blocks only) is believed by time instead: its first good-looking answer is
-//! thrown away, and if the line is then silent for one more response time, the next one counts. That is weaker: it holds for answers
-//! that come less than two response times late.
+//! A unit that is deaf to markers (it answers its own blocks only: no marker was ever answered, two in a row met silence) is believed by
+//! time instead: its first good-looking answer is thrown away, and if the line is then silent for one more response time, the next one
+//! counts. That is weaker: it holds for answers that come less than two response times late.
 
 use std::collections::HashMap;
 
@@ -20,6 +20,10 @@ use crate::domain::Table;
 
 /// A unit that is more than so many questions behind has been given up for longer than any slave remembers.
 const MOST_OWED: usize = 3;
+/// So many markers in a row meet silence until a unit is taken to be deaf to them: more where it has answered some, because then it
+/// is dead rather than deaf, or was replaced.
+const DEAF_AFTER: u8 = 2;
+const DEAF_AFTER_ALL: u8 = 20;
 
 #[derive(Debug, Default)]
 pub struct Debts(HashMap<u8, Debt>);
@@ -28,7 +32,10 @@ pub struct Debts(HashMap<u8, Debt>);
 struct Debt {
     /// In the order they were asked.
     owed: Vec<Owed>,
-    deaf_to_markers: bool,
+    /// Markers in a row that met silence.
+    unheard_markers: u8,
+    /// It has answered markers, so silence is no deafness to them.
+    knows_markers: bool,
     /// A question of its own was answered with values since the last marker.
     proven: bool,
 }
@@ -69,7 +76,7 @@ impl Debts {
             return Asking::Directly;
         }
         match debt.marker(question, most) {
-            Some(marker) if !debt.deaf_to_markers => Asking::After(marker),
+            Some(marker) if !debt.seems_deaf() => Asking::After(marker),
             Some(_) | None => Asking::Twice,
         }
     }
@@ -85,7 +92,7 @@ impl Debts {
         let marker = debt.owed.iter().position(|owed| owed.purpose == Purpose::Marker);
         match (marker, purpose) {
             (None, Purpose::Marker) => {
-                *debt = Debt::default();
+                debt.settle(purpose);
                 true
             }
             (None, Purpose::Values) => {
@@ -104,21 +111,44 @@ impl Debts {
         }
     }
 
-    /// An answer came that nothing owed could have been, or the line was silent long enough.
+    /// An answer came that nothing owed could have been.
     pub fn settled(&mut self, unit: u8, purpose: Purpose) {
-        let proven = purpose == Purpose::Values;
-        self.0.insert(unit, Debt { proven, ..Debt::default() });
+        self.0.entry(unit).or_default().settle(purpose);
     }
 
-    /// Whether the unit seems to understand its own blocks only: the other way is tried next.
-    pub fn deaf_to_markers(&mut self, unit: u8, deaf: bool) {
-        if let Some(debt) = self.0.get_mut(&unit) {
-            debt.deaf_to_markers = deaf;
+    /// A marker met silence, or a refusal that has nothing to do with what was asked.
+    pub fn marker_unheard(&mut self, unit: u8) {
+        let debt = self.0.entry(unit).or_default();
+        debt.unheard_markers = debt.unheard_markers.saturating_add(1);
+    }
+
+    /// The unit was asked twice: either the line was silent long enough, or something is wrong with it that markers will tell.
+    pub fn waited_out(&mut self, unit: u8, silent: bool) {
+        let debt = self.0.entry(unit).or_default();
+        if silent {
+            debt.owed.clear();
+            debt.proven = false;
+            (debt.unheard_markers, debt.knows_markers) = (DEAF_AFTER, false);
+        } else {
+            debt.unheard_markers = 0;
         }
     }
 }
 
 impl Debt {
+    fn settle(&mut self, by: Purpose) {
+        self.owed.clear();
+        self.proven = by == Purpose::Values;
+        if by == Purpose::Marker {
+            self.unheard_markers = 0;
+            self.knows_markers = true;
+        }
+    }
+
+    fn seems_deaf(&self) -> bool {
+        self.unheard_markers >= if self.knows_markers { DEAF_AFTER_ALL } else { DEAF_AFTER }
+    }
+
     fn owes(&self, shape: Shape) -> bool {
         self.owed.iter().any(|owed| owed.shape == shape)
     }

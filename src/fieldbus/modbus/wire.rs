@@ -83,11 +83,13 @@ impl<P: Port> Wire<P> {
                 }
             }
             Ok(Reply::Refused(code)) => {
-                self.debts.deaf_to_markers(marker.unit, true);
+                self.debts.marker_unheard(marker.unit);
                 return Err(refused(code, link.timeout));
             }
             Err(fault) => {
-                self.debts.deaf_to_markers(marker.unit, matches!(fault, AskFault::Silent { .. }));
+                if matches!(fault, AskFault::Silent { .. }) {
+                    self.debts.marker_unheard(marker.unit);
+                }
                 return Err(fault);
             }
         }
@@ -96,8 +98,9 @@ impl<P: Port> Wire<P> {
 
     /// Throws the first answer away and sees that no second one comes.
     async fn wait_out(&mut self, question: &Question, link: &ModbusLink) -> Result<(), AskFault> {
-        self.debts.deaf_to_markers(question.unit, false);
-        if let Reply::Refused(code) = self.exchange(question, Purpose::Values, link).await? {
+        let first = self.exchange(question, Purpose::Values, link).await;
+        self.debts.waited_out(question.unit, false);
+        if let Reply::Refused(code) = first? {
             return Err(refused(code, link.timeout));
         }
         let until = Instant::now() + self.patience(question, link);
@@ -106,7 +109,7 @@ impl<P: Port> Wire<P> {
             self.give_up(question, Purpose::Values, link).await?;
             return Err(AskFault::Garbled { what: "its answers come late".to_owned() });
         }
-        self.debts.settled(question.unit, Purpose::Marker);
+        self.debts.waited_out(question.unit, true);
         Ok(())
     }
 
