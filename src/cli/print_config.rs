@@ -55,7 +55,7 @@ pub fn run(
         }
         None => {
             let advice = say!(lang, "完整的检查：gatehouse check", "for the whole check: gatehouse check");
-            write!(talk, "{}{advice}\n", problems.lines(lang))?;
+            writeln!(talk, "{}{advice}", problems.lines(lang))?;
             Ok(exit::INVALID)
         }
     }

@@ -6,12 +6,19 @@ mod tests {
 
     use schemars::{Schema, schema_for};
 
-    use crate::config::file::SiteFile;
+    use crate::{
+        config::file::SiteFile,
+        profile::{ClassFile, ProfileFile},
+    };
 
     #[test]
     fn the_schemas_beside_the_example_are_those_of_the_types() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schema");
-        let schemas: [(&str, Schema); 1] = [("site.json", schema_for!(SiteFile))];
+        let schemas: [(&str, Schema); 3] = [
+            ("site.json", schema_for!(SiteFile)),
+            ("class.json", schema_for!(ClassFile)),
+            ("profile.json", schema_for!(ProfileFile)),
+        ];
         for (file, schema) in schemas {
             let path = dir.join(file);
             let generated = serde_json::to_string_pretty(&schema).unwrap() + "\n";

@@ -81,7 +81,15 @@ fn every_mistake_of_a_site_is_told_at_once() {
     let dir = TempDir::new().unwrap();
     let checked = check_text(&dir, include_str!("tests/many_mistakes.toml"));
     let expected: Vec<&str> = include_str!("tests/many_mistakes.txt").lines().collect();
-    assert_eq!(told(&dir, &checked), expected);
+    let told = told(&dir, &checked);
+    for (told, expected) in told.iter().zip(&expected) {
+        // what the CEL parser says is its own
+        assert!(
+            told == expected || expected.ends_with("CEL expression: ") && told.starts_with(expected),
+            "{told}"
+        );
+    }
+    assert_eq!(told.len(), expected.len());
     assert!(checked.site.is_none());
 }
 

@@ -8,7 +8,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        // of equals the first: lists begin with what is usual
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
 }
 
@@ -25,6 +26,7 @@ mod tests {
             ("kebab for snake", "on-delay", Some("on_delay")),
             ("another case", "Framing", Some("framing")),
             ("a word too long", "timeouts", Some("timeout")),
+            ("the first of equals", "off_dela", Some("off_delay")),
             ("nothing alike", "zzz", None),
             ("nothing at all", "", None),
             ("Chinese", "端口", None),

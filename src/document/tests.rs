@@ -158,3 +158,35 @@ fn a_mistake_is_drawn_under_its_line_with_chinese_before_it() {
     ];
     assert_eq!(problems.drawn(Lang::Zh, false), drawn.join("\n"));
 }
+
+#[test]
+fn what_the_shape_does_not_foresee_is_placed_all_the_same() {
+    let text = "name='a'\n[[bed]]\nid='x'\npriority='low'\ndepth=1\nevery='99999999999999999999d'\n";
+    let told = told(text);
+    assert!(told.starts_with("6:'99999999999999999999d': cannot be read: "), "{told}");
+}
+
+#[test]
+fn places_are_those_of_values_and_keys_or_of_the_nearest_parent() {
+    let text = "name = 'a'\n[[bed]]\nid = 'x'\npriorities = ['low', 'high']\n[watering]\non = true\n";
+    let document = Document::parse(source(text), &mut Problems::default()).unwrap();
+    for (fact, path, value, key) in [
+        ("a value", at!["name"] as &[Step<'_>], "'a'", "name"),
+        ("an item", at!["bed", 0, "priorities", 1], "'high'", "'high'"),
+        ("a value in a list of tables", at!["bed", 0, "id"], "'x'", "id"),
+        ("a table", at!["watering"], "[watering]", "watering"),
+        ("a table of a list", at!["bed", 0], "[[bed]]", "[[bed]]"),
+        ("a key that is not there", at!["bed", 0, "depth"], "[[bed]]", "[[bed]]"),
+        ("an item that is not there", at!["bed", 0, "priorities", 7], "['low', 'high']", "['low', 'high']"),
+        ("a step into a text", at!["name", "first"], "'a'", "'a'"),
+        ("nothing", at!["nothing", 1, "at all"], "", ""),
+    ] {
+        assert_eq!(&text[document.place(path).span], value, "{fact}");
+        assert_eq!(&text[document.key_place(path).span], key, "{fact}");
+        assert_eq!(
+            document.has(path),
+            !value.is_empty() && !fact.contains("not there") && !fact.contains("into"),
+            "{fact}"
+        );
+    }
+}
