@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn what_counts_as_holding() {
         use Truth::{False, True, Unknown};
-        let facts: [(&str, &[(u64, Truth)], Option<u64>); 6] = [
+        type Fact = (&'static str, &'static [(u64, Truth)], Option<u64>);
+        let facts: [Fact; 6] = [
             ("held throughout", &[(0, True), (10, True), (29, True), (30, True)], Some(30)),
             ("gone in between", &[(0, True), (20, False), (25, True), (40, True), (55, True)], Some(55)),
             ("a short gap is bridged", &[(0, True), (10, Unknown), (15, True), (30, True)], Some(30)),

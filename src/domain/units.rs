@@ -27,7 +27,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn write(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let whole = units.iter().find(|(_, factor)| amount > 0 && amount % factor == 0);
+    let whole = units.iter().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor));
     let (name, factor) = whole.unwrap_or(&units[units.len() - 1]);
     write!(f, "{}{name}", amount / factor)
 }

@@ -10,7 +10,7 @@ const CAP_CRITICAL: Duration = Duration::from_secs(30);
 const CAP: Duration = Duration::from_secs(5 * 60);
 /// The longest wait for a letter that was itself refused; a critical one is cheap to offer once a minute.
 const CAP_REFUSED: Duration = Duration::from_secs(15 * 60);
-const CAP_REFUSED_CRITICAL: Duration = Duration::from_secs(60);
+const CAP_REFUSED_CRITICAL: Duration = Duration::from_secs(30);
 
 /// The wait after the endpoint has failed `failures` times in a row, with a letter of `waiting` at the head of the queue.
 ///

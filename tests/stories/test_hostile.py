@@ -89,7 +89,7 @@ def test_a_bad_receiver_is_never_taken_for_a_good_one(tmp_path, modbus, inspecto
     inspector.set("307", trap.url)
     lift.trap()
     wait_until(lambda: inspector.received(), 15, "the first try")
-    wait_until(lambda: len(inspector.received()) >= 2, 30, "another try after a 307")
+    wait_until(lambda: len(inspector.received()) >= 2, 45, "another try after a 307")
     assert trap.visits == [], "a redirect was followed"
 
     inspector.set("error-body")

@@ -8,7 +8,7 @@ use super::accept::{Accept, Finding};
 use crate::uplink::Verdict;
 
 /// When a person has to mend something: often enough to be there a minute after it is mended.
-pub const UNTIL_MENDED: Duration = Duration::from_secs(60);
+pub const UNTIL_MENDED: Duration = Duration::from_secs(30);
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15 * 60));
 /// How much of a reply is kept as the receipt.
 const RECEIPT_BODY: usize = 1024;

@@ -115,7 +115,7 @@ async fn a_redirect_is_never_followed() {
             panic!("{status} is no receipt");
         };
         assert!(why.contains("redirect"), "{why}");
-        assert_eq!(after, Some(Duration::from_secs(60)), "{status}");
+        assert_eq!(after, Some(Duration::from_secs(30)), "{status}");
     }
     assert!(inside.requests.try_recv().is_err(), "nothing reached the redirect's target");
 }

@@ -84,7 +84,7 @@ async fn each_fault_of_trust_is_named_and_nothing_is_sent() {
             panic!("{fact}: not trusted");
         };
         assert!(why.starts_with("TLS: ") && why.contains(expected), "{fact}: {why}");
-        assert_eq!(after, Some(Duration::from_secs(60)), "{fact}");
+        assert_eq!(after, Some(Duration::from_secs(30)), "{fact}");
         assert_eq!(served.join().unwrap(), b"", "{fact}: nothing is sent");
     }
 }
