@@ -36,4 +36,6 @@ pub mod app;
 
 pub mod ops;
 
+pub mod sim;
+
 pub mod cli;

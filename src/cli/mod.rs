@@ -4,6 +4,7 @@ pub mod alarms;
 pub mod check;
 pub mod decode;
 pub mod delivery;
+pub mod demo;
 pub mod print_config;
 pub mod profile;
 pub mod readings;
@@ -65,6 +66,8 @@ enum Language {
 enum Verb {
     /// Run the gateway of a site / 运行网关
     Run(run::RunArgs),
+    /// Show it all with a simulated compound / 模拟小区演示
+    Demo(demo::DemoArgs),
     /// Check a site file: every mistake at once / 检查配置
     Check(check::CheckArgs),
     /// Print the effective configuration / 显示生效配置
@@ -97,6 +100,7 @@ pub fn main() -> u8 {
     });
     let outcome = match arguments.verb {
         Verb::Run(args) => args.run(lang),
+        Verb::Demo(args) => args.run(lang),
         Verb::Check(args) => args.run(lang),
         Verb::PrintConfig(args) => args.run(lang),
         Verb::Profile(args) => args.run(lang),

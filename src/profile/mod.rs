@@ -11,6 +11,7 @@ mod class;
 mod compile;
 mod decode;
 mod device;
+mod encode;
 mod library;
 mod link;
 mod message;
@@ -31,6 +32,7 @@ pub use class::{Class, ClassAlarm, ClassPoint, When};
 pub use compile::{ExpressionMistake, compile_class, compile_profile, points_named};
 pub use decode::Decoded;
 pub use device::{Address, Device};
+pub use encode::{Bits, Patch, RawWrite, put_json};
 pub use library::Library;
 pub use link::{
     ByteMatch, Checksum, ChecksumKind, Dialect, FrameLength, FrameShape, Link, ModbusLink, MqttLink,
