@@ -53,3 +53,29 @@ cargo-zigbuild zigbuild --release --locked --bin gatehouse --target "$target.$li
 binary=$here/target/cross/gatehouse-aarch64
 cp "$CARGO_TARGET_DIR/$target/release/gatehouse" "$binary"
 ls -l "$binary"
+
+[ "${1:-}" = --prove ] || exit 0
+
+step "which glibc it needs (2.31 at most)"
+needs=$(grep -a -oE 'GLIBC_2\.[0-9]+' "$binary" | sort -uV | tail -1)
+echo "$needs"
+[ "$(printf '%s\nGLIBC_2.31\n' "$needs" | sort -V | tail -1)" = GLIBC_2.31 ] || { echo "too new"; exit 1; }
+
+step "an ARM root to run it in (libc of Debian 12, unpacked) and the emulator"
+if [ ! -e "$tools/arm-root/lib/aarch64-linux-gnu/libc.so.6" ]; then
+    export APT_CONFIG=$tools/apt/apt.conf
+    mkdir -p "$tools/arm-debs"
+    (cd "$tools/arm-debs" && apt-get -q download libc6:arm64 libgcc-s1:arm64 qemu-user-static:amd64)
+    for deb in "$tools"/arm-debs/*_arm64.deb; do dpkg-deb -x "$deb" "$tools/arm-root"; done
+    dpkg-deb -x "$tools"/arm-debs/qemu-user-static_*.deb "$tools/qemu"
+    unset APT_CONFIG
+fi
+shim=$tools/qemu_serial_shim.so
+"$tools/venv/bin/python" -m ziglang cc -target aarch64-linux-gnu.$libc -shared -fPIC -O1 -o "$shim" cross/qemu_serial_shim.c -ldl
+arm() { "$tools/qemu/usr/bin/qemu-aarch64-static" -L "$tools/arm-root" -E LD_PRELOAD="$shim" "$binary" "$@"; }
+
+step "it says who it is, knows its profiles, and passes their cases"
+arm --version
+arm profile test | tail -1
+step "the demo's story, told by the ARM binary: sockets, pty, broker, SQLite, HTTP"
+arm demo --once --lang en

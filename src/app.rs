@@ -7,6 +7,7 @@ mod porter;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
+use jiff::tz::TimeZone;
 use tokio::{
     net::UnixListener,
     sync::{Notify, mpsc, oneshot},
@@ -14,23 +15,23 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::porter::Porter;
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
-    config::{Bus, BusLink, Site},
+    config::{Bus, BusLink, Endpoint, Site},
     console::door::{self, Visit},
     domain::{
-        BusId, Clock, DeviceId, DeviceIx, Heard, SiteFacts,
+        AlarmMemory, BusId, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
     },
     fieldbus::{self, BusDevice, BusGauge, BusParts},
     ops::watchdog,
     pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
     profile::Device,
-    store::{CatalogueEntry, EventStore, TelemetryStore},
-    uplink::{self, Courier, EndpointGauge, Router, http::HttpEndpoint},
+    store::{self, CatalogueEntry, EventStore, TelemetryStore},
+    uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
 /// What the pipeline's inbox holds; when it is full the buses wait, so they poll slower and nothing grows.
@@ -38,8 +39,9 @@ const INBOX: usize = 1024;
 /// People ask one thing at a time.
 const QUESTIONS: usize = 16;
 /// How long each stage of the drain may take; together they stay under the 10 s that a stop may last.
-const EMPTY_INBOX: Duration = Duration::from_secs(2);
-const END_OF_TASKS: Duration = Duration::from_secs(6);
+const EMPTY_INBOX: Duration = Duration::from_millis(3500);
+const END_OF_TASKS: Duration = Duration::from_millis(5500);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// What a task was, when it ends.
 type Ended = anyhow::Result<&'static str>;
@@ -51,34 +53,36 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let opened = Opened::open(site, &clock, heard, asked)?;
-    let Opened { pipeline, couriers, endpoints, buses, dir } = opened;
-    let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
-    let progress = Arc::clone(&pipeline.progress);
+    let Parts { core, buses, endpoints, dir } = Parts::of(site);
+    let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
+    let mut core = Core::open(core, &clock, heard, asked)?;
+    let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
+    for (endpoint, letters) in events.queued_for_others(&known).await? {
+        warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
+    }
+    core.end_orphans().await?;
+
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-
-    let gauges = spawn_buses(&mut tasks, buses, &pipeline.devices, &to_pipeline, &clock, &polling);
+    let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
     drop(to_pipeline);
+    let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
     let porter = Porter {
         started_at: clock.now().wall,
-        demo: pipeline.demo,
+        demo: core.pipeline.demo,
         clock,
         pipeline: to_answer,
         telemetry: telemetry.clone(),
-        buses: gauges,
+        buses,
         endpoints,
     };
-    for courier in couriers {
-        let stop = serving.clone();
-        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
-    }
+    let progress = Arc::clone(&core.pipeline.progress);
     let (emptied, inbox_empty) = oneshot::channel::<()>();
     tasks.spawn(async move {
-        pipeline.run().await;
+        let ended = core.pipeline.run().await;
         drop(emptied);
-        Ok("pipeline")
+        Ok(ended.map(|()| "pipeline")?)
     });
     let (to_porter, visits) = mpsc::channel(QUESTIONS);
     let listener = door::open(&dir).context("open the door for commands")?;
@@ -101,8 +105,8 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         warn!(emptied, ended, "Not every part ended in time; what was committed is safe.");
         tasks.abort_all();
     }
-    close(telemetry, events).await?;
-    first.map_or(Ok(()), |first| Err(why(first)))
+    let closed = close(telemetry, events).await;
+    first.map_or(closed, |first| Err(why(first)))
 }
 
 /// Carries out one command on the store of a gateway that does not run.
@@ -113,87 +117,146 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     let (nothing_more, heard) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
     let (reply, outcome) = oneshot::channel();
-    let Opened { pipeline, .. } = Opened::open(site, &clock, heard, asked)?;
+    let Core { pipeline, .. } = Core::open(Parts::of(site).core, &clock, heard, asked)?;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let carried = tokio::spawn(pipeline.run());
     ask.send(Asked::Command(command, reply)).await.context("ask the pipeline")?;
     let outcome = outcome.await.context("get the pipeline's answer");
     drop(nothing_more);
-    carried.await.context("end the pipeline")?;
+    carried.await.context("end the pipeline")??;
     close(telemetry, events).await?;
     outcome
 }
 
-/// A site with its stores open and its parts made, nothing running yet.
-struct Opened {
-    pipeline: Pipeline,
-    couriers: Vec<Courier<HttpEndpoint>>,
-    endpoints: Vec<EndpointGauge>,
+/// A site, taken apart along the path of a reading.
+struct Parts {
+    core: CoreParts,
     buses: Vec<Bus>,
+    endpoints: Vec<Endpoint>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
 }
 
-impl Opened {
+/// What decides and keeps.
+struct CoreParts {
+    site: SiteFacts,
+    timezone: TimeZone,
+    demo: bool,
+    store: store::Settings,
+    devices: Vec<Device>,
+    overrides: Vec<Override>,
+    routes: Vec<(EndpointId, Wants)>,
+}
+
+impl Parts {
+    fn of(site: Site) -> Self {
+        let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
+        let routes = routes.collect();
+        let dir = site.store.dir.clone();
+        let core = CoreParts {
+            site: SiteFacts { id: site.id, name: site.name },
+            timezone: site.timezone,
+            demo: site.demo,
+            store: site.store,
+            devices: site.devices,
+            overrides: site.overrides,
+            routes,
+        };
+        Self { core, buses: site.buses, endpoints: site.endpoints, dir }
+    }
+}
+
+/// The pipeline with its stores open, nothing running yet.
+struct Core {
+    pipeline: Pipeline,
+    /// Alarms that were open and have no rule any more.
+    orphans: Vec<AlarmMemory>,
+}
+
+impl Core {
     fn open(
-        site: Site,
+        parts: CoreParts,
         clock: &Arc<dyn Clock>,
         heard: mpsc::Receiver<Heard>,
         asked: mpsc::Receiver<Asked>,
     ) -> anyhow::Result<Self> {
-        let devices: Arc<[Device]> = site.devices.into();
-        let (events, recovered) = EventStore::open(&site.store).context("open the event store")?;
+        let devices: Arc<[Device]> = parts.devices.into();
+        let (events, recovered) = EventStore::open(&parts.store).context("open the event store")?;
         let telemetry =
-            TelemetryStore::open(&site.store, catalogue(&devices)).context("open the telemetry store")?;
-        info!(site = %site.id, devices = devices.len(), buses = site.buses.len(), seq = recovered.last_seq, "Gatehouse starts.");
-
+            TelemetryStore::open(&parts.store, catalogue(&devices)).context("open the telemetry store")?;
+        info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
         let ledger = Ledger::new(&recovered);
-        let watched =
-            devices.iter().map(|device| watched(device, &site.overrides)).collect::<Result<_, _>>()?;
+        let watched = devices.iter().map(|device| watched(device, &parts.overrides));
+        let watched = watched.collect::<Result<_, _>>()?;
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
-        for orphan in orphans {
-            warn!(alarm = %orphan.key, state = ?orphan.state, "No rule watches this alarm any more; it stays as it is.");
-        }
-
-        let (mut couriers, mut gauges) = (Vec::new(), Vec::new());
-        let mut routes = Vec::new();
-        let mut wake = Vec::new();
-        for endpoint in site.endpoints {
-            let notify = Arc::new(Notify::new());
-            let http = HttpEndpoint::new(endpoint.http, Arc::clone(clock))
-                .with_context(|| format!("set up endpoint {}", endpoint.id))?;
-            let id = endpoint.id.clone();
-            let (store, clock, woken) = (events.clone(), Arc::clone(clock), Arc::clone(&notify));
-            let (courier, gauge) = Courier::new(id, http, store, clock, uplink::chance, woken);
-            couriers.push(courier);
-            gauges.push(gauge);
-            wake.push(notify);
-            routes.push((endpoint.id, endpoint.wants));
-        }
-        let router = Router::new(site.timezone, routes);
+        let router = Router::new(parts.timezone, parts.routes);
         let pipeline = Pipeline {
-            site: SiteFacts { id: site.id, name: site.name },
-            demo: site.demo,
+            site: parts.site,
+            demo: parts.demo,
             devices,
             engine,
             ledger,
             events,
             telemetry,
             address: Box::new(move |sealed| router.address(sealed)),
-            wake,
+            wake: Vec::new(),
             clock: Arc::clone(clock),
             heard,
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
         };
-        Ok(Self { pipeline, couriers, endpoints: gauges, buses: site.buses, dir: site.store.dir })
+        Ok(Self { pipeline, orphans })
+    }
+
+    /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
+    async fn end_orphans(&mut self) -> anyhow::Result<()> {
+        let mut last = Vec::new();
+        for orphan in std::mem::take(&mut self.orphans) {
+            let Some(occurrence) = orphan.occurrence else { continue };
+            last.extend(
+                self.pipeline.events.latest(&occurrence).await.context("read an alarm's last event")?,
+            );
+        }
+        self.pipeline.close_orphans(last).await.context("close alarms without a rule")
     }
 }
 
+/// One task an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
+fn spawn_couriers(
+    tasks: &mut JoinSet<Ended>,
+    endpoints: Vec<Endpoint>,
+    pipeline: &mut Pipeline,
+    clock: &Arc<dyn Clock>,
+    serving: &CancellationToken,
+) -> Vec<EndpointGauge> {
+    let mut gauges = Vec::new();
+    for endpoint in endpoints {
+        let http = match HttpEndpoint::new(endpoint.http, Arc::clone(clock)) {
+            Ok(http) => http,
+            Err(error) => {
+                error!(endpoint = %endpoint.id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
+                continue;
+            }
+        };
+        let wake = Arc::new(Notify::new());
+        let (store, clock) = (pipeline.events.clone(), Arc::clone(clock));
+        let (courier, gauge) =
+            Courier::new(endpoint.id, http, store, clock, uplink::chance, Arc::clone(&wake));
+        pipeline.wake.push(wake);
+        gauges.push(gauge);
+        let stop = serving.clone();
+        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
+    }
+    gauges
+}
+
+/// Both, whatever one of them says.
 async fn close(telemetry: TelemetryStore, events: EventStore) -> anyhow::Result<()> {
-    telemetry.close().await.context("close the telemetry store")?;
-    events.close().await.context("close the event store")
+    let events = timeout(CLOSING, events.close()).await.context("close the event store in time");
+    let telemetry = timeout(CLOSING, telemetry.close()).await.context("close the telemetry store in time");
+    events?.context("close the event store")?;
+    telemetry?.context("close the telemetry store")
 }
 
 fn catalogue(devices: &[Device]) -> Arc<[CatalogueEntry]> {
@@ -223,30 +286,44 @@ fn spawn_buses(
     clock: &Arc<dyn Clock>,
     polling: &CancellationToken,
 ) -> Vec<BusGauge> {
-    let spawn = |(seed, bus): (usize, Bus)| {
+    let spawn = |bus: Bus| {
         let parts = BusParts {
             id: bus.id.clone(),
             devices: devices_of(&bus.id, devices),
             sender: sender.clone(),
             clock: Arc::clone(clock),
             counters: Arc::default(),
-            seed: seed as u64,
+            // Compounds must not reconnect in step after a power cut.
+            seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
         };
         let gauge = BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) };
         tasks.spawn(poll(bus.link, parts, polling.clone()));
         gauge
     };
-    buses.into_iter().enumerate().map(spawn).collect()
+    buses.into_iter().map(spawn).collect()
 }
 
 async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {
+    let id = parts.id.clone();
     match link {
         BusLink::ModbusTcp(settings) => fieldbus::modbus::tcp_bus(settings, parts).run(stop).await?,
         BusLink::ModbusRtu(settings) => fieldbus::modbus::rtu_bus(settings, parts).run(stop).await?,
-        BusLink::Serial(settings) => fieldbus::serial::bus(parts, &settings)?.run(stop).await?,
-        BusLink::Mqtt(settings) => fieldbus::mqtt::bus(parts, &settings)?.run(stop).await?,
+        BusLink::Serial(settings) => match fieldbus::serial::bus(parts, &settings) {
+            Ok(bus) => bus.run(stop).await?,
+            Err(error) => stay_away(&id, &error, &stop).await,
+        },
+        BusLink::Mqtt(settings) => match fieldbus::mqtt::bus(parts, &settings) {
+            Ok(bus) => bus.run(stop).await?,
+            Err(error) => stay_away(&id, &error, &stop).await,
+        },
     }
     Ok("bus")
+}
+
+/// A bus that cannot be set up costs its own devices, nobody else.
+async fn stay_away(bus: &BusId, error: &(dyn std::error::Error + Sync), stop: &CancellationToken) {
+    error!(%bus, %error, "This bus cannot be used; its devices are not read.");
+    stop.cancelled().await;
 }
 
 fn devices_of(bus: &BusId, devices: &[Device]) -> Vec<BusDevice> {

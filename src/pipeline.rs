@@ -1,10 +1,11 @@
 //! One batch, told as a paragraph: decode → decide → commit → apply → wake. Operators' commands enter here too.
 //!
-//! The only writer of alarm transitions. It ends when every bus has hung up and its inbox is empty.
+//! The only writer of alarm transitions. It ends when every bus has hung up and its inbox is empty, or when the store can
+//! no longer be trusted: then the whole gateway starts anew.
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::sleep,
@@ -14,12 +15,13 @@ use tracing::{debug, error, info, warn};
 use crate::{
     alarm::{Acknowledged, Change, Engine, Latest, Truth},
     domain::{
-        Acknowledgement, AlarmFacts, Clock, DeviceIx, Event, EventId, Failure, Heard, Lang, Letter, Mono,
-        OccurrenceId, PointIx, ReadingFact, Receipt, Sample, SiteFacts, Stamp,
+        Acknowledgement, AlarmFacts, AlarmMemory, AlarmState, Clock, DeviceIx, Event, EventId, Failure,
+        Heard, Lang, Letter, Mono, OccurrenceId, PointIx, Quality, Raw, ReadingFact, Receipt, Sample,
+        SiteFacts, Stamp, TimeQuality, TransitionKind,
         command::{Command, Outcome},
         status::{DeviceStatus, LinkState},
     },
-    profile::{Device, Link},
+    profile::{Decoded, Device, Link},
     store::{
         AuditEntry, Commit, EventStore, Kept, Recovered, Row, StoreError, TelemetryStore,
         evidence::{Hash, Sealed, seal},
@@ -33,7 +35,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A source time further behind than this (and than the heartbeat) makes a reading stale.
 const LATE: Duration = Duration::from_secs(600);
 /// A source time further ahead than this is not believed.
-const AHEAD: Duration = Duration::from_secs(60);
+const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// What comes in by the door.
 #[derive(Debug)]
@@ -78,6 +80,17 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    fn seal(&self, event: Event) -> Sealed {
+        seal(event, self.last_hash).expect("readings are finite, everything else is text")
+    }
+
+    fn advance(&mut self, sealed: &Sealed) {
+        self.last_seq = sealed.event.seq;
+        self.last_hash = sealed.hash;
+    }
+}
+
 /// Proof of life for the watchdog: counts rounds in which the pipeline really came around.
 #[derive(Debug, Default)]
 pub struct Progress(std::sync::atomic::AtomicU64);
@@ -107,44 +120,85 @@ type Reading = (DeviceIx, Timestamp, Vec<(PointIx, Sample)>, Option<Receipt>);
 
 impl Pipeline {
     /// Carries batches until every bus has hung up; then commits what is left and ends.
-    pub async fn run(mut self) {
+    ///
+    /// # Errors
+    /// If the event store cannot be trusted any more; a full disk is waited out.
+    pub async fn run(mut self) -> Result<(), StoreError> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wait = self.until_due();
             tokio::select! {
                 biased;
-                Some(asked) = self.asked.recv() => self.answer(asked).await,
+                Some(asked) = self.asked.recv() => self.answer(asked).await?,
                 count = self.heard.recv_many(&mut batch, BATCH) => match count {
-                    0 => break,
-                    _ => self.carry(&mut batch).await,
+                    0 => return Ok(()),
+                    _ => self.carry(&mut batch).await?,
                 },
-                () = sleep(wait) => self.look_again().await,
+                () = sleep(wait) => {}
             }
+            // After every turn: a full inbox must not keep a delay from running out.
+            self.look_again().await?;
             self.progress.came_around();
         }
     }
 
-    async fn carry(&mut self, batch: &mut Vec<Heard>) {
+    /// Ends alarms that no rule watches any more, so that nobody waits for their end. `last`: the latest event of each.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub async fn close_orphans(&mut self, last: Vec<Event>) -> Result<(), StoreError> {
+        for last in last {
+            let at = self.clock.now();
+            let key = last.key();
+            let seq = self.ledger.last_seq + 1;
+            let event = Event {
+                id: EventId::random().to_string(),
+                seq,
+                epoch: self.ledger.epoch.clone(),
+                kind: TransitionKind::Closed,
+                at: at.wall,
+                alarm: AlarmFacts {
+                    state: AlarmState::Closed,
+                    reason: Some("rule_removed".to_owned()),
+                    ..last.alarm
+                },
+                time_quality: self.clock.quality(),
+                boot_id: self.clock.boot_id().to_owned(),
+                mono_ms: at.mono.0.as_millis() as u64,
+                demo: self.demo,
+                ..last
+            };
+            let sealed = self.ledger.seal(event);
+            warn!(alarm = %key, "No rule watches this alarm any more; it is closed.");
+            let letters = (self.address)(&sealed);
+            let alarms = vec![AlarmMemory::normal(key)];
+            self.ledger.advance(&sealed);
+            self.events.commit(Commit { events: vec![sealed], letters, alarms, audit: vec![] }).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry(&mut self, batch: &mut Vec<Heard>) -> Result<(), StoreError> {
         let mut changes: Vec<Change> = Vec::new();
         let mut readings: Vec<Reading> = Vec::new();
         for heard in batch.drain(..) {
             // A device is decided on once per commit: its next decision builds on the one before.
             if changes.iter().any(|change| change.device == heard.device) {
-                self.settle(std::mem::take(&mut changes), std::mem::take(&mut readings)).await;
+                self.settle(std::mem::take(&mut changes), std::mem::take(&mut readings)).await?;
             }
             let (device, at) = (heard.device, heard.at);
             readings.extend(self.decode(heard));
             changes.extend(self.engine.decide(device, at));
         }
-        self.settle(changes, readings).await;
+        self.settle(changes, readings).await
     }
 
     /// Looks at devices whose delays run out though nothing was read.
-    async fn look_again(&mut self) {
+    async fn look_again(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let (due, _) = self.engine.due(now.mono);
         let changes = due.into_iter().flat_map(|device| self.engine.decide(device, now)).collect();
-        self.settle(changes, Vec::new()).await;
+        self.settle(changes, Vec::new()).await
     }
 
     /// How long until there is something to do without a reading; also the heartbeat of an idle pipeline.
@@ -172,22 +226,60 @@ impl Pipeline {
                 if why == Failure::NotHeardYet {
                     return None;
                 }
-                let failed = Sample::without_value(crate::domain::Quality::CommFail);
-                let samples = points.iter().map(|point| (*point, failed.clone())).collect();
-                return Some((device, at.wall, samples, receipt));
+                return Some((device, at.wall, without_value(&points, Quality::CommFail), receipt));
             }
         };
+        let retained = matches!(raw, Raw::Payload { retained: true, .. });
         let profile = Arc::clone(&self.devices[device.0 as usize].profile);
         let mut decoded = profile.decode(&raw, &points);
         self.note_malformed(device, decoded.malformed.as_deref());
-        let wall = taken_at(&mut decoded.samples, decoded.source_time, &profile.link, at.wall);
-        self.engine.heard(device, &decoded.samples, Stamp { wall, ..at });
+        let wall = self.taken_at(&mut decoded, &profile.link, at.wall);
+        let at = Stamp { wall, ..at };
+        match (decoded.malformed.is_some(), retained) {
+            (false, false) => self.engine.heard(device, &decoded.samples, at),
+            (false, true) => self.engine.recalled(device, &decoded.samples, at),
+            (true, false) => {
+                self.engine.garbled(device, &points, at);
+                decoded.samples = without_value(&points, Quality::DecodeError);
+            }
+            (true, true) => {}
+        }
         Some((device, wall, decoded.samples, receipt))
     }
 
+    /// When it was taken: the device's own time where it says so and can be believed. Too old a value is stale.
+    fn taken_at(&self, decoded: &mut Decoded, link: &Link, arrived: Timestamp) -> Timestamp {
+        let Some(source) = decoded.source_time else { return arrived };
+        let lag = arrived.duration_since(source);
+        if lag < -AHEAD {
+            return arrived;
+        }
+        let heartbeat = match link {
+            Link::Mqtt(link) => link.heartbeat.unwrap_or_default(),
+            Link::Serial(_) | Link::Modbus(_) => Duration::ZERO,
+        };
+        // Only a clock that is certainly right may judge another one: else a step of ours would silence alarms.
+        let sure = self.clock.quality() == TimeQuality::Synced;
+        if sure && Duration::try_from(lag).is_ok_and(|lag| lag > LATE.max(heartbeat)) {
+            let samples = std::mem::take(&mut decoded.samples).into_iter();
+            decoded.samples = samples.map(|(point, sample)| (point, sample.aged())).collect();
+        }
+        source
+    }
+
     /// Commits what was decided, then lets it count; then keeps the readings it came from.
-    async fn settle(&mut self, changes: Vec<Change>, readings: Vec<Reading>) {
-        let committed = changes.is_empty() || self.commit(changes, Vec::new()).await.is_ok();
+    async fn settle(&mut self, changes: Vec<Change>, readings: Vec<Reading>) -> Result<(), StoreError> {
+        let committed = match changes.is_empty() {
+            true => true,
+            // Not before it is time to try again: what was decided is decided again then.
+            false if self.resting() => false,
+            false => match self.commit(changes, Vec::new()).await {
+                Ok(()) => true,
+                Err(StoreError::Full { .. }) => false,
+                Err(error) => return Err(error),
+            },
+        };
+        self.progress.came_around();
         for (device, at, samples, receipt) in readings {
             // Without the commit nobody may be told that the message is safe: it will come again.
             let receipt = receipt.filter(|_| committed);
@@ -201,6 +293,12 @@ impl Pipeline {
             let kept = self.telemetry.keep(Row { device, at, samples, receipt });
             self.note_telemetry(kept);
         }
+        Ok(())
+    }
+
+    /// The disk was full a moment ago.
+    fn resting(&self) -> bool {
+        self.trouble.storage.is_some_and(|again| self.clock.now().mono < again)
     }
 
     async fn commit(&mut self, mut changes: Vec<Change>, audit: Vec<AuditEntry>) -> Result<(), StoreError> {
@@ -234,9 +332,8 @@ impl Pipeline {
             let fresh = || OccurrenceId::from(format!("{}-{seq}", ledger.epoch.get(..4).unwrap_or("0")));
             let occurrence = change.memory.occurrence.get_or_insert_with(fresh).clone();
             let event = self.event(change, step.kind, step.at, seq, occurrence);
-            let sealed = seal(event, ledger.last_hash).expect("readings are finite, everything else is text");
-            ledger.last_seq = seq;
-            ledger.last_hash = sealed.hash;
+            let sealed = ledger.seal(event);
+            ledger.advance(&sealed);
             events.push(sealed);
         }
         (events, ledger)
@@ -245,7 +342,7 @@ impl Pipeline {
     fn event(
         &self,
         change: &Change,
-        kind: crate::domain::TransitionKind,
+        kind: TransitionKind,
         at: Stamp,
         seq: u64,
         occurrence: OccurrenceId,
@@ -271,6 +368,7 @@ impl Pipeline {
                 raised_at: memory.raised_at.unwrap_or(at.wall),
                 returned_at: memory.returned_at,
                 acknowledged: memory.acknowledged.clone(),
+                reason: None,
             },
             readings: facts(latest, at.mono),
             time_quality: self.clock.quality(),
@@ -281,16 +379,18 @@ impl Pipeline {
     }
 
     /// Whoever asked may have gone by the time of the answer; what was done is done and stands in the audit.
-    async fn answer(&mut self, asked: Asked) {
+    async fn answer(&mut self, asked: Asked) -> Result<(), StoreError> {
         match asked {
             Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
-                let outcome = self.acknowledge(alarm, by, note, from).await;
+                let (outcome, error) = self.acknowledge(alarm, by, note, from).await;
                 reply
                     .send(outcome)
                     .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
             }
             Asked::Devices(reply) => {
                 reply.send(self.statuses()).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                Ok(())
             }
         }
     }
@@ -323,7 +423,7 @@ impl Pipeline {
         by: String,
         note: Option<String>,
         from: String,
-    ) -> Outcome {
+    ) -> (Outcome, Option<StoreError>) {
         let at = self.clock.now();
         let who = Acknowledgement { by: by.clone(), at: at.wall, note: note.clone(), from: from.clone() };
         let (changes, outcome) = match self.engine.acknowledge(&alarm, who, at) {
@@ -352,8 +452,9 @@ impl Pipeline {
             outcome: result,
         };
         match self.commit(changes, vec![audit]).await {
-            Ok(()) => outcome,
-            Err(error) => Outcome::NotStored { why: error.to_string() },
+            Ok(()) => (outcome, None),
+            Err(error @ StoreError::Full { .. }) => (Outcome::NotStored { why: error.to_string() }, None),
+            Err(error) => (Outcome::NotStored { why: error.to_string() }, Some(error)),
         }
     }
 
@@ -361,7 +462,7 @@ impl Pipeline {
         let again = error.map(|_| self.clock.now().mono + RETRY);
         match (error, self.trouble.storage) {
             (Some(error), None) => {
-                error!(%error, "Alarms cannot be stored; they are decided again every second until they can.");
+                error!(%error, "Alarms cannot be stored; they are decided again every second, or after a new start.");
             }
             (None, Some(_)) => info!("Alarms can be stored again."),
             (Some(_), Some(_)) | (None, None) => {}
@@ -396,27 +497,8 @@ impl Pipeline {
     }
 }
 
-/// When it was taken: the device's own time where it says so and can be believed. Too old a value is stale.
-fn taken_at(
-    samples: &mut Vec<(PointIx, Sample)>,
-    source: Option<Timestamp>,
-    link: &Link,
-    arrived: Timestamp,
-) -> Timestamp {
-    let Some(source) = source else { return arrived };
-    let behind = arrived.duration_since(source);
-    if behind < -jiff::SignedDuration::try_from(AHEAD).expect("a minute fits") {
-        return arrived;
-    }
-    let heartbeat = match link {
-        Link::Mqtt(link) => link.heartbeat.unwrap_or_default(),
-        Link::Serial(_) | Link::Modbus(_) => Duration::ZERO,
-    };
-    if Duration::try_from(behind).is_ok_and(|behind| behind > LATE.max(heartbeat)) {
-        let aged = std::mem::take(samples).into_iter().map(|(point, sample)| (point, sample.aged()));
-        *samples = aged.collect();
-    }
-    source
+fn without_value(points: &[PointIx], quality: Quality) -> Vec<(PointIx, Sample)> {
+    points.iter().map(|point| (*point, Sample::without_value(quality))).collect()
 }
 
 /// Everything known of the device at that moment, under the class's names.

@@ -84,7 +84,11 @@ impl Engine {
         let devices = devices.into_iter().map(|(id, latest, rules)| {
             let alarms = rules.into_iter().map(|rule| {
                 let key = AlarmKey { device: id.clone(), alarm: rule.alarm.name.clone() };
-                Slot::restore(rule, recovered.remove(&key).unwrap_or_else(|| normal(key)), boot_id)
+                Slot::restore(
+                    rule,
+                    recovered.remove(&key).unwrap_or_else(|| AlarmMemory::normal(key)),
+                    boot_id,
+                )
             });
             let alarms = alarms.collect();
             Watched { id, latest, alarms, settled: false }
@@ -108,6 +112,18 @@ impl Engine {
     pub fn heard(&mut self, device: DeviceIx, samples: &[(PointIx, Sample)], at: Stamp) {
         let watched = &mut self.devices[device.0 as usize];
         watched.settled &= !watched.latest.heard(samples, at);
+    }
+
+    /// The broker gave back what the device said once: values of an unknown age, and no sign of life.
+    pub fn recalled(&mut self, device: DeviceIx, samples: &[(PointIx, Sample)], at: Stamp) {
+        let watched = &mut self.devices[device.0 as usize];
+        watched.settled &= !watched.latest.recalled(samples, at);
+    }
+
+    /// The device spoke, and nobody can tell what it said.
+    pub fn garbled(&mut self, device: DeviceIx, points: &[PointIx], at: Stamp) {
+        let watched = &mut self.devices[device.0 as usize];
+        watched.settled &= !watched.latest.garbled(points, at);
     }
 
     /// There was nothing to decode.
@@ -141,7 +157,7 @@ impl Engine {
         let mut due = Vec::new();
         let mut next = None::<Mono>;
         for device in &self.waiting {
-            let Some(deadline) = self.devices[device.0 as usize].deadline(now) else { continue };
+            let Some(deadline) = self.devices[device.0 as usize].deadline() else { continue };
             if deadline <= now {
                 due.push(*device);
             } else {
@@ -189,7 +205,7 @@ impl Change {
     /// What stands on disk afterwards: an alarm that closed is normal again.
     pub fn stored(&self) -> AlarmMemory {
         match self.memory.state {
-            Some(AlarmState::Closed) => normal(self.memory.key.clone()),
+            Some(AlarmState::Closed) => AlarmMemory::normal(self.memory.key.clone()),
             None
             | Some(
                 AlarmState::ActiveUnacknowledged
@@ -201,8 +217,8 @@ impl Change {
 }
 
 impl Watched {
-    fn deadline(&self, now: Mono) -> Option<Mono> {
-        self.alarms.iter().filter_map(|alarm| alarm.deadline(now)).min()
+    fn deadline(&self) -> Option<Mono> {
+        self.alarms.iter().filter_map(Slot::deadline).min()
     }
 }
 
@@ -252,12 +268,13 @@ impl Slot {
         })
     }
 
-    fn deadline(&self, now: Mono) -> Option<Mono> {
+    fn deadline(&self) -> Option<Mono> {
         let (_, limit, _) = self.awaits();
-        let over = self.running?.deadline(limit)?;
+        let running = self.running?;
+        let over = running.deadline(limit)?;
         let keep = match self.kept {
-            None => now + KEEP_AFTER,
-            Some(kept) => (kept + KEEP_EVERY).max(now),
+            None => running.since.seen + KEEP_AFTER.saturating_sub(running.since.credited),
+            Some(kept) => kept + KEEP_EVERY,
         };
         Some(over.min(keep))
     }
@@ -292,19 +309,6 @@ impl Slot {
                 None => Acknowledged::NoSuchAlarm,
             },
         }
-    }
-}
-
-fn normal(key: AlarmKey) -> AlarmMemory {
-    AlarmMemory {
-        key,
-        state: None,
-        occurrence: None,
-        raised_at: None,
-        returned_at: None,
-        acknowledged: None,
-        delay: None,
-        boot_id: String::new(),
     }
 }
 

@@ -26,10 +26,11 @@ pub struct Latest {
 impl Latest {
     pub fn new(profile: Arc<Profile>) -> Self {
         let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
-            (Read::Modbus { .. }, _) => Some(STUCK.max(point.every * 3)),
+            (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
             (_, Link::Mqtt(link)) => link.heartbeat,
-            (_, Link::Serial(link)) => Some(link.heartbeat.unwrap_or(Duration::ZERO).max(STUCK)),
-            (_, Link::Modbus(_)) => Some(STUCK),
+            (_, Link::Serial(link)) => {
+                Some(STUCK.max(point.every * 3).max(link.heartbeat.unwrap_or(Duration::ZERO)))
+            }
         });
         let fresh_for = fresh_for.collect::<Vec<_>>();
         let points = vec![None; fresh_for.len()];
@@ -49,6 +50,21 @@ impl Latest {
         self.link = Truth::False;
         self.answered = Some(at);
         different
+    }
+
+    /// Values of an unknown age: noted, but no sign of life. Returns whether anything is different from before.
+    pub fn recalled(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
+        samples
+            .iter()
+            .fold(false, |different, (point, sample)| self.note(*point, sample.clone(), at) | different)
+    }
+
+    /// What the device said cannot be read: its points have no value, and it counts as not answering.
+    pub fn garbled(&mut self, points: &[PointIx], at: Stamp) -> bool {
+        let before = std::mem::replace(&mut self.link, Truth::True);
+        points.iter().fold(before != Truth::True, |different, point| {
+            self.note(*point, Sample::without_value(Quality::DecodeError), at) | different
+        })
     }
 
     /// There was nothing to decode: these points have no value now. Returns whether anything is different from before.

@@ -106,7 +106,8 @@ impl Override {
         alarm.on_delay = self.on_delay.unwrap_or(alarm.on_delay);
         alarm.off_delay = self.off_delay.unwrap_or(alarm.off_delay);
         alarm.priority = self.priority.unwrap_or(alarm.priority);
-        alarm.latching = self.latching.unwrap_or(alarm.latching);
+        // Only a person ends what is a matter of life.
+        alarm.latching = alarm.life_safety || self.latching.unwrap_or(alarm.latching);
     }
 }
 

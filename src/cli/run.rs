@@ -35,7 +35,8 @@ impl RunArgs {
             warn!(file, line, column, "{}", warning.message.get(lang));
         }
         install_tls();
-        runtime()?.block_on(async {
+        let runtime = runtime()?;
+        let ended = runtime.block_on(async {
             let stop = CancellationToken::new();
             let told = tokio::spawn(watch_signals(stop.clone()));
             app::run(site, Arc::new(SystemClock::new()), stop).await?;
@@ -43,7 +44,10 @@ impl RunArgs {
                 Told::Terminate => Ok(exit::OK),
                 Told::Interrupt => Ok(exit::INTERRUPTED),
             }
-        })
+        });
+        // A name server that does not answer must not hold up the end.
+        runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+        ended
     }
 }
 

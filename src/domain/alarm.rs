@@ -97,3 +97,19 @@ pub struct AlarmMemory {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
 }
+
+impl AlarmMemory {
+    /// Nothing is known of it but that nothing is wrong.
+    pub fn normal(key: AlarmKey) -> Self {
+        Self {
+            key,
+            state: None,
+            occurrence: None,
+            raised_at: None,
+            returned_at: None,
+            acknowledged: None,
+            delay: None,
+            boot_id: String::new(),
+        }
+    }
+}

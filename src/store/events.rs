@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -20,7 +20,7 @@ use super::{
     open::{self, DirLock, Synchronous},
     outbox,
 };
-use crate::domain::{AlarmKey, EndpointId, Letter, Priority};
+use crate::domain::{AlarmKey, EndpointId, Event, Letter, OccurrenceId, Priority};
 
 /// Jobs that wait for the writer. When it is full the asker waits too: nothing here may be dropped.
 const WAITING_MAX: usize = 64;
@@ -93,6 +93,28 @@ impl EventStore {
         let endpoint = endpoint.clone();
         self.ask(move |desk| {
             outbox::claim(&desk.conn, &endpoint, &skip).map_err(StoreError::sql(File::Events))
+        })
+        .await
+    }
+
+    /// The latest event of an occurrence.
+    ///
+    /// # Errors
+    /// `Damaged` if its record cannot be read, or as SQLite gives them.
+    pub async fn latest(&self, occurrence: &OccurrenceId) -> Result<Option<Event>, StoreError> {
+        let occurrence = occurrence.clone();
+        self.ask(move |desk| {
+            let sql = "SELECT record FROM event WHERE occurrence = ?1 ORDER BY seq DESC LIMIT 1";
+            let record: Option<Vec<u8>> = desk
+                .conn
+                .query_row(sql, [occurrence.as_str()], |row| row.get(0))
+                .optional()
+                .map_err(StoreError::sql(File::Events))?;
+            let read = |record: Vec<u8>| {
+                serde_json::from_slice(&record)
+                    .map_err(|error| StoreError::Damaged { file: File::Events, what: error.to_string() })
+            };
+            record.map(read).transpose()
         })
         .await
     }

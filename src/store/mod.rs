@@ -88,7 +88,7 @@ pub struct Row {
     pub device: DeviceIx,
     pub at: Timestamp,
     pub samples: Vec<(PointIx, Sample)>,
-    /// Told once the row is committed.
+    /// Told once the row is committed, or lost and counted.
     pub receipt: Option<Receipt>,
 }
 

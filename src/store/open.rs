@@ -58,7 +58,10 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io("write"))?;
+    // The lock is what counts; the number in it only helps a person. A full disk must not keep the gateway from starting.
+    if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+        tracing::debug!(%error, "The lock file does not say whose it is.");
+    }
     Ok(DirLock { _file: file })
 }
 

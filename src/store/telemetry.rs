@@ -37,7 +37,7 @@ const WAITING_MAX_BYTES: usize = 8 << 20;
 #[must_use]
 pub enum Kept {
     Queued,
-    /// Dropped, and counted: the disk is too slow or gone. A receipt that came with it is never sent.
+    /// Dropped, and counted: the disk is too slow or gone.
     Full,
 }
 
@@ -102,7 +102,8 @@ impl TelemetryStore {
         Ok(Self(Arc::new(Door { shared, thread: Mutex::new(Some(thread)), devices })))
     }
 
-    /// Hands a row over; never blocks on the disk. Its receipt is sent once it is committed.
+    /// Hands a row over; never blocks on the disk. Its receipt is sent once it is committed, or lost and counted:
+    /// a broker that is kept waiting holds back everything behind it, alarms too.
     pub fn keep(&self, row: Row) -> Kept {
         debug_assert!((row.device.0 as usize) < self.0.devices, "a device of the catalogue");
         let entry = Entry {
@@ -112,11 +113,13 @@ impl TelemetryStore {
             receipt: row.receipt,
         };
         let fits = (entry.device.0 as usize) < self.0.devices;
-        if fits && self.0.shared.take_in(entry) {
-            Kept::Queued
-        } else {
-            self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
-            Kept::Full
+        match if fits { self.0.shared.take_in(entry) } else { Err(entry) } {
+            Ok(()) => Kept::Queued,
+            Err(lost) => {
+                self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                acknowledge([lost]);
+                Kept::Full
+            }
         }
     }
 
@@ -194,12 +197,12 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    /// Whether there was room for it. The writer is woken only if it has to come earlier than it meant to.
-    fn take_in(&self, entry: Entry) -> bool {
+    /// Gives it back if there is no room for it. The writer is woken only if it has to come earlier than it meant to.
+    fn take_in(&self, entry: Entry) -> Result<(), Entry> {
         let mut inbox = self.inbox();
         let bytes = entry.samples.len() + mem::size_of::<Entry>();
         if inbox.closing || inbox.gone || inbox.bytes + bytes > WAITING_MAX_BYTES {
-            return false;
+            return Err(entry);
         }
         let now = Instant::now();
         let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
@@ -211,7 +214,7 @@ impl Shared {
             inbox.due = Some(due);
             self.bell.notify_one();
         }
-        true
+        Ok(())
     }
 
     /// Waits until a group is due, somebody flushes or closes, or `chore` has come.
@@ -276,9 +279,7 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         shared.inbox().in_hand = None;
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(turn.entries.len() as u64, Ordering::Relaxed);
-        if outcome.is_ok() {
-            acknowledge(turn.entries);
-        }
+        acknowledge(turn.entries);
         for flush in turn.flushes {
             if flush.send(echo(&outcome)).is_err() {
                 debug!("Nobody waited for a flush of telemetry.db.");
@@ -291,8 +292,8 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
     }
 }
 
-/// Only now may a broker forget its message.
-fn acknowledge(entries: Vec<Entry>) {
+/// Only now may a broker forget these messages.
+fn acknowledge(entries: impl IntoIterator<Item = Entry>) {
     for receipt in entries.into_iter().filter_map(|entry| entry.receipt) {
         if receipt.send(()).is_err() {
             debug!("Nobody waited for the receipt of a stored row.");

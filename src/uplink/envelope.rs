@@ -73,6 +73,8 @@ struct Alarm<'a> {
     returned_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged: Option<Acknowledged<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -168,6 +170,7 @@ impl<'a> View<'a> {
             raised_at: self.time(alarm.raised_at),
             returned_at: alarm.returned_at.map(|at| self.time(at)),
             acknowledged,
+            reason: alarm.reason.as_deref(),
         }
     }
 

@@ -41,6 +41,7 @@ pub fn raised() -> Event {
             raised_at: "2026-11-23T06:03:11.4829Z".parse().unwrap(),
             returned_at: None,
             acknowledged: None,
+            reason: None,
         },
         readings: [
             ("camera_url".into(), good(Value::Text("rtsp://10.0.0.9".into()), DataClass::Security)),

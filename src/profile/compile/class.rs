@@ -116,7 +116,8 @@ impl Check<'_> {
             when: file.when.filter(|_| !link).map_or(When::LinkLost, When::Expression),
             on_delay: delay(file.on_delay, on_delay),
             off_delay: delay(file.off_delay, Duration::ZERO),
-            latching: file.latching,
+            // Only a person ends what is a matter of life.
+            latching: file.latching || file.life_safety,
             life_safety: file.life_safety,
             origin: file.origin,
             cause: file.cause.unwrap_or_default(),

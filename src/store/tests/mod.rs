@@ -96,6 +96,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
             raised_at: at("2026-11-23T06:00:00Z"),
             returned_at: None,
             acknowledged: None,
+            reason: None,
         },
         readings: BTreeMap::new(),
         time_quality: TimeQuality::Synced,
