@@ -119,6 +119,22 @@ impl EventStore {
         .await
     }
 
+    /// Letters that wait for endpoints other than `known`: nobody carries them.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn queued_for_others(
+        &self,
+        known: &[EndpointId],
+    ) -> Result<Vec<(EndpointId, u64)>, StoreError> {
+        let known = known.to_vec();
+        self.ask(move |desk| {
+            let queued = outbox::queued(&desk.conn).map_err(StoreError::sql(File::Events))?;
+            Ok(queued.into_iter().filter(|(endpoint, _)| !known.contains(endpoint)).collect())
+        })
+        .await
+    }
+
     /// Delivered: the receiver said so.
     ///
     /// # Errors

@@ -83,6 +83,17 @@ fn letter(
     .optional()
 }
 
+/// How many letters wait, by endpoint.
+pub(super) fn queued(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
+    let sql = "SELECT endpoint, count(*) FROM outbox WHERE state = 'queued' GROUP BY endpoint";
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let count: i64 = row.get(1)?;
+        Ok((EndpointId::from(row.get::<_, String>(0)?), count.unsigned_abs()))
+    })?;
+    rows.collect()
+}
+
 pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {
     let sql = "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, next_at_ms = NULL,
                delivered_at_ms = ?2, receipt_status = ?3, receipt_said = ?4 WHERE row = ?1 AND state = 'queued'";

@@ -59,6 +59,15 @@ struct Shared {
     stored: AtomicU64,
 }
 
+/// What became of a row that was handed over.
+enum Taken {
+    Yes,
+    /// There is no room for it.
+    No(Entry),
+    /// The store is being closed.
+    Closing,
+}
+
 #[derive(Default)]
 struct Inbox {
     entries: Vec<Entry>,
@@ -113,14 +122,14 @@ impl TelemetryStore {
             receipt: row.receipt,
         };
         let fits = (entry.device.0 as usize) < self.0.devices;
-        match if fits { self.0.shared.take_in(entry) } else { Err(entry) } {
-            Ok(()) => Kept::Queued,
-            Err(lost) => {
-                self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
-                acknowledge([lost]);
-                Kept::Full
-            }
+        match if fits { self.0.shared.take_in(entry) } else { Taken::No(entry) } {
+            Taken::Yes => return Kept::Queued,
+            Taken::No(lost) => acknowledge([lost]),
+            // Not acknowledged: its broker sends it again when the gateway is back.
+            Taken::Closing => {}
         }
+        self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        Kept::Full
     }
 
     /// Returns once everything handed over before is committed, or lost and counted.
@@ -197,12 +206,15 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    /// Gives it back if there is no room for it. The writer is woken only if it has to come earlier than it meant to.
-    fn take_in(&self, entry: Entry) -> Result<(), Entry> {
+    /// The writer is woken only if it has to come earlier than it meant to.
+    fn take_in(&self, entry: Entry) -> Taken {
         let mut inbox = self.inbox();
         let bytes = entry.samples.len() + mem::size_of::<Entry>();
-        if inbox.closing || inbox.gone || inbox.bytes + bytes > WAITING_MAX_BYTES {
-            return Err(entry);
+        if inbox.closing || inbox.gone {
+            return Taken::Closing;
+        }
+        if inbox.bytes + bytes > WAITING_MAX_BYTES {
+            return Taken::No(entry);
         }
         let now = Instant::now();
         let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
@@ -214,7 +226,7 @@ impl Shared {
             inbox.due = Some(due);
             self.bell.notify_one();
         }
-        Ok(())
+        Taken::Yes
     }
 
     /// Waits until a group is due, somebody flushes or closes, or `chore` has come.

@@ -30,7 +30,7 @@ unit    = {n}
 
 
 def kinds(inspector):
-    return [r.event["type"].rsplit(".", 1)[1] for r in inspector.accepted()]
+    return [r.json["type"].rsplit(".", 1)[1] for r in inspector.accepted()]
 
 
 def test_acknowledged_while_the_gateway_is_stopped(tmp_path, modbus, inspector, gateway):
@@ -51,7 +51,7 @@ def test_acknowledged_while_the_gateway_is_stopped(tmp_path, modbus, inspector, 
 
     gatehouse.start()
     wait_until(lambda: kinds(inspector) == ["raised", "acknowledged"], 15, "delivered after the next start")
-    acknowledged = inspector.accepted()[-1].event["data"]["alarm"]
+    acknowledged = inspector.accepted()[-1].json["data"]["alarm"]
     assert acknowledged["state"] == "active_acknowledged"
     assert "by" not in acknowledged["acknowledged"], "a person's name is personal data, which this endpoint may not see"
     with sqlite3.connect(tmp_path / "store" / "events.db") as events:
@@ -72,7 +72,7 @@ def test_a_device_that_is_taken_out_of_the_site_leaves_no_alarm_behind(tmp_path,
     gatehouse.config.write_text(site_head(tmp_path) + bus(tcp.port) + lift(2) + tail)
     gatehouse.start()
     wait_until(lambda: kinds(inspector) == ["raised", "closed"], 15, "whoever was told of the beginning is told of the end")
-    first, last = (r.event["data"]["alarm"] for r in inspector.accepted())
+    first, last = (r.json["data"]["alarm"] for r in inspector.accepted())
     assert last["occurrence"] == first["occurrence"] and last["reason"] == "rule_removed" and last["state"] == "closed"
     assert gatehouse.alarms() == []
 

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    alarm::{Override, Rules},
+    alarm::Rules,
     document::Problems,
-    domain::{AlarmName, Clock, ManualClock, Value},
+    domain::{Clock, ManualClock, Value},
     profile::{Library, Profile},
 };
 
@@ -30,19 +30,11 @@ fn rule(latching: bool) -> Rule {
 }
 
 fn compile(latching: bool) -> Rule {
-    let change = Override {
-        device: None,
-        class: None,
-        name: AlarmName::from(SUSPECTED),
-        on_delay: None,
-        off_delay: None,
-        priority: None,
-        latching: Some(latching),
-        enabled: None,
-    };
-    let rules =
-        Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
-    rules.on.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("the terminal has its points")
+    let rules = Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[]).expect("shipped rules are valid");
+    let suspected = rules.on.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED);
+    let mut rule = suspected.expect("the terminal has its points");
+    rule.alarm.latching = latching;
+    rule
 }
 
 /// One elevator with only the suspected entrapment watched: on-delay 30 s, off-delay 10 s, latching.
@@ -358,6 +350,7 @@ proptest! {
                     bench.poll(Truth::True);
                     bench.decide(false);
                     prop_assert_eq!(bench.state(), before, "memory never leads the disk");
+                    bench.decide(true);
                 }
                 Happening::WallClock(second) => {
                     bench.clock.step_wall(jiff::Timestamp::from_second(second).unwrap());
@@ -373,4 +366,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
+    let change = crate::alarm::Override {
+        device: None,
+        class: None,
+        name: SUSPECTED.into(),
+        on_delay: None,
+        off_delay: None,
+        priority: None,
+        latching: Some(false),
+        enabled: Some(false),
+    };
+    let rules =
+        Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
+    let rule = rules.on.iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("it stays on");
+    assert!(rule.alarm.latching);
+}
+
+#[test]
+fn what_a_broker_kept_is_no_sign_of_life_and_garbage_is_no_answer() {
+    let mut bench = Bench::new(true);
+    let at = bench.clock.now();
+    let door = bench.profile.point("door").expect("a point of the terminal");
+    let closed = [(door, Sample::stale(Value::Text("closed".into())))];
+    let link = |bench: &Bench| bench.engine.device(LIFT).1.link_lost();
+    bench.engine.recalled(LIFT, &closed, at);
+    assert_eq!(link(&bench), Truth::Unknown);
+    bench.engine.failed(LIFT, &[door], &Failure::Silent, at);
+    bench.engine.recalled(LIFT, &closed, at);
+    assert_eq!(link(&bench), Truth::True, "a retained message brings nobody back");
+    bench.poll(Truth::False);
+    assert_eq!(link(&bench), Truth::False);
+    bench.engine.garbled(LIFT, &[door], at);
+    assert_eq!(link(&bench), Truth::True);
+    bench.poll(Truth::False);
+    bench.engine.failed(LIFT, &[door], &Failure::NotHeardYet, at);
+    assert_eq!(link(&bench), Truth::Unknown, "the line is back, the device has not spoken");
 }

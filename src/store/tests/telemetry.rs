@@ -61,7 +61,7 @@ async fn what_was_kept_is_read_with_names_units_and_qualities() {
 }
 
 #[tokio::test]
-async fn a_receipt_comes_after_the_commit_and_never_for_a_lost_row() {
+async fn a_receipt_comes_after_the_commit_and_never_from_a_closed_store() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     let store = TelemetryStore::open(&settings, catalogue(1, &POINTS)).unwrap();
