@@ -21,8 +21,9 @@ use crate::{
     store::{EventStore, Receipted, StoreError},
 };
 
-/// How long a stop waits for the answer to the request in hand.
-const FINISH: Duration = Duration::from_secs(8);
+/// How long a stop waits for the answer to the request in hand: less than the whole gateway has for its tasks, so that
+/// there is time to mark the letter.
+const FINISH: Duration = Duration::from_secs(5);
 /// How soon a mark that found no room on the disk is tried again.
 const ROOM: Duration = Duration::from_secs(1);
 
@@ -106,7 +107,7 @@ impl<E: Endpoint> Courier<E> {
         (Self { id, endpoint, store, clock, chance, wake, state, pace, refusals }, gauge)
     }
 
-    /// Runs until `stop`, then ends within 8 s: the request in hand is finished and marked, nothing new is begun.
+    /// Runs until `stop`, then ends within some 5 s: the request in hand is finished and marked, nothing new is begun.
     ///
     /// # Errors
     /// If the store fails for good; a full disk is waited out.
