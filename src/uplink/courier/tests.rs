@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     domain::{AlarmKey, EventId, ManualClock, Priority, Size},
     store::{Commit, Settings},
+    uplink::spoken::{listen, spoken},
 };
 
 type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
@@ -182,6 +183,35 @@ async fn a_refused_letter_holds_up_its_own_alarm_only() {
     assert_eq!(attempts, expected.map(|(at, body)| (at, body.to_owned())));
     round.end().await;
     assert_eq!(office.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_is_refused_again_and_again_calls_somebody_once() {
+    listen();
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High), ("motor", Priority::High)]).await;
+    let mut round =
+        office.start(|letter| now(if letter.body.starts_with(b"door") { refused() } else { accepted() }));
+    // door, motor, door
+    round.attempts(3).await;
+    assert_eq!((spoken("WARN").len(), spoken("ERROR").len()), (1, 0), "twice refused: odd");
+    round.attempts(4).await;
+    let errors = spoken("ERROR");
+    let [error] = &errors[..] else { panic!("one line, not {errors:?}") };
+    for (fact, part) in [
+        ("who refuses", "endpoint=inspection"),
+        ("which alarm", "alarm=lift-3-1/door"),
+        ("why", "answered 422: what?"),
+        ("how often", "times=3"),
+        ("what the gateway does", "offered again until it is taken"),
+        ("what a person can do", "correct `accept`"),
+    ] {
+        assert!(error.contains(part), "{fact}: {error}");
+    }
+    let failing = round.gauge.read().failing.expect("it can be seen");
+    assert_eq!(failing.why, "1 alarms refused: answered 422: what?");
+    round.end().await;
+    assert_eq!(office.next().await.unwrap().attempts, 6, "it is still offered");
 }
 
 #[tokio::test(start_paused = true)]
