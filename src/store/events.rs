@@ -97,6 +97,20 @@ impl EventStore {
         .await
     }
 
+    /// How many letters wait for endpoints that are not among `known`, by name: no courier carries them.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn queued_for_others(
+        &self,
+        known: &[EndpointId],
+    ) -> Result<Vec<(EndpointId, u64)>, StoreError> {
+        let mut queued =
+            self.ask(|desk| outbox::queued(&desk.conn).map_err(StoreError::sql(File::Events))).await?;
+        queued.retain(|(endpoint, _)| !known.contains(endpoint));
+        Ok(queued)
+    }
+
     /// Delivered: the receiver said so.
     ///
     /// # Errors
