@@ -189,7 +189,7 @@ impl Core {
         let watched = devices.iter().map(|device| watched(device, &parts.overrides));
         let watched = watched.collect::<Result<_, _>>()?;
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
-        let router = Router::new(parts.timezone, parts.routes);
+        let router = Router::new(parts.timezone, parts.routes).keep_telling(recovered.told);
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,

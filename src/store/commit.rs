@@ -7,6 +7,7 @@ use super::{
     columns::{Count, Json, Millis, Rank, kind_word, state_word},
     error::{File, StoreError},
     evidence::{Hash, Sealed},
+    outbox,
 };
 use crate::domain::{AlarmMemory, EventId, Letter};
 
@@ -29,7 +30,8 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
     let alarms = memories
         .query_map([], |row| row.get(0).map(|Json(memory)| memory))?
         .collect::<rusqlite::Result<Vec<AlarmMemory>>>()?;
-    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms })
+    let told = outbox::told(conn)?;
+    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms, told })
 }
 
 /// # Errors

@@ -97,6 +97,20 @@ impl EventStore {
         .await
     }
 
+    /// How many letters wait for endpoints that are not among `known`, by name: no courier carries them.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn queued_for_others(
+        &self,
+        known: &[EndpointId],
+    ) -> Result<Vec<(EndpointId, u64)>, StoreError> {
+        let mut queued =
+            self.ask(|desk| outbox::queued(&desk.conn).map_err(StoreError::sql(File::Events))).await?;
+        queued.retain(|(endpoint, _)| !known.contains(endpoint));
+        Ok(queued)
+    }
+
     /// The latest event of an occurrence.
     ///
     /// # Errors
@@ -115,22 +129,6 @@ impl EventStore {
                     .map_err(|error| StoreError::Damaged { file: File::Events, what: error.to_string() })
             };
             record.map(read).transpose()
-        })
-        .await
-    }
-
-    /// Letters that wait for endpoints other than `known`: nobody carries them.
-    ///
-    /// # Errors
-    /// As SQLite gives them.
-    pub async fn queued_for_others(
-        &self,
-        known: &[EndpointId],
-    ) -> Result<Vec<(EndpointId, u64)>, StoreError> {
-        let known = known.to_vec();
-        self.ask(move |desk| {
-            let queued = outbox::queued(&desk.conn).map_err(StoreError::sql(File::Events))?;
-            Ok(queued.into_iter().filter(|(endpoint, _)| !known.contains(endpoint)).collect())
         })
         .await
     }

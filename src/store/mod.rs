@@ -29,7 +29,8 @@ use std::{path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 
 use crate::domain::{
-    AlarmMemory, DeviceId, DeviceIx, Letter, Period, PointIx, PointName, Receipt, Sample, Size,
+    AlarmMemory, DeviceId, DeviceIx, EndpointId, Letter, OccurrenceId, Period, PointIx, PointName, Receipt,
+    Sample, Size,
 };
 
 /// `[store]` as checked: `dir` is absolute.
@@ -80,6 +81,8 @@ pub struct Recovered {
     pub last_seq: u64,
     pub last_hash: evidence::Hash,
     pub alarms: Vec<AlarmMemory>,
+    /// Who was written to about each occurrence that is not closed.
+    pub told: Vec<(OccurrenceId, EndpointId)>,
 }
 
 /// One row for `telemetry.db`: what was read together.

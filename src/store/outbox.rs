@@ -10,7 +10,7 @@ use super::{
     columns::{Count, Millis, Rank},
     error::{File, StoreError},
 };
-use crate::domain::{AlarmKey, EndpointId, Letter};
+use crate::domain::{AlarmKey, EndpointId, Letter, OccurrenceId};
 
 /// What is kept of a receiver's or a failure's words.
 const SAID_MAX_BYTES: usize = 1024;
@@ -52,6 +52,33 @@ pub(super) fn claim(
     Ok(None)
 }
 
+/// Leaps from endpoint to endpoint, then asks for each open occurrence by its seqs: a long outbox costs no more.
+const TOLD: &str = "
+    WITH RECURSIVE addressee (endpoint) AS (
+      SELECT min(endpoint) FROM outbox
+      UNION ALL
+      SELECT (SELECT min(endpoint) FROM outbox WHERE endpoint > addressee.endpoint)
+      FROM addressee WHERE endpoint IS NOT NULL)
+    SELECT a.occurrence, addressee.endpoint FROM alarm a CROSS JOIN addressee
+    WHERE a.state <> 'closed' AND EXISTS (
+      SELECT 1 FROM event e CROSS JOIN outbox o
+      WHERE e.occurrence = a.occurrence AND o.endpoint = addressee.endpoint AND o.seq = e.seq)
+    ORDER BY a.occurrence, addressee.endpoint";
+
+/// Who was written to about each occurrence that is not closed.
+pub(super) fn told(conn: &Connection) -> rusqlite::Result<Vec<(OccurrenceId, EndpointId)>> {
+    let pair = |row: &Row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into()));
+    conn.prepare(TOLD)?.query_map([], pair)?.collect()
+}
+
+/// How many letters wait, by endpoint.
+pub(super) fn queued(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
+    let tally = |row: &Row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, Count>(1)?.0));
+    let sql =
+        "SELECT endpoint, count(*) FROM outbox WHERE state = 'queued' GROUP BY endpoint ORDER BY endpoint";
+    conn.prepare(sql)?.query_map([], tally)?.collect()
+}
+
 fn alarm_key(row: &Row, first: usize) -> rusqlite::Result<AlarmKey> {
     Ok(AlarmKey {
         device: row.get::<_, String>(first)?.into(),
@@ -81,17 +108,6 @@ fn letter(
         })
     })
     .optional()
-}
-
-/// How many letters wait, by endpoint.
-pub(super) fn queued(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
-    let sql = "SELECT endpoint, count(*) FROM outbox WHERE state = 'queued' GROUP BY endpoint";
-    let mut statement = conn.prepare(sql)?;
-    let rows = statement.query_map([], |row| {
-        let count: i64 = row.get(1)?;
-        Ok((EndpointId::from(row.get::<_, String>(0)?), count.unsigned_abs()))
-    })?;
-    rows.collect()
 }
 
 pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait while a critical letter waits.
 const CAP_CRITICAL: Duration = Duration::from_secs(30);
 const CAP: Duration = Duration::from_secs(5 * 60);
-/// The longest wait for a letter that was itself refused; a critical one is cheap to offer once a minute.
+/// The longest wait for a letter that was itself refused; a critical one is cheap to offer twice a minute.
 const CAP_REFUSED: Duration = Duration::from_secs(15 * 60);
 const CAP_REFUSED_CRITICAL: Duration = Duration::from_secs(30);
 
@@ -82,6 +82,6 @@ mod tests {
     fn a_refused_letter_waits_longer_each_time_for_ever() {
         let seconds = |times, priority| after_refusals(times, priority).as_secs();
         assert_eq!([1, 2, 3, 10, 11, 99].map(|n| seconds(n, Priority::High)), [1, 2, 4, 512, 900, 900]);
-        assert_eq!([1, 6, 7, 99].map(|n| seconds(n, Priority::Critical)), [1, 32, 60, 60]);
+        assert_eq!([1, 5, 6, 99].map(|n| seconds(n, Priority::Critical)), [1, 16, 30, 30]);
     }
 }

@@ -21,10 +21,13 @@ use crate::{
     store::{EventStore, Receipted, StoreError},
 };
 
-/// How long a stop waits for the answer to the request in hand.
-const FINISH: Duration = Duration::from_secs(8);
+/// How long a stop waits for the answer to the request in hand: less than the whole gateway has for its tasks, so that
+/// there is time to mark the letter.
+const FINISH: Duration = Duration::from_secs(5);
 /// How soon a mark that found no room on the disk is tried again.
 const ROOM: Duration = Duration::from_secs(1);
+/// At this refusal of one letter somebody must come: what passes by itself has passed by then.
+const CALL_SOMEBODY: u32 = 3;
 
 /// What a window on the deliveries shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ impl<E: Endpoint> Courier<E> {
         (Self { id, endpoint, store, clock, chance, wake, state, pace, refusals }, gauge)
     }
 
-    /// Runs until `stop`, then ends within 8 s: the request in hand is finished and marked, nothing new is begun.
+    /// Runs until `stop`, then ends within some 5 s: the request in hand is finished and marked, nothing new is begun.
     ///
     /// # Errors
     /// If the store fails for good; a full disk is waited out.
@@ -169,11 +172,24 @@ impl<E: Endpoint> Courier<E> {
     fn refused(&mut self, letter: &Letter, why: String) -> Mark {
         let now = Instant::now();
         let (times, until) = self.refusals.note(letter, &why, now);
-        if times == 1 {
-            error!(endpoint = %self.id, event = %letter.event_id, alarm = %letter.key, why, "Endpoint refuses a letter.");
-        }
+        self.tell_refusal(letter, &why, times);
         self.show();
         Mark::PutOff { why, next_at: self.label(until) }
+    }
+
+    /// Once as odd, and once as what somebody has to see to: a refused letter holds up its alarm at this endpoint for ever.
+    fn tell_refusal(&self, letter: &Letter, why: &str, times: u32) {
+        let Letter { key, event_id: event, .. } = letter;
+        if times == 1 {
+            warn!(endpoint = %self.id, alarm = %key, event, why, "Endpoint refuses a letter; it is offered again.");
+        } else if times == CALL_SOMEBODY {
+            error!(
+                endpoint = %self.id, alarm = %key, event, why, times,
+                "Endpoint keeps refusing a letter. It is offered again until it is taken, and what comes later of this \
+                 alarm waits behind it; all else goes on. Have the receiver take it, or correct `accept` of this \
+                 endpoint in the site file."
+            );
+        }
     }
 
     fn failed(&mut self, letter: &Letter, why: String, after: Option<Duration>) -> Mark {

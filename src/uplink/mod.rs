@@ -12,6 +12,8 @@ mod refusals;
 pub mod router;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod spoken;
 mod supported;
 pub mod wants;
 

@@ -1,28 +1,49 @@
 //! Who is told of a transition. Pure: it runs inside the commit, so that letter and event are stored together or not at all.
 
+use std::collections::HashMap;
+
 use jiff::tz::TimeZone;
 
 use super::{Wants, envelope};
 use crate::{
-    domain::{EndpointId, Event, Letter},
+    domain::{EndpointId, Event, Letter, OccurrenceId},
     store::evidence::Sealed,
 };
 
 pub struct Router {
     timezone: TimeZone,
     endpoints: Vec<(EndpointId, Wants)>,
+    /// Who was written to, before the start, about what was open then.
+    told: HashMap<OccurrenceId, Vec<EndpointId>>,
 }
 
 impl Router {
     /// `timezone`: the site's, for the times in the bodies.
     pub fn new(timezone: TimeZone, endpoints: Vec<(EndpointId, Wants)>) -> Self {
-        Self { timezone, endpoints }
+        Self { timezone, endpoints, told: HashMap::new() }
     }
 
-    /// One letter for each endpoint that wants the alarm, its body frozen here.
+    /// Keeps telling those who were `told` of an occurrence that was open at the start (`store::Recovered::told`), though
+    /// the site's priorities or their `wants` are others now.
+    pub fn keep_telling(mut self, told: Vec<(OccurrenceId, EndpointId)>) -> Self {
+        for (occurrence, endpoint) in told {
+            self.told.entry(occurrence).or_default().push(endpoint);
+        }
+        self
+    }
+
+    /// One letter for each endpoint that wants the alarm or was told of it, its body frozen here.
     pub fn address(&self, sealed: &Sealed) -> Vec<Letter> {
-        let wanting = self.endpoints.iter().filter(|(_, wants)| wants_alarm(wants, &sealed.event));
-        wanting.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
+        let event = &sealed.event;
+        let told = self.told.get(&event.alarm.occurrence).map_or(&[][..], Vec::as_slice);
+        // who only has to hear how it ends sees no reading, tag or person of what it does not want
+        let nothing_more = Wants::default();
+        let addressed =
+            self.endpoints.iter().filter_map(|(endpoint, wants)| match wants_alarm(wants, event) {
+                true => Some((endpoint, wants)),
+                false => told.contains(endpoint).then_some((endpoint, &nothing_more)),
+            });
+        addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
     }
 
     fn letter(&self, endpoint: &EndpointId, wants: &Wants, sealed: &Sealed) -> Letter {
@@ -104,6 +125,45 @@ mod tests {
             event.kind = kind;
             assert_eq!(router.address(&sample::sealed(event)).len(), 1, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn who_was_told_before_a_restart_is_told_of_the_end() {
+        let lamps =
+            Wants { data: vec![DataClass::Operational], ..wants(&["street-light"], &[Priority::Low]) };
+        let sealed = sample::sealed(sample::raised());
+        let this = &sealed.event.alarm.occurrence;
+        let other = OccurrenceId::from("9c1e77-1");
+        for (fact, told, expected) in [
+            ("of another occurrence", vec![(other.clone(), "a".into())], vec![]),
+            ("of this one", vec![(other, "a".into()), (this.clone(), "a".into())], vec!["a"]),
+            ("both", vec![(this.clone(), "a".into()), (this.clone(), "b".into())], vec!["a", "b"]),
+            ("somebody who is no longer in the site", vec![(this.clone(), "gone".into())], vec![]),
+        ] {
+            let endpoints = vec![("a".into(), lamps.clone()), ("b".into(), lamps.clone())];
+            let letters = Router::new(TimeZone::UTC, endpoints).keep_telling(told).address(&sealed);
+            let to = letters.iter().map(|letter| letter.endpoint.as_str()).collect::<Vec<_>>();
+            assert_eq!(to, expected, "{fact}");
+            for letter in &letters {
+                let body: serde_json::Value = serde_json::from_slice(&letter.body).unwrap();
+                assert_eq!(body["data"]["alarm"]["occurrence"], this.as_str(), "{fact}");
+                assert_eq!(
+                    body["data"]["readings"],
+                    serde_json::json!({}),
+                    "{fact}: nothing it does not want"
+                );
+                assert_eq!(body["data"]["device"].get("tags"), None, "{fact}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_wants_the_alarm_gets_one_letter_with_all_it_may_see() {
+        let all = Wants { data: vec![DataClass::Operational], ..wants(&["elevator"], &[Priority::Critical]) };
+        let sealed = sample::sealed(sample::raised());
+        let new = || Router::new(TimeZone::UTC, vec![("a".into(), all.clone())]);
+        let told = vec![(sealed.event.alarm.occurrence.clone(), "a".into())];
+        assert_eq!(new().keep_telling(told).address(&sealed), new().address(&sealed));
     }
 
     #[test]

@@ -158,6 +158,29 @@ async fn what_was_not_committed_comes_again_after_a_crash() {
 }
 
 #[tokio::test]
+async fn behind_a_refused_message_all_come_again_in_order() {
+    let Some(mut broker) = Broker::start() else { return };
+    let mut bus = run(&settings(&broker), &["1"]).known(&broker, "1").await;
+    for n in 0..4 {
+        broker.publish("park/1/up", format!("{n}")).await;
+    }
+    for n in 0..4 {
+        let (_, text, heard) = bus.message().await;
+        assert_eq!(text, n.to_string());
+        let receipt = heard.receipt.unwrap();
+        // the second one's commit fails
+        if n == 1 { drop(receipt) } else { receipt.send(()).unwrap() }
+    }
+    bus.stop(&mut broker).await;
+
+    let mut back = run(&settings(&broker), &["1"]);
+    for n in 1..4 {
+        assert_eq!(back.committed().await, n.to_string(), "from the refused one on");
+    }
+    back.stop(&mut broker).await;
+}
+
+#[tokio::test]
 async fn a_device_that_is_no_longer_ours_blocks_nobody() {
     let Some(mut broker) = Broker::start() else { return };
     run(&settings(&broker), &["gone", "1"]).known(&broker, "gone").await.stop(&mut broker).await;

@@ -2,7 +2,8 @@
 //! acknowledges what was committed.
 //!
 //! Each connection has a client of its own: an acknowledgement can only go where its message came from. They go out in the
-//! order of arrival (MQTT 3.1.1, 4.6), so what a broker sends again after a crash is always the newest part of the story.
+//! order of arrival (MQTT 3.1.1, 4.6) and end with the first message that was not committed: what a broker sends again is
+//! always the newest part of the story, whole and in order. An old message alone, after newer ones, would turn time back.
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
@@ -25,8 +26,8 @@ const MOST_UNREAD: usize = 16;
 const FILTERS_AT_ONCE: usize = 8;
 /// From looking up the name to CONNACK, TLS included.
 const CONNECT_SECONDS: u64 = 10;
-/// A message that the pipeline refused stays with the broker; it is asked for again, with all else that is not
-/// acknowledged, by a new connection after this.
+/// A message that the pipeline refused stays with the broker, and so do all behind it; a new connection asks for them
+/// again after this.
 pub const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the session's task has to tell.
@@ -83,7 +84,8 @@ impl Session {
         Ok(Self { news, uncommitted, task: AbortOnDropHandle::new(task) })
     }
 
-    /// Hears nothing more, but still acknowledges what is committed within `grace`, and takes leave.
+    /// Hears nothing more, but still acknowledges what is committed within `grace`, and takes leave. A message that the
+    /// stop kept from being handed on counts as refused: nothing behind it is acknowledged.
     pub async fn finish(self, grace: Duration) {
         let Self { mut news, uncommitted, task } = self;
         news.close();
@@ -139,7 +141,8 @@ async fn pump(mut wire: EventLoop, told: &mpsc::Sender<News>, acknowledged: watc
     }
 }
 
-/// Acknowledges in order of arrival what is committed. Ends when something was refused and is to be asked for again.
+/// Acknowledges in order of arrival what is committed, up to the first that was refused. Ends some time after that, so
+/// that it and all behind it come again.
 pub async fn acknowledge(
     client: &AsyncClient,
     mut waiting: mpsc::Receiver<Uncommitted>,
@@ -147,26 +150,26 @@ pub async fn acknowledge(
 ) -> String {
     let mut ask_again = std::pin::pin!(None);
     let mut queued = 0;
-    let refused = loop {
+    loop {
         let next = tokio::select! {
             next = committed(&mut waiting) => next,
-            () = asked_again(ask_again.as_mut().as_pin_mut()) => break true,
+            () = asked_again(ask_again.as_mut().as_pin_mut()) => {
+                return "some messages could not be stored: asking the broker for them again".to_owned();
+            }
         };
         match next {
-            None => break false,
+            None => break,
+            // committed or not, the broker keeps it: it must not be missing when those before it come again
+            Some(_) if ask_again.is_some() => {}
+            Some((_, false)) => ask_again.set(Some(sleep(ASK_AGAIN))),
             Some((packet_id, true)) => match client.try_manual_ack(ManualAck::PubAck(PubAck::new(packet_id)))
             {
                 Ok(()) => queued += 1,
                 Err(error) => return error.to_string(),
             },
-            Some((_, false)) if ask_again.is_none() => ask_again.set(Some(sleep(ASK_AGAIN))),
-            Some((_, false)) => {}
         }
-    };
-    if refused {
-        return "some messages could not be stored: asking the broker for them again".to_owned();
     }
-    // the bus is stopping: all that is committed goes out, then we take leave
+    // the bus is stopping: what may be acknowledged goes out, then we take leave
     if sent.wait_for(|count| *count >= queued).await.is_ok()
         && let Err(error) = client.try_disconnect()
     {

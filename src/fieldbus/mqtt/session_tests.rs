@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::{AsyncClient, Publish, QoS};
+use rumqttc::{AsyncClient, EventLoop, Publish, QoS};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -113,38 +113,52 @@ async fn a_broker_that_refuses_or_says_nothing_is_no_session() {
     assert!(session.is_err(), "closed at once");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_was_refused_is_asked_for_again_and_holds_up_nobody() {
-    let (client, mut wire) =
+/// The messages 1, 2, 3 wait to be acknowledged; the second was refused, the others are committed, the third first.
+async fn second_refused() -> (AsyncClient, EventLoop, mpsc::Sender<Uncommitted>, mpsc::Receiver<Uncommitted>)
+{
+    let (client, wire) =
         AsyncClient::builder(rumqttc::MqttOptions::new("t", ("127.0.0.1", 1))).capacity(9).build();
     let (uncommitted, waiting) = mpsc::channel(9);
-    let (_acknowledged, sent) = watch::channel(0);
     let mut receipts = Vec::new();
     for packet_id in 1..=3 {
         let (receipt, committed) = oneshot::channel();
         receipts.push(receipt);
         uncommitted.send(Uncommitted { packet_id, receipts: vec![committed] }).await.unwrap();
     }
-    let third = receipts.pop().unwrap();
+    let [first, second, third] = <[_; 3]>::try_from(receipts).unwrap();
     third.send(()).unwrap();
-    let [first, second] = <[_; 2]>::try_from(receipts).unwrap();
+    first.send(()).unwrap();
+    drop(second);
+    (client, wire, uncommitted, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_asked_for_again_with_all_behind_it() {
+    let (client, mut wire, _uncommitted, waiting) = second_refused().await;
+    let (_acknowledged, sent) = watch::channel(0);
     let began = Instant::now();
-    let pipeline = async {
-        first.send(()).unwrap();
-        drop(second);
-        std::future::pending::<()>().await;
-    };
-    let why = tokio::select! {
-        why = acknowledge(&client, waiting, sent) => why,
-        () = pipeline => panic!("it waits for ever"),
-    };
+    let why = acknowledge(&client, waiting, sent).await;
     assert!(why.contains("could not be stored"), "{why}");
     assert_eq!(began.elapsed().as_secs(), ASK_AGAIN.as_secs());
-    assert_eq!(
-        wire.diagnostics().queues.control_requests_rx_len,
-        2,
-        "the first and the third are acknowledged"
-    );
+    let queues = wire.diagnostics().queues;
+    assert_eq!(queues.control_requests_rx_len, 1, "only the first is acknowledged");
+    wire.clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_stop_nothing_behind_a_refused_message_is_acknowledged() {
+    let (client, mut wire, uncommitted, waiting) = second_refused().await;
+    drop(uncommitted);
+    let (acknowledged, sent) = watch::channel(0);
+    let leave = timeout(ASK_AGAIN / 2, acknowledge(&client, waiting, sent));
+    let queues = || wire.diagnostics().queues.control_requests_rx_len;
+    let (left, ()) = tokio::join!(leave, async {
+        sleep(ASK_AGAIN / 4).await;
+        assert_eq!(queues(), 1, "only the first is acknowledged");
+        acknowledged.send(1).unwrap();
+    });
+    assert!(left.is_err(), "the wire ends it");
+    assert_eq!(queues(), 2, "and then the leave is taken");
     wire.clean();
 }
 

@@ -115,6 +115,60 @@ async fn letters_go_in_order_within_an_alarm_and_by_urgency_across_alarms() {
 }
 
 #[tokio::test]
+async fn a_reopened_store_knows_who_was_told_of_what_is_still_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    assert_eq!(new.told, []);
+    let mut chain = Chain::from(&new);
+    let [door, fire, over, quiet] = ["door", "fire", "over", "quiet"].map(|alarm| key("lift-1", alarm));
+    for (key, kind, told) in [
+        (&door, Raised, &[OFFICE, "service"][..]),
+        (&door, Returned, &["property"]),
+        (&fire, Raised, &["service"]),
+        (&over, Raised, &[OFFICE]),
+        (&over, Closed, &[OFFICE]),
+        (&quiet, Raised, &[]),
+    ] {
+        store.commit(transition(&mut chain, key, kind, High, told)).await.unwrap();
+    }
+    // delivered or not, they were told
+    store.settle(1, receipt("ok")).await.unwrap();
+    store.close().await.unwrap();
+
+    let (_store, found) = EventStore::open(&settings).unwrap();
+    let pairs = [(&door, "property"), (&door, OFFICE), (&door, "service"), (&fire, "service")];
+    assert_eq!(found.told, pairs.map(|(key, endpoint)| (occurrence(key), endpoint.into())));
+}
+
+#[tokio::test]
+async fn letters_that_no_courier_carries_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, new) = EventStore::open(&settings(dir.path())).unwrap();
+    let mut chain = Chain::from(&new);
+    let door = key("lift-1", "door_fault");
+    for (kind, endpoints) in [
+        (Raised, &[OFFICE, "gone", "settled"][..]),
+        (Returned, &[OFFICE, "gone", "aside"]),
+        (Closed, &[OFFICE]),
+    ] {
+        store.commit(transition(&mut chain, &door, kind, High, endpoints)).await.unwrap();
+    }
+    let row = async |endpoint: &str| store.claim(&endpoint.into(), Vec::new()).await.unwrap().unwrap().row;
+    store.settle(row("settled").await, receipt("ok")).await.unwrap();
+    store.set_aside(row("aside").await, "by hand".to_owned()).await.unwrap();
+    for (fact, known, others) in [
+        ("all are known", &[OFFICE, "gone"][..], &[][..]),
+        ("one is gone; what is settled or set aside does not wait", &[OFFICE, "new"], &[("gone", 2)]),
+        ("no endpoint is left", &[], &[("gone", 2), (OFFICE, 3)]),
+    ] {
+        let known: Vec<EndpointId> = known.iter().map(|&id| id.into()).collect();
+        let others: Vec<(EndpointId, u64)> = others.iter().map(|&(id, count)| (id.into(), count)).collect();
+        assert_eq!(store.queued_for_others(&known).await.unwrap(), others, "{fact}");
+    }
+}
+
+#[tokio::test]
 async fn a_letter_is_put_off_skipped_set_aside_and_settled_once() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
