@@ -182,8 +182,10 @@ impl Core {
     ) -> anyhow::Result<Self> {
         let devices: Arc<[Device]> = parts.devices.into();
         let (events, recovered) = EventStore::open(&parts.store).context("open the event store")?;
-        let telemetry =
-            TelemetryStore::open(&parts.store, catalogue(&devices)).context("open the telemetry store")?;
+        let telemetry = TelemetryStore::open(&parts.store, catalogue(&devices)).unwrap_or_else(|error| {
+            error!(%error, "Readings cannot be kept until the next start; alarms go on.");
+            TelemetryStore::absent(devices.len())
+        });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
         let ledger = Ledger::new(&recovered);
         let watched = devices.iter().map(|device| watched(device, &parts.overrides));

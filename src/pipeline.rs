@@ -32,6 +32,10 @@ use crate::{
 const BATCH: usize = 64;
 /// After a failed commit the same decisions are made again, this much later.
 const RETRY: Duration = Duration::from_secs(1);
+/// A pipeline that did not come around for this long was frozen or starved: it comes around every second.
+const STOOD_STILL: Duration = Duration::from_secs(5);
+/// How often one device's unreadable messages are told at most.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
 /// A source time further behind than this (and than the heartbeat) makes a reading stale.
 const LATE: Duration = Duration::from_secs(600);
 /// A source time further ahead than this is not believed.
@@ -42,7 +46,8 @@ const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 pub enum Asked {
     /// The answer comes when it is on disk.
     Command(Command, oneshot::Sender<Outcome>),
-    Devices(oneshot::Sender<Vec<DeviceStatus>>),
+    /// The devices, and why alarms cannot be stored if they cannot.
+    Devices(oneshot::Sender<(Vec<DeviceStatus>, Option<String>)>),
 }
 
 /// Who is written to about an event (uplink's router, handed in so that nothing here knows what stands to the right).
@@ -110,9 +115,12 @@ impl Progress {
 pub struct Trouble {
     /// Since when commits fail, and when to try again.
     storage: Option<Mono>,
-    /// Devices whose last payload could not be read.
-    malformed: std::collections::BTreeSet<DeviceIx>,
+    why_not_stored: Option<String>,
+    /// Devices that sent what could not be read, and when that was told last.
+    malformed: std::collections::BTreeMap<DeviceIx, Mono>,
     telemetry_full: bool,
+    /// When the pipeline came around last.
+    last_turn: Option<Mono>,
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -138,7 +146,18 @@ impl Pipeline {
             }
             // After every turn: a full inbox must not keep a delay from running out.
             self.look_again().await?;
+            self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
+        }
+    }
+
+    /// A process that was frozen wakes up with old values and long delays: it must look anew before it concludes.
+    fn notice_standstill(&mut self) {
+        let now = self.clock.now().mono;
+        if self.trouble.last_turn.is_some_and(|last| now.since(last) > STOOD_STILL) {
+            warn!("The gateway stood still for a while; alarms wait for fresh readings.");
+            self.engine.stood_still(now);
+            self.trouble.last_turn = Some(now);
         }
     }
 
@@ -179,6 +198,7 @@ impl Pipeline {
     }
 
     async fn carry(&mut self, batch: &mut Vec<Heard>) -> Result<(), StoreError> {
+        self.notice_standstill();
         let mut changes: Vec<Change> = Vec::new();
         let mut readings: Vec<Reading> = Vec::new();
         for heard in batch.drain(..) {
@@ -195,6 +215,7 @@ impl Pipeline {
 
     /// Looks at devices whose delays run out though nothing was read.
     async fn look_again(&mut self) -> Result<(), StoreError> {
+        self.notice_standstill();
         let now = self.clock.now();
         let (due, _) = self.engine.due(now.mono);
         let changes = due.into_iter().flat_map(|device| self.engine.decide(device, now)).collect();
@@ -381,6 +402,13 @@ impl Pipeline {
     /// Whoever asked may have gone by the time of the answer; what was done is done and stands in the audit.
     async fn answer(&mut self, asked: Asked) -> Result<(), StoreError> {
         match asked {
+            Asked::Command(command, reply) if command.fault().is_some() => {
+                let why = command.fault().map_or_else(String::new, |fault| fault.en);
+                reply
+                    .send(Outcome::NotStored { why })
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                Ok(())
+            }
             Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
                 let (outcome, error) = self.acknowledge(alarm, by, note, from).await;
                 reply
@@ -389,7 +417,9 @@ impl Pipeline {
                 error.map_or(Ok(()), Err)
             }
             Asked::Devices(reply) => {
-                reply.send(self.statuses()).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                reply
+                    .send((self.statuses(), self.trouble.why_not_stored.clone()))
+                    .unwrap_or_else(|_| debug!("Nobody waits for the answer."));
                 Ok(())
             }
         }
@@ -468,18 +498,16 @@ impl Pipeline {
             (Some(_), Some(_)) | (None, None) => {}
         }
         self.trouble.storage = again;
+        self.trouble.why_not_stored = error.map(ToString::to_string);
     }
 
     fn note_malformed(&mut self, device: DeviceIx, why: Option<&str>) {
-        let id = &self.devices[device.0 as usize].id;
-        match why {
-            Some(why) if self.trouble.malformed.insert(device) => {
-                warn!(device = %id, why, "What the device sends cannot be read; it is ignored until it can.");
-            }
-            None if self.trouble.malformed.remove(&device) => {
-                info!(device = %id, "What the device sends can be read again.");
-            }
-            Some(_) | None => {}
+        let Some(why) = why else { return };
+        let now = self.clock.now().mono;
+        if self.trouble.malformed.get(&device).is_none_or(|told| now.since(*told) > TELL_AGAIN) {
+            self.trouble.malformed.insert(device, now);
+            let id = &self.devices[device.0 as usize].id;
+            warn!(device = %id, why, "What the device sends cannot be read; it counts as no answer.");
         }
     }
 

@@ -132,6 +132,14 @@ impl Engine {
         watched.settled &= !watched.latest.failed(points, why, at);
     }
 
+    /// The gateway itself stood still (frozen, starved) until `now`: delays wait for fresh readings.
+    pub fn stood_still(&mut self, now: Mono) {
+        for watched in &mut self.devices {
+            watched.latest.stood_still(now);
+            watched.settled = false;
+        }
+    }
+
     /// What follows from all that is known of `device` at `now`. Changes no alarm: see [`Engine::apply`].
     pub fn decide(&mut self, device: DeviceIx, now: Stamp) -> Vec<Change> {
         let watched = &mut self.devices[device.0 as usize];

@@ -19,6 +19,8 @@ pub struct Latest {
     points: Vec<Option<(Sample, Stamp)>>,
     /// How long a good value may be acted upon, per point; `None`: until the next one.
     fresh_for: Vec<Option<Duration>>,
+    /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
+    not_before: Mono,
     link: Truth,
     answered: Option<Stamp>,
 }
@@ -34,7 +36,14 @@ impl Latest {
         });
         let fresh_for = fresh_for.collect::<Vec<_>>();
         let points = vec![None; fresh_for.len()];
-        Self { profile, points, fresh_for, link: Truth::Unknown, answered: None }
+        Self {
+            profile,
+            points,
+            fresh_for,
+            not_before: Mono(Duration::ZERO),
+            link: Truth::Unknown,
+            answered: None,
+        }
     }
 
     pub fn profile(&self) -> &Arc<Profile> {
@@ -86,14 +95,29 @@ impl Latest {
     }
 
     fn note(&mut self, point: PointIx, sample: Sample, at: Stamp) -> bool {
-        let Some(slot) = self.points.get_mut(usize::from(point.0)) else { return false };
+        let index = usize::from(point.0);
+        let Some(slot) = self.points.get(index) else { return false };
         // A value that had gone stale is different again when it is read anew.
-        let fresh_for = self.fresh_for[usize::from(point.0)];
-        let same = slot.as_ref().is_some_and(|(last, then)| {
-            *last == sample && fresh_for.is_none_or(|limit| at.mono.since(then.mono) <= limit)
-        });
-        *slot = Some((sample, at));
+        let same = slot
+            .as_ref()
+            .is_some_and(|(last, then)| *last == sample && self.is_fresh(index, then.mono, at.mono));
+        self.points[index] = Some((sample, at));
         !same
+    }
+
+    /// The gateway itself stood still until `now`: what was polled before may long be over.
+    pub fn stood_still(&mut self, now: Mono) {
+        self.not_before = now;
+    }
+
+    /// Whether a value read at `then` may still be acted upon.
+    fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
+        let polled = match self.profile.link {
+            Link::Modbus(_) => true,
+            Link::Serial(_) | Link::Mqtt(_) => false,
+        };
+        let in_time = self.fresh_for[point].is_none_or(|limit| now.since(then) <= limit);
+        in_time && (!polled || then >= self.not_before)
     }
 
     /// Whether the link to the device is lost.
@@ -109,15 +133,14 @@ impl Latest {
     /// The last reading of a point as it counts at `now`: what was good may be stale by now.
     pub fn sample(&self, point: PointIx, now: Mono) -> Option<(Sample, Stamp)> {
         let (sample, at) = self.points.get(usize::from(point.0))?.as_ref()?;
-        let fresh = self.fresh_for[usize::from(point.0)].is_none_or(|limit| now.since(at.mono) <= limit);
+        let fresh = self.is_fresh(usize::from(point.0), at.mono, now);
         Some((if fresh { sample.clone() } else { sample.clone().aged() }, *at))
     }
 
     /// The value of a point, if it is good at `now`.
     pub fn good(&self, point: PointIx, now: Mono) -> bool {
         let Some(Some((sample, at))) = self.points.get(usize::from(point.0)) else { return false };
-        sample.is_good()
-            && self.fresh_for[usize::from(point.0)].is_none_or(|limit| now.since(at.mono) <= limit)
+        sample.is_good() && self.is_fresh(usize::from(point.0), at.mono, now)
     }
 }
 

@@ -59,13 +59,14 @@ impl Porter {
         if self.pipeline.send(Asked::Devices(reply)).await.is_err() {
             return Answer::Stopping;
         }
-        let Ok(devices) = devices.await else { return Answer::Stopping };
+        let Ok((devices, storage)) = devices.await else { return Answer::Stopping };
         Answer::Status(Box::new(Live {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
             demo: self.demo,
             time_quality: self.clock.quality(),
             readings_lost: self.telemetry.dropped(),
+            storage,
             devices,
             buses: self.buses.iter().map(BusGauge::read).collect(),
             endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),

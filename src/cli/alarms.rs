@@ -205,6 +205,7 @@ async fn carry_out(site: Site, command: Command) -> anyhow::Result<Outcome> {
         Ok(Answer::NotUnderstood(why)) => {
             Err(anyhow::anyhow!(why)).context("be understood by the running gateway")
         }
+        Ok(Answer::Busy) => Ok(Outcome::NotStored { why: "the gateway is busy; ask again".to_owned() }),
         Ok(Answer::Status(_) | Answer::Stopping) => {
             Ok(Outcome::NotStored { why: "the gateway is stopping; ask again".to_owned() })
         }

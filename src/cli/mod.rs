@@ -120,12 +120,10 @@ pub fn main() -> u8 {
     })
 }
 
-/// Whoever read our output has seen enough: that is no error.
+/// Whoever read our output has seen enough: that is no error. A unix socket that breaks is one.
 fn broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+        && error.chain().count() == 1
 }
 
 fn language(chosen: Option<Language>) -> Lang {

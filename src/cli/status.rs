@@ -73,7 +73,7 @@ fn look(site: &Site) -> anyhow::Result<Seen> {
     let answer = super::run::runtime()?.block_on(door::visit(&site.store.dir, &Question::Status));
     let live = match answer {
         Ok(Answer::Status(live)) => Some(*live),
-        Ok(Answer::Outcome(_) | Answer::NotUnderstood(_) | Answer::Stopping) | Err(_) => None,
+        Ok(Answer::Outcome(_) | Answer::NotUnderstood(_) | Answer::Busy | Answer::Stopping) | Err(_) => None,
     };
     Ok(Seen { alarms, deliveries, live })
 }

@@ -29,9 +29,11 @@ use crate::domain::{
 /// Longest question accepted, in bytes.
 const QUESTION_MAX: u64 = 16 * 1024;
 /// Who says nothing for this long is shown out.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long an answer may take: a commit on a slow disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many may stand in the door at once.
-const VISITORS: usize = 16;
+const VISITORS: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -46,6 +48,8 @@ pub enum Answer {
     Outcome(Outcome),
     Status(Box<Live>),
     NotUnderstood(String),
+    /// Too many stand in the door; ask again.
+    Busy,
     Stopping,
 }
 
@@ -91,7 +95,14 @@ pub async fn serve(door: UnixListener, visits: mpsc::Sender<Visit>, stop: Cancel
                         drop(place);
                     });
                 }
-                (Ok(_), Err(_full)) => debug!("The door is crowded; a visitor was turned away."),
+                (Ok((mut stream, _)), Err(_full)) => {
+                    debug!("The door is crowded; a visitor was turned away.");
+                    let busy = serde_json::to_vec(&Answer::Busy).unwrap_or_default();
+                    // A few bytes fit the socket's buffer; who does not read them is gone anyway.
+                    if let Err(error) = timeout(Duration::from_millis(100), stream.write_all(&busy)).await {
+                        debug!(%error, "The visitor did not wait to hear it.");
+                    }
+                }
                 (Err(error), _) => {
                     debug!(%error, "Nobody could come in.");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -105,7 +116,7 @@ async fn receive(stream: UnixStream, visits: mpsc::Sender<Visit>) -> io::Result<
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader.take(QUESTION_MAX));
     let mut line = String::new();
-    timeout(PATIENCE, lines.read_line(&mut line)).await??;
+    timeout(SILENCE, lines.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(question) => ask(question, &visits).await,
         Err(error) => Answer::NotUnderstood(error.to_string()),
@@ -128,11 +139,16 @@ async fn ask(question: Question, visits: &mpsc::Sender<Visit>) -> Answer {
 /// # Errors
 /// `NotFound` or `ConnectionRefused` if no gateway runs there.
 pub async fn visit(dir: &Path, question: &Question) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(path(dir)).await?;
+    let (reader, mut writer) = UnixStream::connect(path(dir)).await?.into_split();
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
+    // Who is turned away at a crowded door hears so, though nobody reads the question.
+    let asked = writer.write_all(&line).await;
     let mut answer = String::new();
-    timeout(PATIENCE, BufReader::new(stream).read_line(&mut answer)).await??;
+    timeout(PATIENCE, BufReader::new(reader).read_line(&mut answer)).await??;
+    if answer.is_empty() {
+        asked?;
+        return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the gateway hung up without an answer"));
+    }
     Ok(serde_json::from_str(&answer)?)
 }

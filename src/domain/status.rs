@@ -59,6 +59,9 @@ pub struct Live {
     pub demo: bool,
     pub time_quality: TimeQuality,
     pub readings_lost: u64,
+    /// Why alarms cannot be stored, if they cannot.
+    #[serde(default)]
+    pub storage: Option<String>,
     pub devices: Vec<DeviceStatus>,
     pub buses: Vec<BusStatus>,
     pub endpoints: Vec<EndpointStatus>,

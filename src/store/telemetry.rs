@@ -80,6 +80,8 @@ struct Inbox {
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closing: bool,
     gone: bool,
+    /// There never was a file.
+    absent: bool,
 }
 
 impl fmt::Debug for TelemetryStore {
@@ -111,6 +113,13 @@ impl TelemetryStore {
         Ok(Self(Arc::new(Door { shared, thread: Mutex::new(Some(thread)), devices })))
     }
 
+    /// In the place of one that cannot be opened: every row is lost and counted, and the alarms go on.
+    pub fn absent(devices: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        shared.inbox().absent = true;
+        Self(Arc::new(Door { shared, thread: Mutex::new(None), devices }))
+    }
+
     /// Hands a row over; never blocks on the disk. Its receipt is sent once it is committed, or lost and counted:
     /// a broker that is kept waiting holds back everything behind it, alarms too.
     pub fn keep(&self, row: Row) -> Kept {
@@ -140,6 +149,9 @@ impl TelemetryStore {
         let (reply, answer) = oneshot::channel();
         {
             let mut inbox = self.0.shared.inbox();
+            if inbox.absent {
+                return Ok(());
+            }
             if inbox.closing {
                 return Err(closed());
             }
@@ -172,6 +184,9 @@ impl TelemetryStore {
     /// `Closed` if it was; what the last checkpoint met.
     pub async fn close(self) -> Result<(), StoreError> {
         let flushed = self.flush().await;
+        if self.0.shared.inbox().absent {
+            return Ok(());
+        }
         self.0.shared.shut();
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Err(closed()) };
@@ -210,6 +225,9 @@ impl Shared {
     fn take_in(&self, entry: Entry) -> Taken {
         let mut inbox = self.inbox();
         let bytes = entry.samples.len() + mem::size_of::<Entry>();
+        if inbox.absent {
+            return Taken::No(entry);
+        }
         if inbox.closing || inbox.gone {
             return Taken::Closing;
         }

@@ -406,3 +406,21 @@ fn what_a_broker_kept_is_no_sign_of_life_and_garbage_is_no_answer() {
     bench.engine.failed(LIFT, &[door], &Failure::NotHeardYet, at);
     assert_eq!(link(&bench), Truth::Unknown, "the line is back, the device has not spoken");
 }
+
+#[test]
+fn a_gateway_that_stood_still_concludes_nothing_from_old_polls() {
+    let mut problems = Problems::default();
+    let library = Library::load(&[], &mut problems);
+    let profile = library.profile("elevator/monarch-nice3000").expect("it is shipped");
+    let mut latest = Latest::new(Arc::clone(&profile));
+    let clock = ManualClock::new();
+    let floor = profile.point("floor").expect("a point of the controller");
+    let sample = [(floor, Sample::good(Value::Number(7.0)))];
+    latest.heard(&sample, clock.now());
+    clock.advance(Duration::from_secs(15));
+    assert!(latest.good(floor, clock.now().mono), "15 s are not too old by themselves");
+    latest.stood_still(clock.now().mono);
+    assert!(!latest.good(floor, clock.now().mono));
+    assert!(latest.heard(&sample, clock.now()), "read anew it is different again");
+    assert!(latest.good(floor, clock.now().mono));
+}

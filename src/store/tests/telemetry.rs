@@ -167,3 +167,15 @@ async fn a_full_file_lets_the_oldest_go() {
     let bytes = std::fs::metadata(settings.dir.join("telemetry.db")).unwrap().len();
     assert!(bytes <= 1 << 20, "{bytes}");
 }
+
+#[tokio::test]
+async fn a_store_that_is_not_there_loses_rows_counts_them_and_holds_nobody_up() {
+    let store = TelemetryStore::absent(1);
+    let (receipt, told) = oneshot::channel();
+    let row = Row { receipt: Some(receipt), ..numbers(0, at("2026-11-23T06:00:00Z"), &[1.0]) };
+    assert_eq!(store.keep(row), Kept::Full);
+    told.await.unwrap();
+    assert_eq!(store.dropped(), 1);
+    store.flush().await.unwrap();
+    store.close().await.unwrap();
+}
