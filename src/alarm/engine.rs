@@ -43,6 +43,8 @@ struct Slot {
     running: Option<Delay>,
     /// When the running delay was last written.
     kept: Option<Mono>,
+    /// Decided but not on disk yet: it stands, whatever comes after, until it is.
+    decided: Option<Change>,
 }
 
 /// What is to be committed, then applied.
@@ -196,6 +198,7 @@ impl Engine {
             if matches!(change.step, Some(Step { input: Input::Raise | Input::Return, .. })) {
                 alarm.running = None;
             }
+            alarm.decided = None;
             alarm.memory = change.stored();
             alarm.kept = alarm.memory.delay.map(|delay| delay.seen);
             watched.settled = false;
@@ -236,7 +239,7 @@ impl Slot {
         let same_boot = memory.boot_id == boot_id;
         let running = memory.delay.filter(|_| same_boot).map(Delay::restored);
         let kept = memory.delay.map(|delay| delay.seen);
-        Self { rule, memory, running, kept }
+        Self { rule, memory, running, kept, decided: None }
     }
 
     /// The truth that the running delay waits for, how long, and what then happens.
@@ -256,13 +259,17 @@ impl Slot {
         now: Stamp,
         boot_id: &str,
     ) -> Option<Change> {
+        if let Some(decided) = &self.decided {
+            return Some(decided.clone());
+        }
         let (wanted, limit, input) = self.awaits();
         let truth = self.rule.truth(latest, now.mono);
         self.running = Delay::observe(self.running, truth, wanted, limit, now.mono);
         if self.running.is_some_and(|delay| delay.is_over(limit)) {
             let (state, kind) = lifecycle::next(self.memory.state, input, self.rule.alarm.latching)?;
             let memory = self.after(state, kind, now);
-            return Some(Change { device, slot, step: Some(Step { kind, at: now, input }), memory });
+            self.decided = Some(Change { device, slot, step: Some(Step { kind, at: now, input }), memory });
+            return self.decided.clone();
         }
         let delay = self.running.map(|delay| delay.since);
         let keep = match (delay, self.kept) {

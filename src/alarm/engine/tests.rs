@@ -369,6 +369,24 @@ proptest! {
 }
 
 #[test]
+fn what_was_decided_while_the_disk_was_full_is_told_though_it_is_over() {
+    let mut bench = Bench::new(true);
+    bench.live(30, Truth::True);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.poll(Truth::True);
+    let decided_at = bench.clock.now().wall;
+    bench.decide(false);
+    bench.clock.advance(Duration::from_secs(5));
+    bench.poll(Truth::False);
+    bench.decide(false);
+    assert!(!bench.engine.due(bench.clock.now().mono).0.is_empty(), "it is tried again without a reading");
+    bench.decide(true);
+    assert_eq!(bench.disk[0].raised_at, Some(decided_at), "when it was, not when there was room");
+    bench.live(11, Truth::False);
+    assert_eq!(bench.steps, [TransitionKind::Raised, TransitionKind::Returned]);
+}
+
+#[test]
 fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
     let change = crate::alarm::Override {
         device: None,
