@@ -3,6 +3,8 @@
 use std::{
     borrow::Borrow,
     collections::HashSet,
+    fs,
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -17,7 +19,7 @@ use super::{
     endpoints::endpoints,
     file::{DeviceTable, SiteFile, SiteTable, StoreTable},
     overrides::{overrides, rules_off},
-    secret::Vault,
+    secret::{Secrets, Vault},
 };
 use crate::{
     at,
@@ -60,13 +62,27 @@ pub fn load(path: &Path) -> Result<(Site, Problems), Problems> {
     }
 }
 
-/// The same, told in full.
+/// The site in the file at `path` for those who only look at what the gateway did, or leave word for it: no secret and no
+/// certificate that it names is opened, none is in the site, and its receivers trust nobody. Not to be run.
+///
+/// # Errors
+/// Everything else that is wrong with it and with its profiles.
+pub fn look(path: &Path) -> Result<Site, Problems> {
+    let Checked { site, problems, .. } = check_over(path, Secrets::Named, Library::load);
+    site.ok_or(problems)
+}
+
+/// As [`load`], told in full.
 pub fn check(path: &Path) -> Checked {
-    check_over(path, Library::load)
+    check_over(path, Secrets::Read, Library::load)
 }
 
 /// The same, over the profiles that `load` gives for the site's own folders.
-fn check_over<L: Borrow<Library>>(path: &Path, load: impl FnOnce(&[PathBuf], &mut Problems) -> L) -> Checked {
+fn check_over<L: Borrow<Library>>(
+    path: &Path,
+    secrets: Secrets,
+    load: impl FnOnce(&[PathBuf], &mut Problems) -> L,
+) -> Checked {
     let mut problems = Problems::default();
     let Some(document) = Document::load(path, &mut problems) else {
         return Checked { site: None, counts: Counts::default(), problems };
@@ -74,7 +90,7 @@ fn check_over<L: Borrow<Library>>(path: &Path, load: impl FnOnce(&[PathBuf], &mu
     let Some(file) = document.read::<SiteFile>(&mut problems) else {
         return Checked { site: None, counts: Counts::default(), problems };
     };
-    let vault = Vault::beside(directory_of(path));
+    let vault = Vault::beside(directory_of(path), secrets);
     let mut desk = Desk { document: &document, problems: &mut problems, vault };
     let dirs = profile_dirs(&mut desk, &file.site);
     let library = load(&dirs, desk.problems);
@@ -194,15 +210,21 @@ fn profile_dirs(desk: &mut Desk<'_>, site: &SiteTable) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     for (n, dir) in site.profile_dirs.iter().enumerate() {
         let dir = desk.vault.dir.join(dir);
-        if dir.is_dir() {
-            dirs.push(dir);
-        } else {
-            let dir = dir.display();
-            desk.error(
-                at!["site", "profile_dirs", n],
-                text!("没有目录 {dir}", "there is no directory {dir}"),
-            );
-        }
+        let told = match fs::metadata(&dir).map(|about| about.is_dir()) {
+            Ok(true) => {
+                dirs.push(dir);
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let dir = dir.display();
+                text!("当前用户无权读取目录 {dir}", "this user may not read directory {dir}")
+            }
+            Ok(false) | Err(_) => {
+                let dir = dir.display();
+                text!("没有目录 {dir}", "there is no directory {dir}")
+            }
+        };
+        desk.error(at!["site", "profile_dirs", n], told);
     }
     dirs
 }

@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::{SecretSlice, SecretString};
 
-use super::secret::{Kept, Vault};
+use super::secret::{Kept, Secrets, Vault};
 use crate::{
     document::{Document, Place, Problems, Step, meant},
     domain::{SecretFile, Text},
@@ -79,14 +79,14 @@ impl Desk<'_> {
         }
     }
 
-    /// The secret in a file; what is wrong with it is told at `path`.
+    /// The secret in a file; what is wrong with it is told at `path`. None too where secrets are only named.
     pub fn secret(&mut self, path: &[Step<'_>], secret: &SecretFile) -> Option<SecretString> {
         let kept = self.kept(path, &secret.file)?;
         self.warn_if_open(path, &kept);
         kept.secret().map_err(|why| self.error(path, why)).ok()
     }
 
-    /// A PEM file that has a block `label`.
+    /// A PEM file that has a block `label`. None too where secrets are only named.
     pub fn pem(&mut self, path: &[Step<'_>], file: &Path, label: &str) -> Option<SecretSlice<u8>> {
         let kept = self.kept(path, file)?;
         if !kept.has_pem(label) {
@@ -104,7 +104,15 @@ impl Desk<'_> {
     }
 
     fn kept(&mut self, path: &[Step<'_>], file: &Path) -> Option<Kept> {
-        self.vault.read(file).map_err(|why| self.error(path, why)).ok()
+        if file.file_name().is_none() {
+            let file = file.display();
+            self.error(path, text!("\"{file}\" 不是文件名", "\"{file}\" names no file"));
+            return None;
+        }
+        match self.vault.secrets {
+            Secrets::Read => self.vault.read(file).map_err(|why| self.error(path, why)).ok(),
+            Secrets::Named => None,
+        }
     }
 
     fn warn_if_open(&mut self, path: &[Step<'_>], kept: &Kept) {

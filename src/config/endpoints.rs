@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use url::Url;
 
@@ -10,15 +9,16 @@ use super::{
     Endpoint,
     desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
     file::EndpointTable,
+    secret::Secrets,
 };
 use crate::{
     at,
     document::Step,
-    domain::Text,
+    domain::{SecretFile, Text},
     profile::Library,
     text,
     uplink::http::{
-        Login, Receiver,
+        Login, Receiver, SigningKey, SigningKeyError,
         config::{ReceiverUrlError, Settings},
     },
 };
@@ -92,8 +92,7 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
 fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Receiver> {
     let path = |key| at_key(n, key);
     let secret = settings.secret.as_ref().and_then(|secret| signing_key(desk, &path("secret"), secret));
-    let authorities =
-        settings.ca_file.as_ref().and_then(|file| desk.pem(&path("ca_file"), file, CERTIFICATE));
+    let authorities = authorities(desk, n, settings);
     let identity = identity(desk, n, settings);
     let login = login(desk, n, settings);
     if let Err(why) = settings.accept.compile() {
@@ -123,7 +122,7 @@ fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Receiv
     Some(Receiver {
         url,
         secret,
-        authorities: authorities.map(|pem| pem.expose_secret().to_vec()),
+        authorities,
         identity,
         login,
         accept: settings.accept.clone(),
@@ -135,23 +134,29 @@ fn at_key(n: usize, key: &'static str) -> [Step<'static>; 4] {
     ["endpoint".into(), n.into(), "http".into(), key.into()]
 }
 
-fn signing_key(
-    desk: &mut Desk<'_>,
-    path: &[Step<'_>],
-    secret: &crate::domain::SecretFile,
-) -> Option<SecretString> {
+/// PEM; none at all where secrets are only named, so that a site that was only looked at trusts nobody.
+fn authorities(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Vec<u8>> {
+    let file = settings.ca_file.as_ref();
+    let pem = file.and_then(|file| desk.pem(&at_key(n, "ca_file"), file, CERTIFICATE));
+    match desk.vault.secrets {
+        Secrets::Read => pem.map(|pem| pem.expose_secret().to_vec()),
+        Secrets::Named => Some(Vec::new()),
+    }
+}
+
+fn signing_key(desk: &mut Desk<'_>, path: &[Step<'_>], secret: &SecretFile) -> Option<SecretString> {
     let secret = desk.secret(path, secret)?;
-    let length = match secret.expose_secret().strip_prefix("whsec_") {
-        Some(coded) => match STANDARD.decode(coded) {
-            Ok(key) => key.len(),
-            Err(_not_base64) => {
-                let told = text!("whsec_ 后面不是 Base64", "what follows whsec_ is not Base64");
-                desk.error(path, told);
-                return None;
+    if let Err(fault) = SigningKey::parse(secret.expose_secret()) {
+        let told = match fault {
+            SigningKeyError::NotBase64 => {
+                text!("whsec_ 后面不是 Base64", "what follows whsec_ is not Base64")
             }
-        },
-        None => secret.expose_secret().len(),
-    };
+            SigningKeyError::Empty => text!("密钥是空的", "the secret is empty"),
+        };
+        desk.error(path, told);
+        return None;
+    }
+    let length = key_bytes(secret.expose_secret().trim());
     if length < SHORTEST_KEY {
         let told = text!(
             "签名密钥只有 {length} 字节，至少应有 {SHORTEST_KEY}",
@@ -160,6 +165,14 @@ fn signing_key(
         desk.warning(path, told);
     }
     Some(secret)
+}
+
+/// How long the key is that a sound secret gives: four letters of Base64 are three bytes.
+fn key_bytes(secret: &str) -> usize {
+    match secret.strip_prefix("whsec_") {
+        Some(coded) => coded.trim_end_matches('=').len() * 3 / 4,
+        None => secret.len(),
+    }
 }
 
 fn identity(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<SecretSlice<u8>> {

@@ -13,7 +13,7 @@ mod schema;
 mod secret;
 mod site;
 
-pub use check::{Checked, Counts, check, load};
+pub use check::{Checked, Counts, check, load, look};
 pub use site::{Bus, BusLink, Endpoint, Site};
 
 /// Where the packages put it.

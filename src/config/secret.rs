@@ -15,6 +15,16 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Group and others, reading.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
+/// What is done with the files that a site file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// They are read: the gateway cannot run without them.
+    Read,
+    /// Only their names are judged. Whoever just looks may neither read them nor needs them: credentials exist only inside
+    /// the service, and the files are its own.
+    Named,
+}
+
 /// Where named files are looked for, in this order.
 #[derive(Clone, Debug)]
 pub(super) struct Vault {
@@ -22,6 +32,7 @@ pub(super) struct Vault {
     pub credentials: Option<PathBuf>,
     /// The site file's directory.
     pub dir: PathBuf,
+    pub secrets: Secrets,
 }
 
 /// A file's bytes, and what to warn of.
@@ -32,13 +43,15 @@ pub(super) struct Kept {
 }
 
 impl Vault {
-    pub fn beside(dir: PathBuf) -> Self {
-        Self { credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from), dir }
+    pub fn beside(dir: PathBuf, secrets: Secrets) -> Self {
+        Self { credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from), dir, secrets }
     }
 
     /// Absolute paths as they are; others in the credentials directory if they are there, else beside the site file.
     pub fn find(&self, file: &Path) -> PathBuf {
-        let credential = self.credentials.as_ref().map(|dir| dir.join(file)).filter(|path| path.exists());
+        // one that may not be seen is there: reading it says why it cannot be had
+        let there = |path: &PathBuf| path.try_exists().unwrap_or(true);
+        let credential = self.credentials.as_ref().map(|dir| dir.join(file)).filter(there);
         credential.unwrap_or_else(|| self.dir.join(file))
     }
 
@@ -46,10 +59,7 @@ impl Vault {
     /// A sentence saying why the file cannot be read.
     pub fn read(&self, file: &Path) -> Result<Kept, Text> {
         let path = self.find(file);
-        let told = |error: io::Error| {
-            let path = path.display();
-            text!("读不了文件 {path}：{error}", "{path} cannot be read: {error}")
-        };
+        let told = |error: io::Error| unreadable(&path, &error);
         let about = fs::metadata(&path).map_err(told)?;
         if !about.is_file() {
             let path = path.display();
@@ -61,6 +71,17 @@ impl Vault {
         }
         let bytes = SecretSlice::from(fs::read(&path).map_err(told)?);
         Ok(Kept { bytes, open_to_others: about.permissions().mode() & READABLE_BY_OTHERS != 0 })
+    }
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Text {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => text!(
+            "当前用户无权读取 {path}：请用网关的用户运行（sudo -u gatehouse）",
+            "this user may not read {path}: run as the gateway's own user (sudo -u gatehouse)"
+        ),
+        _ => text!("读不了文件 {path}：{error}", "{path} cannot be read: {error}"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A site as checked: every reference resolved, every secret read, nothing left to doubt at run time.
+//! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
+//! loaded only to look at it.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -1,7 +1,7 @@
 //! Facts about site files.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     sync::LazyLock,
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{BusLink, EXAMPLE},
+    config::{BusLink, EXAMPLE, secret::unreadable},
     document::Severity,
     domain::Lang,
     profile::Address,
@@ -32,10 +32,14 @@ fn check_text(dir: &TempDir, text: &str) -> Checked {
     check_quickly(&keep(dir, "gatehouse.toml", text))
 }
 
-/// Over the shipped profiles, compiled once for all facts.
 fn check_quickly(path: &Path) -> Checked {
+    check_over_shipped(path, Secrets::Read)
+}
+
+/// Over the shipped profiles, compiled once for all facts.
+fn check_over_shipped(path: &Path, secrets: Secrets) -> Checked {
     static SHIPPED: LazyLock<Library> = LazyLock::new(|| Library::shipped(&mut Problems::default()));
-    check_over(path, |_, _| &*SHIPPED)
+    check_over(path, secrets, |_, _| &*SHIPPED)
 }
 
 /// One line each, without notes and without the folder.
@@ -100,6 +104,7 @@ fn mistakes_one_by_one() {
     keep(&dir, "token", "t0ken");
     keep(&dir, "empty", "\n");
     keep(&dir, "binary", b"\xff\xfe");
+    keep(&dir, "blank", "  \n");
     keep(&dir, "short", "whsec_c2hvcnQ=");
     keep(&dir, "bad-base64", "whsec_!!");
     let open = keep(&dir, "open", "a secret that everybody on the box can read");
@@ -122,11 +127,48 @@ fn secrets_come_from_the_credentials_directory_first() {
     keep(&dir, "one", "beside");
     keep(&dir, "two", "beside\r\n");
     keep(&credentials, "one", "credential");
-    let vault = Vault { credentials: Some(credentials.path().to_owned()), dir: dir.path().to_owned() };
+    let vault = Vault {
+        credentials: Some(credentials.path().to_owned()),
+        dir: dir.path().to_owned(),
+        secrets: Secrets::Read,
+    };
     for (name, expected) in [("one", "credential"), ("two", "beside")] {
         let secret = vault.read(Path::new(name)).ok().unwrap().secret().unwrap();
         assert_eq!(secret.expose_secret(), expected, "{name}");
     }
+}
+
+#[test]
+fn whoever_only_looks_needs_no_secret() {
+    let dir = TempDir::new().unwrap();
+    let endpoint =
+        "[[endpoint]]\nid='e'\npurpose='service'\nwants={classes=['elevator'],priorities=['high']}\n";
+    let bus = "[[bus]]\nid='b'\nmqtt={url='mqtts://b.example',client_id='c',username='u',password={file='pw'},ca_file='ca.pem',\
+               cert_file='cert.pem',key_file='key.pem'}\n";
+    let site = |http: &str| keep(&dir, "gatehouse.toml", format!("{SITE}{bus}{endpoint}http={{{http}}}\n"));
+    let path = site(
+        "url='https://e.example/',secret={file='s'},bearer={file='token'},ca_file='ca.pem',cert_file='cert.pem',key_file='key.pem'",
+    );
+    let errors = |secrets| check_over_shipped(&path, secrets).problems.count(Severity::Error);
+    assert_eq!((errors(Secrets::Read), errors(Secrets::Named)), (9, 0), "of them none is there");
+    let http = look(&path).unwrap().endpoints.remove(0).http;
+    assert!(http.secret.is_none() && http.login.is_none() && http.identity.is_none());
+    assert_eq!(http.authorities, Some(Vec::new()), "it trusts nobody");
+
+    let path = site("url='https://e.example/',secret={file=''},cert_file='..'");
+    let told = told(&dir, &check_over_shipped(&path, Secrets::Named)).join("\n");
+    for expected in ["\"\" names no file", "cert_file needs key_file beside it"] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
+/// Those who test may well be root, who may read everything; so the words are held, not the reading.
+#[test]
+fn a_secret_that_may_not_be_read_is_told_as_that() {
+    let denied = unreadable(Path::new("/etc/gatehouse/pw"), &io::ErrorKind::PermissionDenied.into());
+    assert!(denied.en.contains("may not read /etc/gatehouse/pw: run as"), "{denied:?}");
+    let other = unreadable(Path::new("pw"), &io::ErrorKind::NotFound.into());
+    assert!(other.en.starts_with("pw cannot be read"), "{other:?}");
 }
 
 #[test]
