@@ -94,7 +94,7 @@ fn counted(checked: &Checked, lang: Lang) -> String {
     let Counts { buses, devices, endpoints } = checked.counts;
     match lang {
         Lang::Zh => format!(
-            "{errors} 个错误 · {warnings} 个警告 · {buses} 条总线 {devices} 台设备 {endpoints} 个出口"
+            "{errors} 个错误 · {warnings} 个警告 · {buses} 条总线 {devices} 台设备 {endpoints} 个上报目标"
         ),
         Lang::En => format!(
             "{errors} error{} · {warnings} warning{} · {buses} bus{} {devices} device{} {endpoints} endpoint{}",

@@ -36,7 +36,7 @@ pub(super) fn endpoints(desk: &mut Desk<'_>, written: &[EndpointTable], library:
         desk.kebab(path, id);
         if let Some(line) = ids.before(id.clone(), desk.document.place(path)) {
             let told = text!(
-                "出口 \"{id}\" 重复（第 {line} 行已有）",
+                "上报目标 \"{id}\" 重复（第 {line} 行已有）",
                 "endpoint \"{id}\" is there twice (line {line})"
             );
             desk.error(path, told);
@@ -46,7 +46,7 @@ pub(super) fn endpoints(desk: &mut Desk<'_>, written: &[EndpointTable], library:
             Some(settings) => receiver(desk, n, settings),
             None => {
                 let told = text!(
-                    "出口 \"{id}\" 没有说明送到哪里",
+                    "上报目标 \"{id}\" 没有说明送到哪里",
                     "endpoint \"{id}\" does not say where to deliver"
                 );
                 desk.error_with_help(
@@ -78,7 +78,7 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
     if table.wants.classes.is_empty() || table.wants.priorities.is_empty() {
         let id = &table.id;
         let told = text!(
-            "出口 \"{id}\" 什么也收不到：wants 要写 classes 和 priorities",
+            "上报目标 \"{id}\" 什么也收不到：wants 要写 classes 和 priorities",
             "endpoint \"{id}\" receives nothing: its wants name no classes or no priorities"
         );
         desk.warning(at!["endpoint", n, "id"], told);

@@ -177,7 +177,7 @@ impl Reader<'_> {
             let class: &Class = &self.profile.class;
             if class.alarm(alarm).is_none() {
                 let name = &class.name;
-                let told = text!("类别 {name} 没有告警 \"{alarm}\"", "class {name} has no alarm \"{alarm}\"");
+                let told = text!("类别 {name} 没有报警 \"{alarm}\"", "class {name} has no alarm \"{alarm}\"");
                 let names: Vec<&str> = class.alarms.iter().map(|alarm| alarm.name.as_str()).collect();
                 self.unknown(at!["case", i, "alarms", n], told, alarm, &names);
             }

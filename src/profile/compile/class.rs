@@ -90,7 +90,7 @@ impl Check<'_> {
         match &file.when {
             None if !link => {
                 let told = text!(
-                    "缺少 \"when\"：告警在什么情况下成立",
+                    "缺少 \"when\"：报警在什么情况下成立",
                     "\"when\" is missing: what the alarm watches"
                 );
                 self.error(at!["alarm", i], told);
