@@ -11,7 +11,10 @@ use comfy_table::{Table, presets::NOTHING};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
-use super::{exit, site::SiteArgs};
+use super::{
+    exit,
+    site::{SiteArgs, if_stored},
+};
 use crate::{
     app,
     config::Site,
@@ -21,7 +24,7 @@ use crate::{
         command::{Command, Outcome},
     },
     say,
-    store::{AlarmFilter, AlarmRow, Reader, StoreError},
+    store::{Access, AlarmFilter, AlarmRow, Alarms, Reader, StoreError},
 };
 
 #[derive(Debug, Args)]
@@ -84,27 +87,51 @@ impl AlarmsArgs {
 }
 
 fn list(args: &ListArgs, lang: Lang) -> anyhow::Result<u8> {
-    let site = match args.site.load(lang) {
+    let site = match args.site.look(lang) {
         Ok(site) => site,
         Err(code) => return Ok(code),
     };
     let filter = AlarmFilter { closed: args.all, device: args.device.clone(), ..AlarmFilter::default() };
-    let rows = match Reader::open(&site.store.dir) {
-        Ok(reader) => reader.alarms(&filter).context("read the alarms")?,
-        Err(StoreError::Missing { .. }) => Vec::new(),
-        Err(error) => return Err(error).context("open the event store"),
+    let found = match if_stored(Reader::open(&site.store.dir), lang)? {
+        Some(reader) => reader.alarms(&filter)?,
+        None => Alarms::default(),
     };
-    let mut out = io::stdout().lock();
-    if args.json {
-        for row in &rows {
-            writeln!(out, "{}", record(row, &site.timezone))?;
-        }
-    } else if rows.is_empty() {
-        writeln!(out, "{}", say!(lang, "没有未关闭的报警。", "No open alarms."))?;
-    } else {
-        writeln!(out, "{}", table(&rows, &site.timezone, lang))?;
-    }
+    write_list(&found, args, &site.timezone, lang, &mut io::stdout().lock(), &mut io::stderr().lock())?;
     Ok(exit::OK)
+}
+
+/// The alarms go to `out`; what was left out is said to `talk`.
+fn write_list(
+    found: &Alarms,
+    args: &ListArgs,
+    zone: &TimeZone,
+    lang: Lang,
+    out: &mut impl Write,
+    talk: &mut impl Write,
+) -> io::Result<()> {
+    if args.json {
+        for row in &found.rows {
+            writeln!(out, "{}", record(row, zone))?;
+        }
+    } else if found.rows.is_empty() {
+        let nothing = match args.all {
+            true => say!(lang, "没有报警记录。", "No alarms on record."),
+            false => say!(lang, "没有未关闭的报警。", "No open alarms."),
+        };
+        writeln!(out, "{nothing}")?;
+    } else {
+        writeln!(out, "{}", table(&found.rows, zone, lang))?;
+    }
+    if found.left_out > 0 {
+        let more = found.left_out;
+        let told = say!(
+            lang,
+            "… 还有 {more} 条未列出；用 --device 只看一台设备。",
+            "… and {more} more, not listed; --device shows those of one device."
+        );
+        writeln!(talk, "{told}")?;
+    }
+    Ok(())
 }
 
 fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
@@ -152,9 +179,9 @@ pub fn priority_word(priority: Priority, lang: Lang) -> String {
 
 pub fn state_word(state: AlarmState, lang: Lang) -> String {
     match state {
-        AlarmState::ActiveUnacknowledged => say!(lang, "未确认·活动", "active, unacknowledged"),
-        AlarmState::ActiveAcknowledged => say!(lang, "已确认·活动", "active, acknowledged"),
-        AlarmState::ReturnedUnacknowledged => say!(lang, "未确认·已恢复", "returned, unacknowledged"),
+        AlarmState::ActiveUnacknowledged => say!(lang, "报警中·未确认", "active, unacknowledged"),
+        AlarmState::ActiveAcknowledged => say!(lang, "报警中·已确认", "active, acknowledged"),
+        AlarmState::ReturnedUnacknowledged => say!(lang, "已恢复·未确认", "returned, unacknowledged"),
         AlarmState::Closed => say!(lang, "已关闭", "closed"),
     }
 }
@@ -190,7 +217,7 @@ fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
         note: args.note.clone(),
         from: "cli".to_owned(),
     };
-    let site = match args.site.load(lang) {
+    let site = match args.site.look(lang) {
         Ok(site) => site,
         Err(code) => return Ok(code),
     };
@@ -210,7 +237,12 @@ async fn carry_out(site: Site, command: Command) -> anyhow::Result<Outcome> {
             Ok(Outcome::NotStored { why: "the gateway is stopping; ask again".to_owned() })
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            // the store's opener makes couriers too, though none of them goes out
+            super::run::install_tls();
             app::ask_at_rest(site, Arc::new(SystemClock::new()), command).await
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(StoreError::NotPermitted { path: door::path(&site.store.dir), access: Access::Read }.into())
         }
         Err(error) => Err(error).context("reach the running gateway"),
     }
@@ -256,5 +288,66 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::UNEXPECTED
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Text;
+
+    fn listed(words: &[&str], left_out: u64, rows: Vec<AlarmRow>, lang: Lang) -> (String, String) {
+        let command = <ListArgs as Args>::augment_args(clap::Command::new("list").no_binary_name(true));
+        let args =
+            <ListArgs as clap::FromArgMatches>::from_arg_matches(&command.get_matches_from(words)).unwrap();
+        let (mut out, mut talk) = (Vec::new(), Vec::new());
+        write_list(&Alarms { rows, left_out }, &args, &TimeZone::UTC, lang, &mut out, &mut talk).unwrap();
+        (String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
+    }
+
+    fn trapped(state: AlarmState) -> AlarmRow {
+        AlarmRow {
+            occurrence: "9c1e-12".to_owned(),
+            device: "lift-1".to_owned(),
+            device_name: "1号电梯".to_owned(),
+            alarm: "passenger_trapped".to_owned(),
+            title: Text::new("电梯困人", "passenger trapped"),
+            priority: Priority::Critical,
+            state,
+            raised_at: "2026-11-23T06:03:11.482Z".parse().unwrap(),
+            returned_at: None,
+            acknowledged: None,
+        }
+    }
+
+    #[test]
+    fn nothing_found_is_said_as_what_was_asked() {
+        for (words, zh, en) in [
+            (&[][..], "没有未关闭的报警。\n", "No open alarms.\n"),
+            (&["--all"], "没有报警记录。\n", "No alarms on record.\n"),
+            (&["--json"], "", ""),
+            (&["--all", "--json"], "", ""),
+        ] {
+            for (lang, expected) in [(Lang::Zh, zh), (Lang::En, en)] {
+                let (out, talk) = listed(words, 0, Vec::new(), lang);
+                assert_eq!((out.as_str(), talk.as_str()), (expected, ""), "{words:?} {lang:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn states_have_the_words_of_the_trade_and_what_is_left_out_is_said() {
+        for (state, word) in [
+            (AlarmState::ActiveUnacknowledged, "报警中·未确认"),
+            (AlarmState::ActiveAcknowledged, "报警中·已确认"),
+            (AlarmState::ReturnedUnacknowledged, "已恢复·未确认"),
+            (AlarmState::Closed, "已关闭"),
+        ] {
+            let (out, talk) = listed(&["--all"], 7, vec![trapped(state)], Lang::Zh);
+            assert!(out.contains(word) && out.contains("9c1e-12"), "{word}: {out}");
+            assert!(talk.contains("还有 7 条未列出"), "{talk}");
+        }
+        let (out, talk) = listed(&["--json"], 7, vec![trapped(AlarmState::Closed)], Lang::En);
+        assert!(out.lines().count() == 1 && talk.contains("and 7 more"), "{out}{talk}");
     }
 }

@@ -2,17 +2,19 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::Serialize;
 
-use super::{exit, site::SiteArgs};
+use super::{
+    exit,
+    site::{SiteArgs, if_stored},
+};
 use crate::{
     domain::{EndpointId, Lang},
     say,
-    store::{Delivery, Reader, StoreError},
+    store::{Delivery, Reader},
 };
 
 #[derive(Debug, Args)]
@@ -23,7 +25,7 @@ pub struct DeliveryArgs {
 
 #[derive(Debug, Subcommand)]
 enum DeliveryVerb {
-    /// How each endpoint's letters stand / 各上报目标的投递情况
+    /// How each endpoint's letters stand / 各上报目标的待发与送达情况
     List(ListArgs),
 }
 
@@ -41,14 +43,13 @@ impl DeliveryArgs {
     /// If the store cannot be read or the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
         let DeliveryVerb::List(args) = self.verb;
-        let site = match args.site.load(lang) {
+        let site = match args.site.look(lang) {
             Ok(site) => site,
             Err(code) => return Ok(code),
         };
-        let deliveries = match Reader::open(&site.store.dir) {
-            Ok(reader) => reader.deliveries().context("read the deliveries")?,
-            Err(StoreError::Missing { .. }) => Vec::new(),
-            Err(error) => return Err(error).context("open the event store"),
+        let deliveries = match if_stored(Reader::open(&site.store.dir), lang)? {
+            Some(reader) => reader.deliveries()?,
+            None => Vec::new(),
         };
         let configured: Vec<EndpointId> = site.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
         list(deliveries, &configured, args.json, lang, &site.timezone, &mut io::stdout().lock())?;
@@ -128,8 +129,8 @@ fn write_line(delivery: &Delivery, timezone: &TimeZone, out: &mut impl Write) ->
 fn table(deliveries: &[Delivery], lang: Lang, timezone: &TimeZone) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header([
-        say!(lang, "目的地", "ENDPOINT"),
-        say!(lang, "待投", "QUEUED"),
+        say!(lang, "上报目标", "ENDPOINT"),
+        say!(lang, "待发", "QUEUED"),
         say!(lang, "最早一封", "OLDEST"),
         say!(lang, "已送达", "DELIVERED"),
         say!(lang, "最近送达", "LAST DELIVERED"),
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_table_speaks_both_languages_and_moves_no_cursor() {
-        for (lang, header) in [(Lang::Zh, "目的地"), (Lang::En, "ENDPOINT")] {
+        for (lang, header) in [(Lang::Zh, "上报目标"), (Lang::En, "ENDPOINT")] {
             let text = printed(false, lang);
             let lines = text.lines().collect::<Vec<_>>();
             assert!(lines[0].contains(header), "{text}");

@@ -5,6 +5,7 @@ pub mod check;
 pub mod decode;
 pub mod delivery;
 pub mod demo;
+mod failure;
 pub mod print_config;
 pub mod profile;
 pub mod readings;
@@ -17,7 +18,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::{
     domain::Lang,
     ops::logging::{self, Voice},
-    say,
 };
 
 /// Exit codes; the table in the README.
@@ -111,19 +111,13 @@ pub fn main() -> u8 {
         Verb::Delivery(args) => args.run(lang),
     };
     outcome.unwrap_or_else(|error| {
-        if broken_pipe(&error) {
+        if failure::is_broken_pipe(&error) {
             return exit::OK;
         }
-        let chain = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        eprintln!("{}", say!(lang, "错误：{chain}", "error: failed to {chain}"));
-        exit::UNEXPECTED
+        let (told, code) = failure::told(&error, lang);
+        eprintln!("{told}");
+        code
     })
-}
-
-/// Whoever read our output has seen enough: that is no error. A unix socket that breaks is one.
-fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-        && error.chain().count() == 1
 }
 
 fn language(chosen: Option<Language>) -> Lang {

@@ -12,8 +12,9 @@ use std::{
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
 
-use super::{exit, site::SiteArgs};
+use super::{exit, failure, site::SiteArgs};
 use crate::{
+    document::nearest,
     domain::{Lang, Period, Text, Value},
     store::{StoreError, StoredReading, TelemetryReader},
     text,
@@ -38,7 +39,7 @@ pub struct Args {
     /// 每行一个 JSON 对象 / one JSON object a line
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
-    /// CSV,含表头 / CSV with a header
+    /// CSV，含表头 / CSV with a header
     #[arg(long)]
     pub csv: bool,
 }
@@ -56,7 +57,7 @@ impl ReadingsArgs {
     /// # Errors
     /// If the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
-        let site = match self.site.load(lang) {
+        let site = match self.site.look(lang) {
             Ok(site) => site,
             Err(code) => return Ok(code),
         };
@@ -109,9 +110,9 @@ impl Moment {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadingsError {
     #[error("find device {device:?}")]
-    UnknownDevice { device: String, nearest: Vec<String> },
+    UnknownDevice { device: String, nearest: Option<String> },
     #[error("find point {point:?} of {device}")]
-    UnknownPoint { device: String, point: String, nearest: Vec<String> },
+    UnknownPoint { device: String, point: String, nearest: Option<String> },
     #[error("find readings of {device} since {since}")]
     Nothing { device: String, since: String },
     #[error("read from {from} to {to}: the end is before the beginning")]
@@ -125,15 +126,15 @@ pub enum ReadingsError {
 }
 
 impl ReadingsError {
-    /// As the contract has them: 1 unexpected, 2 usage, 4 nothing found.
+    /// As the contract has them: 1 unexpected, 2 usage, 4 nothing found, 8 not permitted.
     pub fn exit_code(&self) -> u8 {
         match self {
             ReadingsError::UnknownDevice { .. }
             | ReadingsError::UnknownPoint { .. }
-            | ReadingsError::Nothing { .. }
-            | ReadingsError::Store(StoreError::Missing { .. }) => 4,
-            ReadingsError::Backwards { .. } | ReadingsError::Time(_) => 2,
-            ReadingsError::Store(_) | ReadingsError::Output(_) => 1,
+            | ReadingsError::Nothing { .. } => exit::NOTHING_FOUND,
+            ReadingsError::Backwards { .. } | ReadingsError::Time(_) => exit::USAGE,
+            ReadingsError::Store(why) => failure::code_of(why),
+            ReadingsError::Output(_) => exit::UNEXPECTED,
         }
     }
 
@@ -141,11 +142,11 @@ impl ReadingsError {
     pub fn text(&self) -> Text {
         match self {
             ReadingsError::UnknownDevice { device, nearest } => {
-                let (zh, en) = hints(nearest);
+                let (zh, en) = hint(nearest.as_deref());
                 text!("没有存储过设备 {device:?} 的读数{zh}", "no device {device:?} was ever stored{en}")
             }
             ReadingsError::UnknownPoint { device, point, nearest } => {
-                let (zh, en) = hints(nearest);
+                let (zh, en) = hint(nearest.as_deref());
                 text!("设备 {device} 没有测点 {point:?}{zh}", "device {device} has no point {point:?}{en}")
             }
             ReadingsError::Nothing { device, since } => {
@@ -154,19 +155,18 @@ impl ReadingsError {
             ReadingsError::Backwards { from, to } => {
                 text!("截止时间 {to} 早于起始时间 {from}", "the end, {to}, is before the beginning, {from}")
             }
-            ReadingsError::Time(why) => text!("时间无效:{why}", "not a time on the calendar: {why}"),
+            ReadingsError::Time(why) => text!("时间无效：{why}", "not a time on the calendar: {why}"),
             ReadingsError::Store(why) => why.text(),
-            ReadingsError::Output(why) => text!("无法输出:{why}", "failed to write the readings: {why}"),
+            ReadingsError::Output(why) => text!("无法输出：{why}", "failed to write the readings: {why}"),
         }
     }
 }
 
-fn hints(nearest: &[String]) -> (String, String) {
-    if nearest.is_empty() {
-        return (String::new(), String::new());
+fn hint(nearest: Option<&str>) -> (String, String) {
+    match nearest {
+        Some(name) => (format!("，是不是 {name:?}？"), format!(" (did you mean {name:?}?)")),
+        None => (String::new(), String::new()),
     }
-    let names = nearest.join(", ");
-    (format!(";最接近的有:{names}"), format!("; the nearest: {names}"))
 }
 
 /// Writes what was stored to `out`, oldest first. `zone` is the site's.
@@ -231,27 +231,16 @@ fn known_points(reader: &TelemetryReader, args: &Args) -> Result<Vec<String>, Re
     let device = args.device.clone();
     let points: Vec<String> = reader.points(&device)?.iter().map(ToString::to_string).collect();
     if points.is_empty() {
-        let nearest = nearest(&device, reader.devices()?);
+        let known = reader.devices()?;
+        let nearest = nearest(&device, known.iter().map(String::as_str)).map(str::to_owned);
         return Err(ReadingsError::UnknownDevice { device, nearest });
     }
     let Some(point) = args.point.clone() else { return Ok(points) };
     if points.contains(&point) {
         return Ok(vec![point]);
     }
-    let nearest = nearest(&point, points);
+    let nearest = nearest(&point, points.iter().map(String::as_str)).map(str::to_owned);
     Err(ReadingsError::UnknownPoint { device, point, nearest })
-}
-
-/// Up to three that are alike, the most alike first.
-fn nearest(wanted: &str, known: Vec<String>) -> Vec<String> {
-    const ALIKE: f64 = 0.7;
-    let mut alike: Vec<_> = known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wanted, &name), name))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .collect();
-    alike.sort_by(|one, other| other.0.total_cmp(&one.0));
-    alike.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 const TIME_WIDTH: usize = "2026-11-23T14:03:11.482+08:00".len();

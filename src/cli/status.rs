@@ -1,26 +1,23 @@
 //! `status`: one screen about alarms, devices, buses, endpoints and the clock.
 
-use std::io::{self, Write};
+mod screen;
 
-use anyhow::Context;
+use std::io::{self, ErrorKind, Write};
+
 use clap::Args;
-use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
 use super::{
-    alarms::{local, priority_word, state_word},
+    alarms::local,
     exit,
-    site::SiteArgs,
+    site::{SiteArgs, if_stored},
 };
 use crate::{
     config::Site,
     console::door::{self, Answer, Question},
-    domain::{
-        AlarmState, Lang, TimeQuality,
-        status::{LinkState, Live},
-    },
-    say,
-    store::{AlarmFilter, AlarmRow, Delivery, Reader, StoreError},
+    domain::{AlarmState, Lang, Text, status::Live},
+    store::{AlarmFilter, AlarmRow, Delivery, Reader},
+    text,
 };
 
 #[derive(Debug, Args)]
@@ -37,45 +34,80 @@ pub struct StatusArgs {
 
 /// What can be known: the store's part always, the rest while the gateway runs.
 struct Seen {
+    /// All that are open, the most urgent first.
     alarms: Vec<AlarmRow>,
     deliveries: Vec<Delivery>,
-    live: Option<Live>,
+    gateway: Gateway,
+}
+
+/// What came of asking at the door.
+enum Gateway {
+    Runs(Box<Live>),
+    /// Nobody is there.
+    Rests,
+    /// Somebody may be there, but gave no answer.
+    Mute(Text),
+}
+
+impl Seen {
+    fn live(&self) -> Option<&Live> {
+        match &self.gateway {
+            Gateway::Runs(live) => Some(live),
+            Gateway::Rests | Gateway::Mute(_) => None,
+        }
+    }
 }
 
 impl StatusArgs {
     /// # Errors
     /// If the store cannot be read or the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
-        let site = match self.site.load(lang) {
+        let site = match self.site.look(lang) {
             Ok(site) => site,
             Err(code) => return Ok(code),
         };
-        let seen = look(&site)?;
+        let seen = look(&site, lang)?;
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", record(&site, &seen))?;
         } else {
-            print(&mut out, &site, &seen, lang)?;
+            screen::print(&mut out, &site, &seen, lang)?;
         }
         Ok(if self.exit_code { code(&seen) } else { exit::OK })
     }
 }
 
-fn look(site: &Site) -> anyhow::Result<Seen> {
-    let (alarms, deliveries) = match Reader::open(&site.store.dir) {
-        Ok(reader) => (
-            reader.alarms(&AlarmFilter::default()).context("read the alarms")?,
-            reader.deliveries().context("read the deliveries")?,
-        ),
-        Err(StoreError::Missing { .. }) => (Vec::new(), Vec::new()),
-        Err(error) => return Err(error).context("open the event store"),
+fn look(site: &Site, lang: Lang) -> anyhow::Result<Seen> {
+    let every_open = AlarmFilter { limit: usize::MAX, ..AlarmFilter::default() };
+    let (alarms, deliveries) = match if_stored(Reader::open(&site.store.dir), lang)? {
+        Some(reader) => (reader.alarms(&every_open)?.rows, reader.deliveries()?),
+        None => (Vec::new(), Vec::new()),
     };
     let answer = super::run::runtime()?.block_on(door::visit(&site.store.dir, &Question::Status));
-    let live = match answer {
-        Ok(Answer::Status(live)) => Some(*live),
-        Ok(Answer::Outcome(_) | Answer::NotUnderstood(_) | Answer::Busy | Answer::Stopping) | Err(_) => None,
-    };
-    Ok(Seen { alarms, deliveries, live })
+    Ok(Seen { alarms, deliveries, gateway: gateway(answer) })
+}
+
+/// Only where there is no door, or nobody behind it, does no gateway run; anything else is a gateway that does not answer.
+fn gateway(answer: io::Result<Answer>) -> Gateway {
+    match answer {
+        Ok(Answer::Status(live)) => Gateway::Runs(live),
+        Ok(Answer::Busy) => Gateway::Mute(text!("正忙，请稍后再问", "it is busy: ask again")),
+        Ok(Answer::Stopping) => Gateway::Mute(text!("正在停止", "it is stopping")),
+        Ok(Answer::NotUnderstood(why)) => {
+            Gateway::Mute(text!("它不懂这个问题：{why}", "it does not understand the question: {why}"))
+        }
+        Ok(Answer::Outcome(_)) => Gateway::Mute(text!("它答的是别的问题", "it answered another question")),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Gateway::Rests,
+            ErrorKind::PermissionDenied => Gateway::Mute(text!(
+                "当前用户无权询问，请用 gatehouse 组的用户运行",
+                "this user may not ask: run as a member of group gatehouse"
+            )),
+            ErrorKind::TimedOut => Gateway::Mute(text!("等不到回答", "no answer came in time")),
+            ErrorKind::UnexpectedEof => Gateway::Mute(text!("回答不完整", "its answer broke off")),
+            _ => Gateway::Mute(text!("{error}", "{error}")),
+        },
+    }
 }
 
 fn unacknowledged(alarm: &AlarmRow) -> bool {
@@ -87,7 +119,7 @@ fn unacknowledged(alarm: &AlarmRow) -> bool {
 
 fn failing(seen: &Seen, endpoint: &str) -> Option<String> {
     let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == endpoint);
-    let live = seen.live.iter().flat_map(|live| &live.endpoints).find(|live| *live.id == *endpoint);
+    let live = seen.live().into_iter().flat_map(|live| &live.endpoints).find(|live| *live.id == *endpoint);
     match live {
         Some(live) => live.failing.as_ref().map(|failing| failing.why.clone()),
         None => delivery.and_then(|delivery| delivery.last_error.clone()),
@@ -99,7 +131,7 @@ fn code(seen: &Seen) -> u8 {
         return exit::UNACKNOWLEDGED;
     }
     let failing =
-        seen.live.iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
+        seen.live().into_iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
             || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint).is_some());
     if failing { exit::ENDPOINT_FAILING } else { exit::OK }
 }
@@ -109,7 +141,11 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
     let queued = |id: &str| seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
     json!({
         "site": { "id": site.id, "name": site.name },
-        "running": seen.live.is_some(),
+        "running": seen.live().is_some(),
+        "does_not_answer": match &seen.gateway {
+            Gateway::Mute(why) => Some(&why.en),
+            Gateway::Runs(_) | Gateway::Rests => None,
+        },
         "alarms": {
             "open": seen.alarms.len(),
             "unacknowledged": seen.alarms.iter().filter(|alarm| unacknowledged(alarm)).count(),
@@ -126,147 +162,35 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
                 "failing": failing(seen, &endpoint.id),
             })
         }).collect::<Vec<_>>(),
-        "devices": seen.live.as_ref().map(|live| &live.devices),
-        "buses": seen.live.as_ref().map(|live| &live.buses),
-        "time_quality": seen.live.as_ref().map(|live| live.time_quality),
-        "readings_lost": seen.live.as_ref().map(|live| live.readings_lost),
+        "devices": seen.live().map(|live| &live.devices),
+        "buses": seen.live().map(|live| &live.buses),
+        "time_quality": seen.live().map(|live| live.time_quality),
+        "readings_lost": seen.live().map(|live| live.readings_lost),
+        "storage": seen.live().map(|live| &live.storage),
         "version": env!("CARGO_PKG_VERSION"),
         "demo": site.demo,
     })
 }
 
-fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) -> io::Result<()> {
-    let name = &site.name;
-    match &seen.live {
-        Some(live) => {
-            let since = ago(live.started_at, lang);
-            let devices = live.devices.len();
-            let online = live.devices.iter().filter(|device| device.link == LinkState::Online).count();
-            let clock = clock_word(live.time_quality, lang);
-            writeln!(
-                out,
-                "{}",
-                say!(
-                    lang,
-                    "{name} · 运行中，{since}启动 · 设备 {online}/{devices} 在线 · 时钟{clock}",
-                    "{name} · running, started {since} · devices {online}/{devices} online · clock {clock}"
-                )
-            )?;
-            if live.readings_lost > 0 {
-                let lost = live.readings_lost;
-                writeln!(
-                    out,
-                    "{}",
-                    say!(
-                        lang,
-                        "✕ 磁盘跟不上：丢失 {lost} 行读数（报警不受影响）",
-                        "✕ the disk does not keep up: {lost} rows of readings were lost (alarms are not affected)"
-                    )
-                )?;
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_doorway_means_that_no_gateway_runs() {
+        for (kind, rests) in [
+            (ErrorKind::NotFound, true),
+            (ErrorKind::ConnectionRefused, true),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::TimedOut, false),
+            (ErrorKind::UnexpectedEof, false),
+            (ErrorKind::ConnectionReset, false),
+            (ErrorKind::Other, false),
+        ] {
+            assert_eq!(matches!(gateway(Err(kind.into())), Gateway::Rests), rests, "{kind}");
         }
-        None => writeln!(
-            out,
-            "{}",
-            say!(
-                lang,
-                "{name} · ✕ 网关没有运行（以下为已保存的内容）",
-                "{name} · ✕ the gateway is not running (what follows is what was stored)"
-            )
-        )?,
-    }
-    print_alarms(out, seen, &site.timezone, lang)?;
-    for device in seen.live.iter().flat_map(|live| &live.devices) {
-        if device.link != LinkState::Online {
-            let (id, bus) = (&device.id, &device.bus);
-            let last = device
-                .answered_at
-                .map_or_else(|| say!(lang, "从未应答", "never answered"), |at| ago(at, lang));
-            writeln!(
-                out,
-                "{}",
-                say!(
-                    lang,
-                    "✕ 离线 {id}（总线 {bus}）最近应答：{last}。检查供电、接线、站号；网关继续重试。",
-                    "✕ offline {id} (bus {bus}), last answer: {last}. Check power, wiring, address; the gateway keeps trying."
-                )
-            )?;
+        for answer in [Answer::Busy, Answer::Stopping, Answer::NotUnderstood("?".to_owned())] {
+            assert!(matches!(gateway(Ok(answer.clone())), Gateway::Mute(_)), "{answer:?}");
         }
     }
-    for endpoint in &site.endpoints {
-        print_endpoint(out, seen, &endpoint.id, lang)?;
-    }
-    Ok(())
-}
-
-fn print_alarms(out: &mut impl Write, seen: &Seen, zone: &TimeZone, lang: Lang) -> io::Result<()> {
-    if seen.alarms.is_empty() {
-        return writeln!(out, "{}", say!(lang, "● 没有未关闭的报警", "● no open alarms"));
-    }
-    for alarm in &seen.alarms {
-        let (priority, state) = (priority_word(alarm.priority, lang), state_word(alarm.state, lang));
-        let (title, device, id) = (alarm.title.get(lang), &alarm.device_name, &alarm.occurrence);
-        let raised = local(alarm.raised_at, zone);
-        writeln!(out, "{priority} · {title} · {device} · {state} · {raised} · {id}")?;
-    }
-    Ok(())
-}
-
-fn print_endpoint(out: &mut impl Write, seen: &Seen, id: &str, lang: Lang) -> io::Result<()> {
-    let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
-    let queued = delivery.map_or(0, |delivery| delivery.queued);
-    let delivered = delivery.map_or(0, |delivery| delivery.delivered);
-    match failing(seen, id) {
-        Some(why) => {
-            let next =
-                delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));
-            writeln!(
-                out,
-                "{}",
-                say!(
-                    lang,
-                    "✕ 上报 {id}：失败，待发 {queued}（{why}）{next}",
-                    "✕ endpoint {id}: failing, {queued} queued ({why}){next}"
-                )
-            )
-        }
-        None => writeln!(
-            out,
-            "{}",
-            say!(
-                lang,
-                "● 上报 {id}：已送达 {delivered}，待发 {queued}",
-                "● endpoint {id}: {delivered} delivered, {queued} queued"
-            )
-        ),
-    }
-}
-
-fn clock_word(quality: TimeQuality, lang: Lang) -> String {
-    match quality {
-        TimeQuality::Synced => say!(lang, "已对时", "synchronised"),
-        TimeQuality::Holdover => say!(lang, "未确认对时", "not confirmed"),
-        TimeQuality::Restored => say!(lang, "恢复自上次记录", "restored"),
-        TimeQuality::Unset => say!(lang, "未设置", "not set"),
-    }
-}
-
-fn ago(at: Timestamp, lang: Lang) -> String {
-    let seconds = Timestamp::now().duration_since(at).as_secs().max(0);
-    match seconds {
-        0..120 => say!(lang, "{seconds} 秒前", "{seconds} s ago"),
-        120..7200 => {
-            let minutes = seconds / 60;
-            say!(lang, "{minutes} 分钟前", "{minutes} min ago")
-        }
-        _ => {
-            let hours = seconds / 3600;
-            say!(lang, "{hours} 小时前", "{hours} h ago")
-        }
-    }
-}
-
-fn until(at: Timestamp, lang: Lang) -> String {
-    let seconds = at.duration_since(Timestamp::now()).as_secs().max(0);
-    say!(lang, "，{seconds} 秒后重试", ", next try in {seconds} s")
 }

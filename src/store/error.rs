@@ -1,6 +1,9 @@
 //! What can go wrong with the two files, named by what happened.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::ErrorCode;
 
@@ -28,6 +31,24 @@ impl fmt::Display for File {
     }
 }
 
+/// What was wanted of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// What the store's group may: read its files, knock at its door.
+    Read,
+    /// Only the gateway's own user may.
+    Write,
+}
+
+impl Access {
+    fn word(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        }
+    }
+}
+
 /// Each message fits "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -46,6 +67,9 @@ pub enum StoreError {
     Failed { file: File, why: String },
     #[error("{doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+    /// Something may be there, but this user cannot see it.
+    #[error("{} {}: this user may not", access.word(), path.display())]
+    NotPermitted { path: PathBuf, access: Access },
     /// Nothing was ever stored there.
     #[error("find {}", path.display())]
     Missing { path: PathBuf },
@@ -66,6 +90,15 @@ fn pid_words(pid: Option<u32>) -> String {
 }
 
 impl StoreError {
+    /// What the system says of `path`.
+    pub(super) fn io(doing: &'static str, path: &Path, access: Access, source: io::Error) -> StoreError {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => StoreError::NotPermitted { path, access },
+            _ => StoreError::Io { doing, path, source },
+        }
+    }
+
     /// Sorts what SQLite says into what callers branch on.
     pub(super) fn sql(file: File) -> impl Fn(rusqlite::Error) -> StoreError + Copy {
         move |source| match source.sqlite_error_code() {
@@ -90,6 +123,7 @@ impl StoreError {
             | StoreError::Newer { .. }
             | StoreError::Full { .. }
             | StoreError::Io { .. }
+            | StoreError::NotPermitted { .. }
             | StoreError::Missing { .. }
             | StoreError::OutOfOrder { .. }
             | StoreError::NoSuchLetter { .. }
@@ -102,40 +136,51 @@ impl StoreError {
     pub fn text(&self) -> Text {
         match self {
             StoreError::InUse { dir, pid } => {
-                let (dir, zh) = (dir.display(), pid.map(|pid| format!("(进程 {pid})")).unwrap_or_default());
+                let (dir, zh) = (dir.display(), pid.map(|pid| format!("（进程 {pid}）")).unwrap_or_default());
                 text!("另一个 gatehouse{zh}正在使用存储目录 {dir}", "failed to {self}")
             }
             StoreError::SqliteTooOld { found, needed } => {
-                text!("SQLite {found} 过旧:{needed} 之前的版本在 WAL 模式下可能损坏文件", "failed to {self}")
+                text!("SQLite {found} 过旧：{needed} 之前的版本在 WAL 模式下可能损坏文件", "failed to {self}")
             }
             StoreError::Newer { file, found, known } => {
-                text!("{file} 的结构版本为 {found},本程序最高支持 {known},请升级程序", "failed to {self}")
+                text!("{file} 的结构版本为 {found}，本程序最高支持 {known}，请升级程序", "failed to {self}")
             }
-            StoreError::Damaged { file, what } => text!("{file} 已损坏({what})", "failed to {self}"),
+            StoreError::Damaged { file, what } => text!("{file} 已损坏（{what}）", "failed to {self}"),
             StoreError::Full { file } => text!("{file} 没有剩余空间", "failed to {self}"),
             StoreError::Failed { file, why } => {
-                text!("{file} 此前写入失败({why}),需要重新启动", "failed to {self}")
+                text!("{file} 此前写入失败（{why}），需要重新启动", "failed to {self}")
             }
             StoreError::Io { path, source, .. } => {
                 let path = path.display();
-                text!("{path}:{source}", "failed to {self}")
+                text!("{path}：{source}", "failed to {self}")
             }
-            StoreError::Missing { path } => {
+            StoreError::NotPermitted { path, access: Access::Read } => {
                 let path = path.display();
                 text!(
-                    "找不到 {path}:还没有存储任何内容",
-                    "{path} does not exist: nothing has been stored yet"
+                    "当前用户无权读取 {path}：请用 gatehouse 组的用户运行",
+                    "this user may not read {path}: run as a member of group gatehouse"
                 )
             }
-            StoreError::OutOfOrder { last, found } => {
-                text!("事件 {found} 顺序不符:当前末尾是 {last}", "failed to {self}")
+            StoreError::NotPermitted { path, access: Access::Write } => {
+                let path = path.display();
+                text!(
+                    "当前用户无权写入 {path}：请用 gatehouse 用户运行（sudo -u gatehouse）",
+                    "this user may not write {path}: run as user gatehouse (sudo -u gatehouse)"
+                )
             }
-            StoreError::NoSuchLetter { row } => text!("没有待投递的第 {row} 号信件", "failed to {self}"),
+            StoreError::Missing { path } => {
+                let dir = path.parent().unwrap_or(path).display();
+                text!("{dir} 中从未存储过任何内容", "nothing was ever stored in {dir}")
+            }
+            StoreError::OutOfOrder { last, found } => {
+                text!("事件 {found} 顺序不符：当前末尾是 {last}", "failed to {self}")
+            }
+            StoreError::NoSuchLetter { row } => text!("没有待发的第 {row} 封信", "failed to {self}"),
             StoreError::Closed { file } => text!("{file} 已关闭", "failed to {self}"),
             StoreError::Migration { file, source } => {
-                text!("{file} 结构升级失败:{source}", "failed to {self}")
+                text!("{file} 结构升级失败：{source}", "failed to {self}")
             }
-            StoreError::Sqlite { file, source } => text!("{file}:{source}", "failed to {self}"),
+            StoreError::Sqlite { file, source } => text!("{file}：{source}", "failed to {self}"),
         }
     }
 }

@@ -18,9 +18,9 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-pub use error::{File, StoreError};
+pub use error::{Access, File, StoreError};
 pub use events::EventStore;
-pub use reader::{AlarmFilter, AlarmRow, Broken, Delivery, Reader, Verified};
+pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use telemetry::{Kept, TelemetryStore};
 

@@ -3,14 +3,15 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions, TryLockError},
     io::Write,
-    os::unix::fs::DirBuilderExt,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi::SQLITE_READONLY_DIRECTORY};
+use rustix::{fs::access, io::Errno};
 
-use super::error::{File, StoreError};
+use super::error::{Access, File, StoreError};
 use crate::domain::Size;
 
 /// Earlier versions can corrupt a WAL file when a checkpoint meets a write (sqlite.org/wal.html#walresetbug).
@@ -36,12 +37,12 @@ pub(super) struct DirLock {
 }
 
 /// # Errors
-/// `InUse` at once if another process holds it; `Io`.
+/// `InUse` at once if another process holds it; `NotPermitted`; `Io`.
 pub(super) fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     let path = dir.join("gatehouse.lock");
     let io = |doing| {
         let path = path.clone();
-        move |source| StoreError::Io { doing, path, source }
+        move |source| StoreError::io(doing, &path, Access::Write, source)
     };
     let mut file = OpenOptions::new()
         .read(true)
@@ -70,7 +71,7 @@ pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }
-    let io = |doing| move |source| StoreError::Io { doing, path: dir.to_owned(), source };
+    let io = |doing| move |source| StoreError::io(doing, dir, Access::Write, source);
     DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io("create"))?;
     for level in [Some(dir), dir.parent()].into_iter().flatten() {
         fs::File::open(level).and_then(|level| level.sync_all()).map_err(io("sync"))?;
@@ -138,23 +139,81 @@ pub(super) fn check(conn: &Connection, file: File) -> Result<(), StoreError> {
 /// A connection that can only read, beside a running daemon.
 ///
 /// # Errors
-/// `Missing` if nothing was ever stored, `Newer` if this program is too old for the file.
+/// `Missing` if nothing was ever stored, `NotPermitted` if that cannot be known, `Newer` if this program is too old for the file.
 pub(super) fn reader(dir: &Path, file: File) -> Result<Connection, StoreError> {
-    let path: PathBuf = dir.join(file.name());
-    if !path.exists() {
-        return Err(StoreError::Missing { path });
+    let path = dir.join(file.name());
+    // Not by opening it: closing a second handle would give up the locks of a writer in this very process.
+    match access(&path, rustix::fs::Access::READ_OK) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Err(StoreError::Missing { path }),
+        Err(errno) => return Err(StoreError::io("read", &path, Access::Read, errno.into())),
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(&path, flags).map_err(StoreError::sql(file))?;
+    let conn = match connect(&path, OpenFlags::empty(), file) {
+        Err(StoreError::Sqlite { source, .. }) if wants_a_log(&source) => {
+            // No writer is there and no log: what the file says is all. `immutable` has SQLite believe that.
+            connect(&immutable(&path), OpenFlags::SQLITE_OPEN_URI, file)
+        }
+        opened => opened,
+    };
+    conn?.ok_or(StoreError::Missing { path })
+}
+
+/// `None` if the file has no schema yet.
+fn connect(path: &Path, more: OpenFlags, file: File) -> Result<Option<Connection>, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let conn = Connection::open_with_flags(path, flags).map_err(StoreError::sql(file))?;
     conn.busy_timeout(BUSY).map_err(StoreError::sql(file))?;
-    if super::migrate::version(&conn, file)? == 0 {
-        return Err(StoreError::Missing { path });
+    Ok((super::migrate::version(&conn, file)? > 0).then_some(conn))
+}
+
+/// SQLite would make the log that a WAL file has beside it, in a directory that this user may only read: so there is none,
+/// and no writer, who would have made it.
+fn wants_a_log(error: &rusqlite::Error) -> bool {
+    error.sqlite_extended_error_code() == Some(SQLITE_READONLY_DIRECTORY)
+}
+
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
     }
-    Ok(conn)
+    PathBuf::from(uri + "?immutable=1")
 }
 
 /// Everything in the WAL goes into the file, and the WAL to nothing. A reader that stays on only leaves some of it for
 /// the next opening.
 pub(super) fn checkpoint_all(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root may write everywhere, so the way in that needs no log is gone here whoever tests.
+    #[test]
+    fn a_file_without_its_log_is_read_whatever_its_path_is_called() {
+        for name in ["plain", "with blank", "50% ?#&", "存储"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            let made = Connection::open(&path).unwrap();
+            made.execute_batch("PRAGMA journal_mode = WAL; PRAGMA user_version = 1; CREATE TABLE t (a)")
+                .unwrap();
+            drop(made);
+            let conn = connect(&immutable(&path), OpenFlags::SQLITE_OPEN_URI, File::Events).unwrap().unwrap();
+            let tables: i64 =
+                conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+            assert_eq!(tables, 1, "{name}");
+            assert_eq!(
+                std::fs::read_dir(dir.path()).unwrap().count(),
+                1,
+                "{name}: nothing is left beside it"
+            );
+        }
+    }
 }

@@ -45,6 +45,14 @@ impl Default for AlarmFilter {
     }
 }
 
+/// Alarms as listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alarms {
+    pub rows: Vec<AlarmRow>,
+    /// How many more there are, beyond the filter's limit.
+    pub left_out: u64,
+}
+
 /// One occurrence as its latest event has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlarmRow {
@@ -100,7 +108,7 @@ impl Broken {
 
 impl Reader {
     /// # Errors
-    /// `Missing` if nothing was ever stored in `dir`; `Newer`; what SQLite says.
+    /// `Missing` if nothing was ever stored in `dir`; `NotPermitted`; `Newer`; what SQLite says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         Ok(Self { conn: open::reader(dir, File::Events)? })
     }
@@ -114,33 +122,50 @@ impl Reader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn alarms(&self, filter: &AlarmFilter) -> Result<Vec<AlarmRow>, StoreError> {
-        let mut rows = self.latest_events(filter).map_err(StoreError::sql(File::Events))?;
-        if !filter.closed {
-            rows.sort_by_key(|row| (row.priority, row.raised_at));
-        }
-        Ok(rows)
+    pub fn alarms(&self, filter: &AlarmFilter) -> Result<Alarms, StoreError> {
+        let look = || if filter.closed { self.every_alarm(filter) } else { self.open_alarms(filter) };
+        look().map_err(StoreError::sql(File::Events))
     }
 
-    fn latest_events(&self, filter: &AlarmFilter) -> rusqlite::Result<Vec<AlarmRow>> {
-        let sql = if filter.closed {
-            "SELECT record FROM event e
-             WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
-               AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2"
-        } else {
-            "SELECT e.record FROM alarm a
-             JOIN event e ON e.seq = (SELECT max(seq) FROM event WHERE occurrence = a.occurrence)
-             WHERE a.state IS NOT NULL AND a.state <> 'closed'
-               AND a.device = coalesce(?1, a.device) ORDER BY e.seq LIMIT ?2"
-        };
+    /// All are read and the most urgent kept: priority stands in the record, and a limit before it would hide the newest.
+    fn open_alarms(&self, filter: &AlarmFilter) -> rusqlite::Result<Alarms> {
+        let mut rows: Vec<AlarmRow> = self
+            .conn
+            .prepare_cached(
+                "SELECT e.record FROM alarm a
+                 JOIN event e ON e.seq = (SELECT max(seq) FROM event WHERE occurrence = a.occurrence)
+                 WHERE a.state IS NOT NULL AND a.state <> 'closed'
+                   AND a.device = coalesce(?1, a.device) ORDER BY e.seq",
+            )?
+            .query_map([&filter.device], alarm_row)?
+            .collect::<rusqlite::Result<_>>()?;
+        rows.sort_by_key(|row| (row.priority, row.raised_at));
+        let left_out = rows.len().saturating_sub(filter.limit) as u64;
+        rows.truncate(filter.limit);
+        Ok(Alarms { rows, left_out })
+    }
+
+    fn every_alarm(&self, filter: &AlarmFilter) -> rusqlite::Result<Alarms> {
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        self.conn
-            .prepare_cached(sql)?
-            .query_map(params![filter.device, limit], |row| {
-                let Json(event) = row.get(0)?;
-                Ok(alarm_row(event))
-            })?
-            .collect()
+        let rows: Vec<AlarmRow> = self
+            .conn
+            .prepare_cached(
+                "SELECT record FROM event e
+                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
+                   AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
+            )?
+            .query_map(params![filter.device, limit], alarm_row)?
+            .collect::<rusqlite::Result<_>>()?;
+        let left_out = match rows.len() < filter.limit {
+            true => 0,
+            false => self.occurrences(filter)?.saturating_sub(rows.len() as u64),
+        };
+        Ok(Alarms { rows, left_out })
+    }
+
+    fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(DISTINCT occurrence) FROM event WHERE device = coalesce(?1, device)";
+        self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
 
     /// Events after `seq`, oldest first, at most `limit`, each exactly as stored.
@@ -260,8 +285,9 @@ const DELIVERIES: &str = "
            next_at
     FROM tally ORDER BY endpoint";
 
-fn alarm_row(event: Event) -> AlarmRow {
-    AlarmRow {
+fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
+    let Json::<Event>(event) = row.get(0)?;
+    Ok(AlarmRow {
         occurrence: event.alarm.occurrence.to_string(),
         device: event.device.id.to_string(),
         device_name: event.device.name,
@@ -272,7 +298,7 @@ fn alarm_row(event: Event) -> AlarmRow {
         raised_at: event.alarm.raised_at,
         returned_at: event.alarm.returned_at,
         acknowledged: event.alarm.acknowledged,
-    }
+    })
 }
 
 /// An end of the chain.

@@ -42,7 +42,7 @@ pub struct StoredReading {
 
 impl TelemetryReader {
     /// # Errors
-    /// `Missing` if nothing was ever stored in `dir`; `Newer`; what SQLite says.
+    /// `Missing` if nothing was ever stored in `dir`; `NotPermitted`; `Newer`; what SQLite says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         Ok(Self { conn: open::reader(dir, File::Telemetry)? })
     }

@@ -116,7 +116,7 @@ impl Stage {
             seen.push(format!("devices not online: {silent:?}"));
             let failing = live.endpoints.iter().filter_map(|endpoint| endpoint.failing.as_ref());
             seen.extend(failing.map(|failing| format!("delivery fails: {}", failing.why)));
-            let alarms = self.look(|reader| reader.alarms(&AlarmFilter::default())).await?;
+            let alarms = self.look(|reader| reader.alarms(&AlarmFilter::default())).await?.rows;
             seen.extend(
                 alarms.iter().map(|row| format!("alarm {}/{} is {:?}", row.device, row.alarm, row.state)),
             );

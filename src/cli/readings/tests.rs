@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     domain::*,
-    store::{CatalogueEntry, Kept, Row, Settings, TelemetryStore},
+    store::{Access, CatalogueEntry, Kept, Row, Settings, TelemetryStore},
 };
 
 const NOW: &str = "2026-11-23T06:30:00Z";
@@ -128,14 +128,14 @@ async fn what_is_not_there_is_said_with_what_is_near() {
             "a device misspelt",
             &["lift-3-11"][..],
             4,
-            "没有存储过设备 \"lift-3-11\" 的读数;最接近的有:lift-3-1, lift-3-2",
+            "没有存储过设备 \"lift-3-11\" 的读数，是不是 \"lift-3-1\"？",
         ),
         ("no such device", &["zzz"], 4, "没有存储过设备 \"zzz\" 的读数"),
         (
             "a point misspelt",
             &["lift-3-1", "--point", "flor"],
             4,
-            "设备 lift-3-1 没有测点 \"flor\";最接近的有:floor",
+            "设备 lift-3-1 没有测点 \"flor\"，是不是 \"floor\"？",
         ),
         ("a silent device", &["lift-3-2"], 4, "设备 lift-3-2 自 2026-11-23T13:30:00.000+08:00 起没有读数"),
         (
@@ -150,6 +150,10 @@ async fn what_is_not_there_is_said_with_what_is_near() {
     }
     let nowhere = printed(&["lift-3-1"], &dir.join("elsewhere"), Lang::Zh).unwrap_err();
     assert_eq!(nowhere.exit_code(), 4);
+    assert_eq!(nowhere.text().zh, format!("{} 中从未存储过任何内容", dir.join("elsewhere").display()));
+    let path = dir.join("telemetry.db");
+    let denied = ReadingsError::Store(StoreError::NotPermitted { path, access: Access::Read });
+    assert_eq!(denied.exit_code(), 8);
 }
 
 #[test]

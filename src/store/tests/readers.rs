@@ -1,7 +1,7 @@
 use rusqlite::{Connection, params};
 
 use super::*;
-use crate::store::{AlarmFilter, EventStore, Reader, StoreError, TelemetryReader};
+use crate::store::{Access, AlarmFilter, EventStore, Reader, StoreError, TelemetryReader};
 
 use Priority::{Critical, Low};
 use TransitionKind::{Closed, Raised, Returned};
@@ -25,7 +25,7 @@ async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
     }
     let reader = Reader::open(&settings.dir).unwrap();
     let listed = |filter: AlarmFilter| {
-        let rows = reader.alarms(&filter).unwrap();
+        let rows = reader.alarms(&filter).unwrap().rows;
         rows.into_iter().map(|row| (row.device, row.state)).collect::<Vec<_>>()
     };
     let open = AlarmFilter::default;
@@ -48,10 +48,39 @@ async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
         let want: Vec<_> = want.into_iter().map(|(device, state)| (device.to_owned(), state)).collect();
         assert_eq!(listed(filter), want, "{fact}");
     }
-    let row = &reader.alarms(&open()).unwrap()[0];
+    let row = &reader.alarms(&open()).unwrap().rows[0];
     assert_eq!((&row.title.zh[..], &row.occurrence[..]), ("困人", "occurrence of lift-2/critical"));
     let after: Vec<_> = reader.events(3, 10).unwrap().iter().map(|sealed| sealed.event.seq).collect();
     assert_eq!(after, [4, 5]);
+}
+
+#[tokio::test]
+async fn a_limit_never_hides_what_is_urgent_and_says_what_it_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    for n in 0..7 {
+        store
+            .commit(transition(&mut chain, &key(&format!("space-{n}"), "low"), Raised, Low, &[]))
+            .await
+            .unwrap();
+    }
+    let newest = key("lift-1", "trapped");
+    store.commit(transition(&mut chain, &newest, Raised, Critical, &[])).await.unwrap();
+    let reader = Reader::open(&settings.dir).unwrap();
+    let space = |device: &str| Some(device.to_owned());
+    for (fact, closed, device, limit, first, (rows, left_out)) in [
+        ("open", false, None, 3, "lift-1", (3, 5)),
+        ("open, room for all", false, None, 8, "lift-1", (8, 0)),
+        ("all", true, None, 3, "lift-1", (3, 5)),
+        ("all, exactly as many as there are", true, None, 8, "lift-1", (8, 0)),
+        ("one device's", true, space("space-2"), 1, "space-2", (1, 0)),
+    ] {
+        let found = reader.alarms(&AlarmFilter { closed, device, limit }).unwrap();
+        assert_eq!(found.rows[0].device, first, "{fact}");
+        assert_eq!((found.rows.len(), found.left_out), (rows, left_out), "{fact}");
+    }
 }
 
 #[tokio::test]
@@ -106,6 +135,39 @@ async fn a_store_where_nothing_was_stored_is_missing() {
     assert!(matches!(TelemetryReader::open(dir.path()), Err(StoreError::Missing { .. })));
     Connection::open(dir.path().join("events.db")).unwrap().execute_batch("VACUUM").unwrap();
     assert!(matches!(Reader::open(dir.path()), Err(StoreError::Missing { .. })), "an empty file");
+}
+
+#[test]
+fn what_cannot_be_seen_is_not_taken_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Reader::open(&file), Err(StoreError::Io { .. })), "not a directory");
+    let missing = Reader::open(dir.path()).unwrap_err().text();
+    assert_eq!(missing.en, format!("nothing was ever stored in {}", dir.path().display()));
+}
+
+#[test]
+fn permission_troubles_say_who_may() {
+    for (fact, access, en, zh) in [
+        (
+            "reading",
+            Access::Read,
+            "this user may not read s/events.db: run as a member of group gatehouse",
+            "当前用户无权读取 s/events.db：请用 gatehouse 组的用户运行",
+        ),
+        (
+            "writing",
+            Access::Write,
+            "this user may not write s/events.db: run as user gatehouse (sudo -u gatehouse)",
+            "当前用户无权写入 s/events.db：请用 gatehouse 用户运行（sudo -u gatehouse）",
+        ),
+    ] {
+        let denied = std::io::ErrorKind::PermissionDenied.into();
+        let error = StoreError::io("open", Path::new("s/events.db"), access, denied);
+        assert!(matches!(error, StoreError::NotPermitted { .. }), "{fact}");
+        assert_eq!((&error.text().en[..], &error.text().zh[..]), (en, zh), "{fact}");
+    }
 }
 
 #[tokio::test]

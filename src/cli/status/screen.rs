@@ -1,0 +1,228 @@
+//! The screen of `status`: the gateway, its alarms, its devices, its endpoints, in that order.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Gateway, Seen, failing};
+use crate::{
+    cli::alarms::{local, priority_word, state_word},
+    config::{BusLink, Site},
+    domain::{
+        Lang, TimeQuality,
+        status::{DeviceStatus, LinkState, Live},
+    },
+    say,
+};
+
+/// More alarms or devices in trouble than this are summed up: it is one screen.
+const MOST_LINES: usize = 20;
+
+pub(super) fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) -> io::Result<()> {
+    print_gateway(out, &site.name, &seen.gateway, lang)?;
+    print_alarms(out, seen, &site.timezone, lang)?;
+    if let Some(live) = seen.live() {
+        print_devices(out, site, live, lang)?;
+    }
+    site.endpoints.iter().try_for_each(|endpoint| print_endpoint(out, seen, &endpoint.id, lang))
+}
+
+fn print_gateway(out: &mut impl Write, name: &str, gateway: &Gateway, lang: Lang) -> io::Result<()> {
+    let live = match gateway {
+        Gateway::Runs(live) => live,
+        Gateway::Rests => {
+            let told = say!(
+                lang,
+                "{name} · ✕ 网关没有运行（以下为已保存的内容）",
+                "{name} · ✕ the gateway is not running (what follows is what was stored)"
+            );
+            return writeln!(out, "{told}");
+        }
+        Gateway::Mute(why) => {
+            let why = why.get(lang);
+            let told = say!(
+                lang,
+                "{name} · ✕ 网关没有应答（{why}）（以下为已保存的内容）",
+                "{name} · ✕ the gateway does not answer ({why}; what follows is what was stored)"
+            );
+            return writeln!(out, "{told}");
+        }
+    };
+    let since = ago(live.started_at, lang);
+    let devices = live.devices.len();
+    let online = live.devices.iter().filter(|device| device.link == LinkState::Online).count();
+    let clock = clock_word(live.time_quality, lang);
+    let told = say!(
+        lang,
+        "{name} · 运行中，{since}启动 · 设备 {online}/{devices} 在线 · 时钟{clock}",
+        "{name} · running, started {since} · devices {online}/{devices} online · clock {clock}"
+    );
+    writeln!(out, "{told}")?;
+    if let Some(why) = &live.storage {
+        let told = say!(
+            lang,
+            "✕ 报警无法保存（{why}）：网关继续重试，请检查磁盘",
+            "✕ alarms cannot be stored ({why}): the gateway keeps trying; look at the disk"
+        );
+        writeln!(out, "{told}")?;
+    }
+    if live.readings_lost > 0 {
+        let lost = live.readings_lost;
+        let told = say!(
+            lang,
+            "✕ 磁盘跟不上：丢失 {lost} 行读数（报警不受影响）",
+            "✕ the disk does not keep up: {lost} rows of readings were lost (alarms are not affected)"
+        );
+        writeln!(out, "{told}")?;
+    }
+    Ok(())
+}
+
+fn print_alarms(out: &mut impl Write, seen: &Seen, zone: &TimeZone, lang: Lang) -> io::Result<()> {
+    if seen.alarms.is_empty() {
+        return writeln!(out, "{}", say!(lang, "● 没有未关闭的报警", "● no open alarms"));
+    }
+    for alarm in seen.alarms.iter().take(MOST_LINES) {
+        let (priority, state) = (priority_word(alarm.priority, lang), state_word(alarm.state, lang));
+        let (title, device, id) = (alarm.title.get(lang), &alarm.device_name, &alarm.occurrence);
+        let raised = local(alarm.raised_at, zone);
+        writeln!(out, "{priority} · {title} · {device} · {state} · {raised} · {id}")?;
+    }
+    match seen.alarms.len().saturating_sub(MOST_LINES) {
+        0 => Ok(()),
+        more => {
+            let told = say!(
+                lang,
+                "… 还有 {more} 条报警（gatehouse alarms list）",
+                "… and {more} more alarms (gatehouse alarms list)"
+            );
+            writeln!(out, "{told}")
+        }
+    }
+}
+
+/// Those that were lost, one by one; those that have not had their turn to speak yet, as a number.
+fn print_devices(out: &mut impl Write, site: &Site, live: &Live, lang: Lang) -> io::Result<()> {
+    let links: HashMap<&str, &BusLink> = site.buses.iter().map(|bus| (bus.id.as_str(), &bus.link)).collect();
+    let those = |link: LinkState| live.devices.iter().filter(move |device| device.link == link);
+    for device in those(LinkState::Lost).take(MOST_LINES) {
+        writeln!(out, "{}", offline(device, links.get(device.bus.as_str()).copied(), lang))?;
+    }
+    let more = those(LinkState::Lost).count().saturating_sub(MOST_LINES);
+    if more > 0 {
+        writeln!(out, "{}", say!(lang, "… 还有 {more} 台离线", "… and {more} more offline"))?;
+    }
+    match those(LinkState::Unknown).count() {
+        0 => Ok(()),
+        1 => writeln!(
+            out,
+            "{}",
+            say!(lang, "○ 1 台设备启动后尚未上报", "○ 1 device not heard since the start")
+        ),
+        count => {
+            let told =
+                say!(lang, "○ {count} 台设备启动后尚未上报", "○ {count} devices not heard since the start");
+            writeln!(out, "{told}")
+        }
+    }
+}
+
+/// A device that is asked and one that speaks by itself are looked for in different places. `link` is unknown if the site
+/// file was changed since the gateway read it.
+fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String {
+    let (id, bus) = (&device.id, &device.bus);
+    let last = device.answered_at.map_or_else(|| say!(lang, "从未应答", "never heard"), |at| ago(at, lang));
+    let advice = match link {
+        Some(BusLink::ModbusRtu(_)) => say!(
+            lang,
+            "检查供电、接线、站号；网关继续重试。",
+            "Check power, wiring, unit id; the gateway keeps trying."
+        ),
+        Some(BusLink::ModbusTcp(_)) => say!(
+            lang,
+            "检查供电、网络、站号；网关继续重试。",
+            "Check power, network, unit id; the gateway keeps trying."
+        ),
+        Some(BusLink::Serial(_)) => say!(
+            lang,
+            "检查供电、接线、地址；网关继续监听。",
+            "Check power, wiring, address; the gateway keeps listening."
+        ),
+        Some(BusLink::Mqtt(_)) => say!(
+            lang,
+            "检查设备供电、信号和消息服务器；网关继续监听。",
+            "Check its power, its signal and the broker; the gateway keeps listening."
+        ),
+        None => say!(lang, "检查供电和接线。", "Check power and wiring."),
+    };
+    say!(
+        lang,
+        "✕ 离线 {id}（总线 {bus}），最近应答：{last}。{advice}",
+        "✕ offline {id} (bus {bus}), last heard: {last}. {advice}"
+    )
+}
+
+fn print_endpoint(out: &mut impl Write, seen: &Seen, id: &str, lang: Lang) -> io::Result<()> {
+    let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
+    let queued = delivery.map_or(0, |delivery| delivery.queued);
+    let delivered = delivery.map_or(0, |delivery| delivery.delivered);
+    match failing(seen, id) {
+        Some(why) => {
+            let next =
+                delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));
+            writeln!(
+                out,
+                "{}",
+                say!(
+                    lang,
+                    "✕ 上报目标 {id}：失败，待发 {queued}（{why}）{next}",
+                    "✕ endpoint {id}: failing, {queued} queued ({why}){next}"
+                )
+            )
+        }
+        None => writeln!(
+            out,
+            "{}",
+            say!(
+                lang,
+                "● 上报目标 {id}：已送达 {delivered}，待发 {queued}",
+                "● endpoint {id}: {delivered} delivered, {queued} queued"
+            )
+        ),
+    }
+}
+
+fn clock_word(quality: TimeQuality, lang: Lang) -> String {
+    match quality {
+        TimeQuality::Synced => say!(lang, "已对时", "synchronised"),
+        TimeQuality::Holdover => say!(lang, "未确认对时", "not confirmed"),
+        TimeQuality::Restored => say!(lang, "恢复自上次记录", "restored"),
+        TimeQuality::Unset => say!(lang, "未设置", "not set"),
+    }
+}
+
+fn ago(at: Timestamp, lang: Lang) -> String {
+    let seconds = Timestamp::now().duration_since(at).as_secs().max(0);
+    match seconds {
+        0..120 => say!(lang, "{seconds} 秒前", "{seconds} s ago"),
+        120..7200 => {
+            let minutes = seconds / 60;
+            say!(lang, "{minutes} 分钟前", "{minutes} min ago")
+        }
+        _ => {
+            let hours = seconds / 3600;
+            say!(lang, "{hours} 小时前", "{hours} h ago")
+        }
+    }
+}
+
+fn until(at: Timestamp, lang: Lang) -> String {
+    let seconds = at.duration_since(Timestamp::now()).as_secs().max(0);
+    say!(lang, "，{seconds} 秒后重试", ", next try in {seconds} s")
+}
+
+#[cfg(test)]
+mod tests;

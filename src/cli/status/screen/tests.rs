@@ -1,0 +1,131 @@
+use std::fs;
+
+use super::*;
+use crate::{
+    config,
+    domain::{AlarmState, Priority, Text},
+    store::AlarmRow,
+    text,
+};
+
+const SITE: &str = "
+[site]
+id = 'yard'
+[[bus]]
+id = 'lifts'
+modbus_rtu = { port = '/dev/ttyS9', baud = 9600, framing = '8N1' }
+[[bus]]
+id = 'broker'
+mqtt = { url = 'mqtt://127.0.0.1:1883', client_id = 'c' }
+[[endpoint]]
+id = 'property'
+purpose = 'property'
+http = { url = 'http://127.0.0.1:1/', secret = { file = 'not-there' } }
+wants = { classes = ['elevator'], priorities = ['critical'] }
+";
+
+fn devices(prefix: &str, bus: &str, link: LinkState, count: usize) -> Vec<DeviceStatus> {
+    let device = |n| DeviceStatus {
+        id: format!("{prefix}-{n}").into(),
+        name: String::new(),
+        class: "elevator".into(),
+        profile: "elevator/x".to_owned(),
+        bus: bus.into(),
+        link,
+        answered_at: None,
+    };
+    (1..=count).map(device).collect()
+}
+
+fn running(devices: Vec<DeviceStatus>) -> Gateway {
+    Gateway::Runs(Box::new(Live {
+        version: String::new(),
+        started_at: Timestamp::now(),
+        demo: false,
+        time_quality: TimeQuality::Synced,
+        readings_lost: 0,
+        storage: None,
+        devices,
+        buses: Vec::new(),
+        endpoints: Vec::new(),
+    }))
+}
+
+fn alarms(count: usize) -> Vec<AlarmRow> {
+    let alarm = |n| AlarmRow {
+        occurrence: format!("o-{n}"),
+        device: "lift-1".to_owned(),
+        device_name: "1号电梯".to_owned(),
+        alarm: "passenger_trapped".to_owned(),
+        title: Text::new("电梯困人", "passenger trapped"),
+        priority: Priority::Critical,
+        state: AlarmState::ActiveUnacknowledged,
+        raised_at: "2026-11-23T06:03:11Z".parse().unwrap(),
+        returned_at: None,
+        acknowledged: None,
+    };
+    (0..count).map(alarm).collect()
+}
+
+/// The screen's lines, without the gateway's own.
+fn shown(gateway: Gateway, alarms: Vec<AlarmRow>, lang: Lang) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatehouse.toml");
+    fs::write(&file, SITE).unwrap();
+    let site = config::look(&file).unwrap();
+    let mut out = Vec::new();
+    print(&mut out, &site, &Seen { alarms, deliveries: Vec::new(), gateway }, lang).unwrap();
+    String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn who_was_lost_is_named_and_who_was_not_heard_yet_is_counted() {
+    let gateway = || {
+        let lost = devices("lift", "lifts", LinkState::Lost, 1);
+        let silent = devices("space", "broker", LinkState::Unknown, 40);
+        running([lost, devices("car", "broker", LinkState::Lost, 1), silent].concat())
+    };
+    assert_eq!(
+        shown(gateway(), Vec::new(), Lang::Zh)[1..],
+        [
+            "● 没有未关闭的报警",
+            "✕ 离线 lift-1（总线 lifts），最近应答：从未应答。检查供电、接线、站号；网关继续重试。",
+            "✕ 离线 car-1（总线 broker），最近应答：从未应答。检查设备供电、信号和消息服务器；网关继续监听。",
+            "○ 40 台设备启动后尚未上报",
+            "● 上报目标 property：已送达 0，待发 0",
+        ]
+    );
+    let lines = shown(gateway(), Vec::new(), Lang::En);
+    assert!(lines[0].contains("devices 0/42 online"), "{}", lines[0]);
+    assert_eq!(lines[4], "○ 40 devices not heard since the start");
+}
+
+#[test]
+fn however_much_is_wrong_it_is_one_screen() {
+    let lines = shown(running(devices("lift", "lifts", LinkState::Lost, 300)), alarms(300), Lang::En);
+    assert_eq!(lines.len(), 1 + 21 + 21 + 1, "{lines:#?}");
+    assert_eq!(lines[21], "… and 280 more alarms (gatehouse alarms list)");
+    assert_eq!(lines[42], "… and 280 more offline");
+}
+
+#[test]
+fn alarms_that_cannot_be_stored_are_told_first() {
+    let Gateway::Runs(mut live) = running(Vec::new()) else { panic!("it runs") };
+    live.storage = Some("no room".to_owned());
+    let lines = shown(Gateway::Runs(live), Vec::new(), Lang::Zh);
+    assert_eq!(lines[1], "✕ 报警无法保存（no room）：网关继续重试，请检查磁盘");
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_not_one_that_does_not_run() {
+    let mute = || Gateway::Mute(text!("等不到回答", "no answer came in time"));
+    for (gateway, lang, expected) in [
+        (mute(), Lang::Zh, "网关没有应答（等不到回答）"),
+        (mute(), Lang::En, "the gateway does not answer (no answer came in time;"),
+        (Gateway::Rests, Lang::Zh, "网关没有运行"),
+        (Gateway::Rests, Lang::En, "the gateway is not running"),
+    ] {
+        let lines = shown(gateway, Vec::new(), lang);
+        assert!(lines[0].contains(expected), "{}", lines[0]);
+    }
+}
