@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -16,6 +17,9 @@ use crate::{
     profile::{Class, ClassAlarm, Device, Library, Profile, When, points_named},
     text,
 };
+
+/// A person waits behind a matter of life: a rule that waits longer is as good as switched off.
+const LONGEST_ON_DELAY: Duration = Duration::from_secs(600);
 
 pub(super) fn overrides(
     desk: &mut Desk<'_>,
@@ -62,25 +66,12 @@ fn class(
     library: &Library,
 ) -> Option<Arc<Class>> {
     match (&table.class, &table.device) {
-        (Some(name), None) => {
-            let class = library.class(name);
-            if class.is_none() {
-                let names: Vec<&str> = library.class_names().map(|name| name.as_str()).collect();
-                let told = text!("没有设备类别 \"{name}\"", "there is no class \"{name}\"");
-                desk.dangling(at!["alarm", n, "class"], told, name, &names);
-            }
-            class
-        }
-        (None, Some(id)) => {
-            let class = devices.get(id.as_str()).map(|class| Arc::clone(class));
-            if class.is_none() {
-                let ids: Vec<&str> = devices.keys().copied().collect();
-                let told = text!("没有设备 \"{id}\"", "there is no device \"{id}\"");
-                desk.dangling(at!["alarm", n, "device"], told, id, &ids);
-            }
-            class
-        }
-        (Some(_), Some(_)) => {
+        (Some(name), None) => of_class(desk, n, name, library),
+        (None, Some(id)) => of_device(desk, n, id, devices),
+        (Some(name), Some(id)) => {
+            // one of them goes; a wrong name in either is worth knowing before one chooses
+            of_class(desk, n, name, library);
+            of_device(desk, n, id, devices);
             let place = desk.document.key_place(at!["alarm", n, "device"]);
             let told =
                 text!("class 和 device 只能写一个", "an override is for a class or for a device, not both");
@@ -93,6 +84,31 @@ fn class(
             None
         }
     }
+}
+
+fn of_class(desk: &mut Desk<'_>, n: usize, name: &str, library: &Library) -> Option<Arc<Class>> {
+    let class = library.class(name);
+    if class.is_none() {
+        let names: Vec<&str> = library.class_names().map(|name| name.as_str()).collect();
+        let told = text!("没有设备类别 \"{name}\"", "there is no class \"{name}\"");
+        desk.dangling(at!["alarm", n, "class"], told, name, &names);
+    }
+    class
+}
+
+fn of_device(
+    desk: &mut Desk<'_>,
+    n: usize,
+    id: &str,
+    devices: &HashMap<&str, &Arc<Class>>,
+) -> Option<Arc<Class>> {
+    let class = devices.get(id).map(|class| Arc::clone(class));
+    if class.is_none() {
+        let ids: Vec<&str> = devices.keys().copied().collect();
+        let told = text!("没有设备 \"{id}\"", "there is no device \"{id}\"");
+        desk.dangling(at!["alarm", n, "device"], told, id, &ids);
+    }
+    class
 }
 
 fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm) {
@@ -111,6 +127,9 @@ fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm
         );
         desk.error(at!["alarm", n, "latching"], told);
     }
+    if alarm.life_safety {
+        as_urgent(desk, n, table, alarm);
+    }
     let AlarmTable { class: _, device: _, name: _, on_delay, off_delay, priority, latching, enabled } = table;
     let none = on_delay.is_none()
         && off_delay.is_none()
@@ -119,6 +138,25 @@ fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm
         && enabled.is_none();
     if none {
         desk.warning(at!["alarm", n, "name"], text!("这一条什么也没改", "this override changes nothing"));
+    }
+}
+
+/// An alarm of life can be switched off by a number as well as by `enabled`.
+fn as_urgent(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm) {
+    let name = &table.name;
+    if table.on_delay.is_some_and(|delay| Duration::from(delay) > LONGEST_ON_DELAY) {
+        let told = text!(
+            "\"{name}\" 关系人身安全，on_delay 不能超过 10m",
+            "\"{name}\" is a matter of life: its on_delay may not be over 10m"
+        );
+        desk.error(at!["alarm", n, "on_delay"], told);
+    }
+    if table.priority.is_some_and(|priority| priority > alarm.priority) {
+        let told = text!(
+            "\"{name}\" 关系人身安全，这里的优先级低于类别所定",
+            "\"{name}\" is a matter of life, and this priority is below its class's"
+        );
+        desk.warning(at!["alarm", n, "priority"], told);
     }
 }
 

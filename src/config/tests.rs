@@ -28,6 +28,11 @@ fn keep(dir: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
+fn fifo(path: &Path) {
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+}
+
 fn check_text(dir: &TempDir, text: &str) -> Checked {
     check_quickly(&keep(dir, "gatehouse.toml", text))
 }
@@ -214,11 +219,18 @@ fn no_file_makes_it_panic_or_wait() {
         format!("{SITE}{}", device.repeat(10_000))
     });
     symlink(path("loop"), path("loop")).unwrap();
+    fifo(&path("pipe"));
+    symlink(path("pipe"), path("pipe-link")).unwrap();
+    symlink(path("empty"), path("empty-link")).unwrap();
     fs::create_dir(path("directory")).unwrap();
     for (file, expected) in [
         ("missing", "1:1: error: there is no such file"),
         ("directory", "1:1: error: this is a directory, not a file"),
         ("loop", "1:1: error: the symbolic links go in a circle"),
+        ("pipe", "1:1: error: this is no regular file"),
+        ("pipe-link", "1:1: error: this is no regular file"),
+        ("/dev/null", "1:1: error: this is no regular file"),
+        ("empty-link", "1:1: error: \"site\" is missing"),
         ("empty", "1:1: error: \"site\" is missing"),
         ("not-utf8", "1:1: error: the file is not UTF-8 (from byte 13 on)"),
         ("nul", "error: TOML syntax"),

@@ -1,7 +1,7 @@
 //! One TOML file: read, parsed, turned into a type, asked where something stands.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     ops::Range,
     path::Path,
@@ -229,11 +229,19 @@ fn line_around(text: &str, span: &Range<usize>) -> Range<usize> {
 /// The text of a file, or why there is none.
 fn read_text(path: &Path) -> Result<String, Text> {
     let mut bytes = Vec::new();
+    // asked before it is opened: a pipe without a writer would be waited for, and opening some devices does something
+    let kind = fs::metadata(path).map_err(|error| cannot_open(&error))?.file_type();
+    if kind.is_dir() {
+        return Err(text!("这是目录，不是文件", "this is a directory, not a file"));
+    }
+    if !kind.is_file() {
+        return Err(text!(
+            "这不是普通文件（是管道、设备或套接字），请先存成文件",
+            "this is no regular file but a pipe, device or socket: keep it as a file first"
+        ));
+    }
     File::open(path)
-        .and_then(|file| match file.metadata()?.is_dir() {
-            true => Err(io::ErrorKind::IsADirectory.into()),
-            false => file.take(MAX_BYTES + 1).read_to_end(&mut bytes),
-        })
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| cannot_open(&error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(text!("文件超过 4 MiB", "the file is over 4 MiB"));
@@ -247,7 +255,6 @@ fn read_text(path: &Path) -> Result<String, Text> {
 fn cannot_open(error: &io::Error) -> Text {
     match error.kind() {
         io::ErrorKind::NotFound => text!("没有这个文件", "there is no such file"),
-        io::ErrorKind::IsADirectory => text!("这是目录，不是文件", "this is a directory, not a file"),
         io::ErrorKind::PermissionDenied => text!("没有读取权限", "may not be read by this user"),
         _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
             text!("符号链接绕成了圈", "the symbolic links go in a circle")

@@ -15,7 +15,10 @@ use super::{
     tree::{Entry, Node, Tree},
     words::{either, for_example, kind_named, kind_of, meant, quoted},
 };
-use crate::{domain::Text, text};
+use crate::{
+    domain::{Period, Size, Text},
+    text,
+};
 
 /// One walk over one file. Each step returns the value to read on with: what is written, without unknown keys and with a
 /// stand-in for what is wrong or missing; `None` where no stand-in is plain.
@@ -208,6 +211,13 @@ impl<'a> Walk<'a> {
                 .or_else(|| pattern.map(|pattern| text!("格式：{pattern}", "the form is {pattern}")));
             return self.wrong(schema, node, told, help);
         }
+        if let Some(most) = pattern.and_then(|pattern| overflowed(pattern, written)) {
+            let told = text!(
+                "\"{name}\" 太大：\"{written}\"，最大 \"{most}\"",
+                "\"{name}\" is too much: \"{written}\", where \"{most}\" is the most"
+            );
+            return self.wrong(schema, node, told, for_example(schema));
+        }
         Some(written.into())
     }
 
@@ -300,6 +310,15 @@ fn for_other_keys<'a>(schema: &'a Json, key: &str) -> Option<&'a Json> {
         Some(Json::Bool(false)) => None,
         Some(other) => Some(other),
         None => Some(&Json::Bool(true)),
+    }
+}
+
+/// What a duration or size may be at most, if `written` is one by its form and is more.
+fn overflowed(pattern: &str, written: &str) -> Option<&'static str> {
+    match pattern {
+        Period::PATTERN if written.parse::<Period>().is_err() => Some(Period::LONGEST),
+        Size::PATTERN if written.parse::<Size>().is_err() => Some(Size::LARGEST),
+        _ => None,
     }
 }
 

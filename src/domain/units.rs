@@ -7,23 +7,41 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A length of time, written with its unit: ms, s, m, h or d.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(ms|s|m|h|d)$", "examples" = ["500ms", "30s", "5m", "2h", "90d"]))]
+#[schemars(with = "String", inline, extend("pattern" = Period::PATTERN, "examples" = ["500ms", "30s", "5m", "2h", "90d"]))]
 pub struct Period(pub Duration);
 
 /// A number of bytes, written with its unit: B, KiB, MiB or GiB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", inline, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB)$", "examples" = ["64KiB", "512MiB", "1GiB"]))]
+#[schemars(with = "String", inline, extend("pattern" = Size::PATTERN, "examples" = ["64KiB", "512MiB", "1GiB"]))]
 pub struct Size(pub u64);
 
 const PERIODS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+/// Clocks, calendars and the store can count to here and well beyond.
+const LONGEST_PERIOD: u64 = 36_500 * 86_400_000;
+const LARGEST_SIZE: u64 = 1 << 50;
+
+impl Period {
+    /// How one is written.
+    pub const PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
+    /// The longest, as it is written.
+    pub const LONGEST: &str = "36500d";
+}
+
+impl Size {
+    /// How one is written.
+    pub const PATTERN: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
+    /// The largest, as it is written.
+    pub const LARGEST: &str = "1048576GiB";
+}
+
+fn parse(text: &str, units: &[(&str, u64)], most: u64) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|&n| n > 0)?;
     let (number, unit) = text.split_at(digits);
     let factor = units.iter().find(|(name, _)| *name == unit)?.1;
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    number.parse::<u64>().ok()?.checked_mul(factor).filter(|amount| *amount <= most)
 }
 
 fn write(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,11 +51,11 @@ fn write(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt:
 }
 
 macro_rules! unit_text {
-    ($name:ident, $units:ident, $from:expr, $to:expr, $expected:literal) => {
+    ($name:ident, $units:ident, $most:ident, $from:expr, $to:expr, $expected:literal) => {
         impl FromStr for $name {
             type Err = &'static str;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                parse(text, &$units).map($from).ok_or($expected)
+                parse(text, &$units, $most).map($from).ok_or($expected)
             }
         }
         impl fmt::Display for $name {
@@ -68,11 +86,19 @@ macro_rules! unit_text {
 unit_text!(
     Period,
     PERIODS,
+    LONGEST_PERIOD,
     |ms| Period(Duration::from_millis(ms)),
     |p: &Period| p.0.as_millis() as u64,
     "a duration such as \"500ms\", \"30s\", \"5m\", \"2h\" or \"90d\""
 );
-unit_text!(Size, SIZES, Size, |s: &Size| s.0, "a size such as \"64KiB\", \"512MiB\" or \"1GiB\"");
+unit_text!(
+    Size,
+    SIZES,
+    LARGEST_SIZE,
+    Size,
+    |s: &Size| s.0,
+    "a size such as \"64KiB\", \"512MiB\" or \"1GiB\""
+);
 
 impl From<Period> for Duration {
     fn from(period: Period) -> Duration {
@@ -86,10 +112,10 @@ mod tests {
 
     #[test]
     fn periods_and_sizes_survive_writing_and_reading() {
-        for text in ["500ms", "30s", "5m", "2h", "90d", "1500ms", "0ms"] {
+        for text in ["500ms", "30s", "5m", "2h", "90d", "1500ms", "0ms", Period::LONGEST] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
         }
-        for text in ["512MiB", "1GiB", "1023B"] {
+        for text in ["512MiB", "1GiB", "1023B", Size::LARGEST] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
     }
@@ -100,6 +126,12 @@ mod tests {
             ["", "5", "s", "-1s", "1.5s", "1 s", "5min", "99999999999999999999s", "18446744073709551615d"]
         {
             assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+        for text in ["36501d", "3153600000001ms", "999999999999d"] {
+            assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+        for text in ["1048577GiB", "18446744073709551615GiB", "99999999999999999999B"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     driver::{AskFault, Driver, Line, LineFault, Unasked},
     health::{Change, Health},
     plan::{Ask, Request, Schedule},
+    refusal::Refusals,
     unit::{Layout, Slot, Unit},
 };
 use crate::{
@@ -69,6 +70,7 @@ pub struct Bus<D> {
     by_device: HashMap<DeviceIx, usize>,
     schedule: Schedule,
     line: LineState,
+    refusals: Refusals,
     sender: mpsc::Sender<Heard>,
     clock: Arc<dyn Clock>,
     counters: Arc<BusCounters>,
@@ -107,6 +109,7 @@ impl<D: Driver> Bus<D> {
                 told_down: false,
                 just_back: false,
             },
+            refusals: Refusals::default(),
             sender: parts.sender,
             clock: parts.clock,
             counters: parts.counters,
@@ -232,13 +235,15 @@ impl<D: Driver> Bus<D> {
                 let points = if lost { &self.units[unit].all } else { &request.points };
                 (points.clone(), Err(Failure::from(&fault)))
             }
-            Err(fault @ AskFault::Refused { .. }) => {
+            Err(fault @ AskFault::Refused { code }) => {
                 self.answered(unit);
+                self.refusals.refused(slot, &self.id, &self.units[unit].device, &request.ask, code);
                 self.schedule.served(slot, Instant::now());
                 (request.points.clone(), Err(Failure::from(&fault)))
             }
             Ok(raw) => {
                 self.answered(unit);
+                self.refusals.answered(slot, &self.id, &self.units[unit].device, &request.ask);
                 self.schedule.served(slot, Instant::now());
                 (self.units[unit].points_of(&raw, Some(&request.points)), Ok(raw))
             }

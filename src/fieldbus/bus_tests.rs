@@ -248,6 +248,39 @@ async fn a_refusal_is_an_answer() {
     show.end().await;
 }
 
+/// What is logged on this thread from now on.
+fn logged() -> (Arc<std::sync::Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Ink(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Ink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let text = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let paper = text.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Ink(paper.clone())).finish();
+    (text, tracing::subscriber::set_default(log))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_logged_once_and_its_end_too() {
+    let (text, _guard) = logged();
+    let mut show = Show::start(&[(1, two_blocks())], &[1]);
+    for refusing in [vec![1], vec![], vec![1], vec![]] {
+        show.set(Scene::Refusing(refusing)).await;
+        show.hear_for(20 * SECOND).await;
+    }
+    show.end().await;
+    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+    let lines = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((lines(" WARN "), lines("Device answers a request it refused.")), (2, 2), "{text}");
+    assert_eq!(lines("exception 02: no such address; counted from 0 or from 1?"), 2, "{text}");
+    assert_eq!(lines("holding registers 9 to 9, counted from 0"), 2, "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_down_is_told_once_and_tried_again() {
     let mut show = Show::start(&[(1, two_blocks()), (2, one_block())], &[1, 2]);

@@ -7,6 +7,7 @@ pub mod modbus;
 pub mod mqtt;
 pub mod plan;
 pub mod port;
+mod refusal;
 pub mod serial;
 mod unit;
 

@@ -26,6 +26,25 @@ pub enum Dialect {
     Nice3000,
 }
 
+impl Dialect {
+    /// A refusal in words (Modbus Application Protocol V1.1b3, section 7), or as the vendor's number.
+    pub fn refusal(self, code: u16) -> String {
+        let words = match (self, code) {
+            // its error words share this place with exceptions and mean other things
+            (Dialect::Nice3000, _) => return format!("error {code:04X}"),
+            (Dialect::Standard, 1) => "no such function",
+            (Dialect::Standard, 2) => "no such address; counted from 0 or from 1?",
+            (Dialect::Standard, 3) => "no such quantity; fewer registers at once?",
+            (Dialect::Standard, 4) => "the device failed",
+            (Dialect::Standard, 5 | 6) => "the device is busy",
+            (Dialect::Standard, 10) => "the gateway has no path to it",
+            (Dialect::Standard, 11) => "it does not answer the gateway",
+            (Dialect::Standard, _) => return format!("exception {code:02X}"),
+        };
+        format!("exception {code:02X}: {words}")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SerialLink {
     pub frame: FrameShape,

@@ -208,6 +208,11 @@ impl Hearing {
         }
     }
 
+    /// Whether our own request came back.
+    pub fn echoed(&self) -> bool {
+        self.echo_heard
+    }
+
     /// Whether anything but the answer was heard.
     pub fn was_disturbed(&self) -> bool {
         self.strange > 0

@@ -4,14 +4,14 @@
 //! connection, because a reply that is still under way must not meet a later question; one connection serves all units behind
 //! a `host:port`. Bytes that follow the values inside a reply's declared length are not seen here: the client drops them.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_modbus::{
-    Request, Response, Slave,
+    ProtocolError, Request, Response, Slave,
     client::{Client, Context, tcp::attach_slave},
     slave::SlaveContext,
 };
@@ -27,6 +27,7 @@ use crate::{
     profile::{Address, Link, ModbusLink},
 };
 
+const OF_ANOTHER_QUESTION: &str = "the answer to another question";
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// A bus of the units behind one Modbus TCP server.
@@ -84,7 +85,7 @@ impl TcpDriver {
         let answer = match called {
             Err(_elapsed) => Err(CallFault::Silent),
             Ok(Err(tokio_modbus::Error::Transport(error))) => Err(transport(&error)),
-            Ok(Err(tokio_modbus::Error::Protocol(error))) => Err(CallFault::Wrong(error.to_string())),
+            Ok(Err(tokio_modbus::Error::Protocol(error))) => Err(CallFault::Wrong(mismatch(&error))),
             Ok(Ok(Err(exception))) => Ok(Err(u16::from(u8::from(exception)))),
             Ok(Ok(Ok(response))) => values(question, response).map(Ok).map_err(CallFault::Wrong),
         };
@@ -161,36 +162,56 @@ fn values(question: &Question, response: Response) -> Result<Raw, String> {
             bits.truncate(count);
             Ok(Raw::Bits { table, first, bits })
         }
-        (_, response) => Err(format!("not the {count} values asked for, but {}", short(&response))),
+        (_, response) => Err(match size(&response) {
+            Some(values) => format!("{values} values instead of {count}"),
+            None => OF_ANOTHER_QUESTION.to_owned(),
+        }),
     }
 }
 
-fn short(response: &Response) -> Cow<'static, str> {
+/// How many values came; `None` if it is no answer to a read.
+fn size(response: &Response) -> Option<usize> {
     match response {
-        Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words) => {
-            format!("{} registers", words.len()).into()
-        }
-        Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => {
-            format!("{} bits", bits.len()).into()
-        }
-        _ => "another function's reply".into(),
+        Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words) => Some(words.len()),
+        Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => Some(bits.len()),
+        _ => None,
     }
+}
+
+/// What the client found not to be ours, in our words.
+fn mismatch(error: &ProtocolError) -> String {
+    match error {
+        ProtocolError::HeaderMismatch { message, .. } => match other_unit(message) {
+            Some(unit) => format!("the answer of another unit ({unit})"),
+            None => OF_ANOTHER_QUESTION.to_owned(),
+        },
+        ProtocolError::FunctionCodeMismatch { .. } => OF_ANOTHER_QUESTION.to_owned(),
+    }
+}
+
+/// The unit that answered, where it is not the one asked: the client tells both only in its text
+/// `expected/request = Header { …, unit_id: 1 }, actual/response = Header { …, unit_id: 2 }`.
+fn other_unit(message: &str) -> Option<u8> {
+    let mut units = message.split("unit_id: ").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse::<u8>().ok()
+    });
+    let (asked, answered) = (units.next()??, units.next()??);
+    (asked != answered).then_some(answered)
 }
 
 /// tokio-modbus reports the end of the stream as whatever error the system had last, so only these kinds mean what they say.
 fn transport(error: &std::io::Error) -> CallFault {
     use std::io::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
-            CallFault::Wrong(format!("not a Modbus frame: {error}"))
-        }
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => CallFault::Wrong("not Modbus".to_owned()),
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::TimedOut
         | ErrorKind::HostUnreachable
         | ErrorKind::NetworkUnreachable => CallFault::Broken(format!("the connection broke: {error}")),
-        _ => CallFault::Broken("the device closed the connection".to_owned()),
+        _ => CallFault::Broken("the connection was closed by the device".to_owned()),
     }
 }
 

@@ -141,13 +141,30 @@ async fn registers_and_bits_come_as_asked_and_units_share_one_connection() {
 
 #[tokio::test]
 async fn what_is_no_answer_costs_the_connection_and_never_becomes_a_value() {
+    const CLOSED: &str = "the connection was closed by the device";
     type Wrong = fn(&Asked) -> Deed;
-    let cases: [(&str, Wrong, bool); 10] = [
-        ("too few registers", |asked| send(asked.with_count(asked.count - 1)), true),
-        ("too many registers", |asked| send(asked.with_count(asked.count + 1)), true),
-        ("another transaction", |asked| send(Asked { transaction: [0xAA, 0xAA], ..*asked }.reply()), true),
-        ("another unit", |asked| send(Asked { unit: asked.unit + 1, ..*asked }.reply()), true),
-        ("another function", |asked| send(Asked { function: 4, ..*asked }.reply()), true),
+    let cases: [(&str, Wrong, Option<&str>); 10] = [
+        ("too few registers", |asked| send(asked.with_count(asked.count - 1)), Some("3 values instead of 4")),
+        (
+            "too many registers",
+            |asked| send(asked.with_count(asked.count + 1)),
+            Some("5 values instead of 4"),
+        ),
+        (
+            "another transaction",
+            |asked| send(Asked { transaction: [0xAA, 0xAA], ..*asked }.reply()),
+            Some(OF_ANOTHER_QUESTION),
+        ),
+        (
+            "another unit",
+            |asked| send(Asked { unit: 99, ..*asked }.reply()),
+            Some("the answer of another unit (99)"),
+        ),
+        (
+            "another function",
+            |asked| send(Asked { function: 4, ..*asked }.reply()),
+            Some(OF_ANOTHER_QUESTION),
+        ),
         (
             "another protocol",
             |asked| {
@@ -155,24 +172,24 @@ async fn what_is_no_answer_costs_the_connection_and_never_becomes_a_value() {
                 bytes[3] = 1;
                 send(bytes)
             },
-            true,
+            Some("not Modbus"),
         ),
-        ("a count that lies", |asked| send(asked.frame(&[3, 200, 1, 2])), true),
-        ("hung up", |_| Deed { pieces: vec![], hang_up: true }, true),
+        ("a count that lies", |asked| send(asked.frame(&[3, 200, 1, 2])), Some("not Modbus")),
+        ("hung up", |_| Deed { pieces: vec![], hang_up: true }, Some(CLOSED)),
         (
             "half a frame, then hung up",
             |asked| Deed { pieces: vec![asked.reply()[..9].to_vec()], hang_up: true },
-            true,
+            Some(CLOSED),
         ),
-        ("half a frame", |asked| send(asked.reply()[..9].to_vec()), false),
+        ("half a frame", |asked| send(asked.reply()[..9].to_vec()), None),
     ];
-    for (fact, wrong, garbled) in cases {
+    for (fact, wrong, words_of) in cases {
         let (settings, _server) =
             server(move |n, asked| if n == 0 { wrong(asked) } else { send(asked.reply()) }).await;
         let mut driver = TcpDriver::new(settings);
         match ask(&mut driver, 1, &block(20, 4)).await {
-            Err(AskFault::Garbled { .. }) => assert!(garbled, "{fact}"),
-            Err(AskFault::Silent { .. }) => assert!(!garbled, "{fact}"),
+            Err(AskFault::Garbled { what }) => assert_eq!(Some(what.as_str()), words_of, "{fact}"),
+            Err(AskFault::Silent { .. }) => assert_eq!(words_of, None, "{fact}"),
             other => panic!("{fact}: {other:?}"),
         }
         assert_eq!(driver.connect().await, Ok(Line::Opened), "{fact}: a new connection");

@@ -27,6 +27,9 @@ const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// Exceptions that a slave gives to a read because of what was asked, not because of how it is (address, value).
 const NO_SUCH_BLOCK: [u16; 2] = [0x02, 0x03];
 
+/// Nothing came but the question itself: an adapter that echoes and a silent unit, or TX wired to RX.
+const ONLY_ECHO: &str = "it hears its own bytes: switch the adapter's echo off";
+
 /// The line, owned.
 pub struct Wire<P> {
     port: OpenPort<P>,
@@ -36,11 +39,20 @@ pub struct Wire<P> {
     debts: Debts,
     /// Something was heard that nobody had asked for, or more than that.
     disturbed: bool,
+    /// The last question without an answer came back itself, and nothing else.
+    echoed: bool,
 }
 
 impl<P: Port> Wire<P> {
     pub fn new(port: OpenPort<P>, character: Duration) -> Self {
-        Self { port, character, heard_or_sent: Instant::now(), debts: Debts::default(), disturbed: true }
+        Self {
+            port,
+            character,
+            heard_or_sent: Instant::now(),
+            debts: Debts::default(),
+            disturbed: true,
+            echoed: false,
+        }
     }
 
     /// One question, one answer that is certainly its own.
@@ -48,6 +60,16 @@ impl<P: Port> Wire<P> {
     /// # Errors
     /// See [`AskFault`]. After any but `Refused` the line was listened to until nothing more came.
     pub async fn ask(&mut self, question: &Question, link: &ModbusLink) -> Result<Raw, AskFault> {
+        self.echoed = false;
+        match self.answer(question, link).await {
+            Err(AskFault::Silent { .. }) if self.echoed => {
+                Err(AskFault::Garbled { what: ONLY_ECHO.to_owned() })
+            }
+            answer => answer,
+        }
+    }
+
+    async fn answer(&mut self, question: &Question, link: &ModbusLink) -> Result<Raw, AskFault> {
         match self.debts.asking(question, link.max_registers) {
             Asking::Directly => {}
             Asking::After(marker) => self.clear_up(&marker, link).await?,
@@ -134,6 +156,7 @@ impl<P: Port> Wire<P> {
                 return Ok(answer);
             }
         }
+        self.echoed = hearing.echoed();
         self.give_up(question, purpose, link).await?;
         Err(match hearing.complaint() {
             None => AskFault::Silent { waited: link.timeout },

@@ -317,6 +317,30 @@ async fn a_line_that_echoes_and_a_vendors_dialect_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_that_only_echoes_is_named() {
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    let mut wire = wire(ours);
+    let (question, link) = (block(1, 0, 1), link());
+    let looped = async {
+        let mut request = [0; 8];
+        loop {
+            theirs.read_exact(&mut request).await.unwrap();
+            theirs.write_all(&request).await.unwrap();
+        }
+    };
+    let asking = async {
+        for n in 0..5 {
+            let want = AskFault::Garbled { what: ONLY_ECHO.to_owned() };
+            assert_eq!(wire.ask(&question, &link).await, Err(want), "question {n}");
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = looped => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exception_is_a_refusal_but_a_gateways_word_about_a_unit_is_silence() {
     for (code, want) in [
         (2, AskFault::Refused { code: 2 }),

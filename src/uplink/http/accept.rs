@@ -17,6 +17,30 @@ pub enum Finding {
     BodySaysNo,
     /// The status is right, but the rule cannot be held against this reply.
     BodyUnreadable(&'static str),
+    /// The status is right and there is no rule, but this is a page for people: a captive portal says 200 to everything.
+    WebPage,
+}
+
+/// A reply as far as the rule looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    pub status: u16,
+    /// The `content-type` header as it came.
+    pub content_type: Option<&'a str>,
+    pub body: &'a [u8],
+    /// Whether `body` is all that was sent.
+    pub whole: bool,
+}
+
+impl Judged<'_> {
+    /// HTML by its header, or by how it begins where the header says nothing or something else.
+    fn is_web_page(&self) -> bool {
+        let html = |name: &str| matches!(name, "text/html" | "application/xhtml+xml");
+        let named = self.content_type.and_then(|text| text.split(';').next());
+        let body = self.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(self.body);
+        named.is_some_and(|name| html(&name.trim().to_ascii_lowercase()))
+            || body.trim_ascii_start().starts_with(b"<")
+    }
 }
 
 /// Status list and optional body rule, compiled.
@@ -36,12 +60,13 @@ impl AcceptSettings {
 }
 
 impl Accept {
-    /// `whole`: whether `body` is all that was sent.
-    pub fn judge(&self, status: u16, body: &[u8], whole: bool) -> Finding {
+    pub fn judge(&self, reply: Judged<'_>) -> Finding {
+        let Judged { status, body, whole, .. } = reply;
         let listed =
             if self.status.is_empty() { (200..300).contains(&status) } else { self.status.contains(&status) };
         match &self.body {
             _ if !listed => Finding::StatusNotListed,
+            None if reply.is_web_page() => Finding::WebPage,
             None => Finding::Accepted,
             Some(_) if !whole => Finding::BodyUnreadable("is cut off"),
             Some(rule) => hold(rule, body),
@@ -85,6 +110,10 @@ mod tests {
         AcceptSettings { status: status.to_vec(), body }.compile().unwrap()
     }
 
+    fn plain(status: u16, body: &[u8]) -> Judged<'_> {
+        Judged { status, content_type: None, body, whole: true }
+    }
+
     const GA_T_1400: &str = "ResponseStatusObject.StatusCode == 0";
 
     #[test]
@@ -99,7 +128,7 @@ mod tests {
             ("199 by default", &[], 199, false),
         ];
         for (fact, status, answered, accepted) in facts {
-            let found = accept(status, None).judge(answered, b"", true);
+            let found = accept(status, None).judge(plain(answered, b""));
             assert_eq!(found == Finding::Accepted, accepted, "{fact}");
         }
     }
@@ -133,7 +162,28 @@ mod tests {
             ),
         ];
         for (fact, rule, body, expected) in facts {
-            assert_eq!(accept(&[], Some(rule)).judge(200, body, true), expected, "{fact}");
+            assert_eq!(accept(&[], Some(rule)).judge(plain(200, body)), expected, "{fact}");
+        }
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_receipt() {
+        let facts: [(&str, Option<&str>, &[u8], bool); 11] = [
+            ("a login page", Some("text/html; charset=gbk"), b"<html>", true),
+            ("capitals", Some("Text/HTML"), b"welcome", true),
+            ("xhtml", Some("application/xhtml+xml"), b"", true),
+            ("by its first byte", None, b"<!doctype html>", true),
+            ("behind blanks", Some("text/plain"), b" \r\n\t<html>", true),
+            ("behind a byte order mark", None, b"\xEF\xBB\xBF\n<html>", true),
+            ("nothing", None, b"", false),
+            ("only a byte order mark", None, b"\xEF\xBB\xBF", false),
+            ("JSON", Some("application/json"), b"{\"said\":\"<html>\"}", false),
+            ("text", Some("text/plain"), b"ok <1>", false),
+            ("a header of nonsense", Some(";;;"), b"ok", false),
+        ];
+        for (fact, content_type, body, page) in facts {
+            let found = accept(&[], None).judge(Judged { content_type, ..plain(200, body) });
+            assert_eq!(found, if page { Finding::WebPage } else { Finding::Accepted }, "{fact}");
         }
     }
 
@@ -141,13 +191,19 @@ mod tests {
     fn a_reply_that_was_cut_off_proves_nothing() {
         let accept = accept(&[], Some(GA_T_1400));
         let body = br#"{"ResponseStatusObject":{"StatusCode":0}}"#;
-        assert_eq!(accept.judge(200, body, false), Finding::BodyUnreadable("is cut off"));
+        assert_eq!(
+            accept.judge(Judged { whole: false, ..plain(200, body) }),
+            Finding::BodyUnreadable("is cut off")
+        );
     }
 
     #[test]
     fn deep_json_does_no_harm() {
         let body = "[".repeat(60_000);
         let accept = accept(&[], Some("a"));
-        assert_eq!(accept.judge(200, body.as_bytes(), true), Finding::BodyUnreadable("is not a JSON object"));
+        assert_eq!(
+            accept.judge(plain(200, body.as_bytes())),
+            Finding::BodyUnreadable("is not a JSON object")
+        );
     }
 }

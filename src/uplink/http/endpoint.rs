@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Identity, RequestBuilder, Response, header::RETRY_AFTER, redirect::Policy,
+    Certificate, Client, Identity, RequestBuilder, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    redirect::Policy,
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::{Instant, timeout_at};
@@ -156,10 +158,11 @@ fn client(receiver: &Receiver) -> Result<Client, HttpError> {
 
 /// What came until the deadline, the limit or the end, whichever is first.
 async fn read(mut response: Response, deadline: Instant) -> Reply {
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok());
+    let header = |name| response.headers().get(name).and_then(|text| text.to_str().ok()).map(str::to_owned);
     let mut reply = Reply {
         status: response.status().as_u16(),
-        retry_after: retry_after.map(str::to_owned),
+        retry_after: header(RETRY_AFTER),
+        content_type: header(CONTENT_TYPE),
         body: Vec::new(),
         whole: false,
     };

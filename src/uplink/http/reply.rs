@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, fmt::rfc2822};
 
-use super::accept::{Accept, Finding};
+use super::accept::{Accept, Finding, Judged};
 use crate::uplink::Verdict;
 
 /// When a person has to mend something: often enough to be there a minute after it is mended.
@@ -19,6 +19,8 @@ pub struct Reply {
     pub status: u16,
     /// The `retry-after` header as it came.
     pub retry_after: Option<String>,
+    /// The `content-type` header as it came.
+    pub content_type: Option<String>,
     pub body: Vec<u8>,
     /// Whether `body` is all that was sent.
     pub whole: bool,
@@ -27,7 +29,13 @@ pub struct Reply {
 impl Reply {
     /// `now`: the wall clock, for a Retry-After that names a date.
     pub fn verdict(&self, accept: &Accept, now: Timestamp) -> Verdict {
-        match accept.judge(self.status, &self.body, self.whole) {
+        let judged = Judged {
+            status: self.status,
+            content_type: self.content_type.as_deref(),
+            body: &self.body,
+            whole: self.whole,
+        };
+        match accept.judge(judged) {
             Finding::Accepted => Verdict::Accepted { status: self.status, said: self.said() },
             Finding::StatusNotListed => self.by_status(now),
             // a clear no to this letter; others may well be taken
@@ -37,6 +45,14 @@ impl Reply {
             // a portal, a proxy, a broken server: nothing it says is about this letter
             Finding::BodyUnreadable(flaw) => Verdict::TryAgain {
                 why: format!("answered {}, but the reply {flaw}: {}", self.status, self.said()),
+                after: None,
+            },
+            Finding::WebPage => Verdict::TryAgain {
+                why: format!(
+                    "answered {}, but a web page answered: a login portal? {}",
+                    self.status,
+                    self.said()
+                ),
                 after: None,
             },
         }
@@ -93,7 +109,7 @@ mod tests {
     use crate::uplink::http::config::AcceptSettings;
 
     fn answered(status: u16, body: &[u8]) -> Reply {
-        Reply { status, retry_after: None, body: body.to_vec(), whole: true }
+        Reply { status, retry_after: None, content_type: None, body: body.to_vec(), whole: true }
     }
 
     fn verdict(reply: &Reply) -> Verdict {

@@ -178,6 +178,22 @@ async fn a_failure_in_the_body_is_never_a_receipt() {
 }
 
 #[tokio::test]
+async fn a_login_portal_is_no_receiver_even_without_a_rule() {
+    let facts = [
+        ("by its header", reply(200, "content-type: text/html; charset=utf-8\r\n", "please log in")),
+        ("by its body", reply(200, "", "\u{feff}\r\n <!DOCTYPE html><title>log in</title>")),
+        ("another 2xx", reply(204, "content-type: text/html\r\n", "")),
+    ];
+    for (fact, answer) in facts {
+        let verdict = answered(answer).await;
+        let Verdict::TryAgain { why, after: None } = &verdict else { panic!("{fact}: {verdict:?}") };
+        assert!(why.contains("a web page answered: a login portal?"), "{fact}: {why}");
+    }
+    let json = answered(reply(200, "content-type: application/json\r\n", "{}")).await;
+    assert_eq!(json, Verdict::Accepted { status: 200, said: "{}".to_owned() });
+}
+
+#[tokio::test]
 async fn retry_after_is_heard_and_clamped() {
     let facts =
         [("0", Some(1)), ("-1", Some(1)), ("30", Some(30)), ("1000000000", Some(900)), ("soon", None)];

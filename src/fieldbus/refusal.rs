@@ -1,0 +1,98 @@
+//! Which requests a device refuses: told once when it begins and once when it ends, however often it is asked.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{BusDevice, plan::Ask};
+use crate::{
+    domain::{BusId, Table},
+    profile::Link,
+};
+
+/// A request that is refused now and then is told no more often than this.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// One entry for each slot of the bus's schedule that was ever refused, no more.
+#[derive(Default)]
+pub(super) struct Refusals(BTreeMap<usize, Told>);
+
+struct Told {
+    at: Instant,
+    /// Nothing but refusals came since.
+    stands: bool,
+}
+
+impl Refusals {
+    pub fn refused(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask, code: u16) {
+        if self.is_news(slot, Instant::now()) {
+            let (device, exception, request) = (&device.id, words(&device.profile.link, code), shown(ask));
+            warn!(%bus, %device, request, exception, "Device refuses a request.");
+        }
+    }
+
+    pub fn answered(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask) {
+        if self.is_over(slot) {
+            let (device, request) = (&device.id, shown(ask));
+            info!(%bus, %device, request, "Device answers a request it refused.");
+        }
+    }
+
+    fn is_news(&mut self, slot: usize, now: Instant) -> bool {
+        let news = self.0.get(&slot).is_none_or(|told| !told.stands && now - told.at >= TOLD_AGAIN_AFTER);
+        if news {
+            self.0.insert(slot, Told { at: now, stands: true });
+        }
+        news
+    }
+
+    fn is_over(&mut self, slot: usize) -> bool {
+        self.0.get_mut(&slot).is_some_and(|told| std::mem::take(&mut told.stands))
+    }
+}
+
+fn words(link: &Link, code: u16) -> String {
+    match link {
+        Link::Modbus(link) => link.dialect.refusal(code),
+        Link::Serial(_) | Link::Mqtt(_) => format!("code {code}"),
+    }
+}
+
+/// The registers as they go over the wire: whoever reads this is about to ask how they are counted.
+fn shown(ask: &Ask) -> String {
+    let Ask::Block { table, first, count } = *ask else { return "frame".to_owned() };
+    let what = match table {
+        Table::Holding => "holding registers",
+        Table::Input => "input registers",
+        Table::Coil => "coils",
+        Table::Discrete => "discrete inputs",
+    };
+    let last = u32::from(first) + u32::from(count).max(1) - 1;
+    format!("{what} {first} to {last}, counted from 0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_until_it_ends_and_not_too_often() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let (mut refusals, began) = (Refusals::default(), Instant::now());
+        let refused =
+            |refusals: &mut Refusals, slot, minutes| refusals.is_news(slot, began + minutes * MINUTE);
+        assert!(!refusals.is_over(3), "never refused");
+        assert!(refused(&mut refusals, 3, 0), "the first");
+        assert!(!refused(&mut refusals, 3, 1), "told already");
+        assert!(!refused(&mut refusals, 3, 600), "told already, long ago");
+        assert!(refused(&mut refusals, 4, 1), "another request");
+        assert!(refusals.is_over(3), "its end");
+        assert!(!refusals.is_over(3), "its end is told once");
+        assert!(refused(&mut refusals, 3, 601), "again, after long");
+        assert!(refusals.is_over(3));
+        assert!(!refused(&mut refusals, 3, 602), "now and then");
+        assert!(!refusals.is_over(3), "what was not told does not end");
+        assert!(refused(&mut refusals, 3, 661), "now and then, an hour later");
+    }
+}
