@@ -12,7 +12,7 @@ use tokio::{
     net::UnixListener,
     sync::{Notify, mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,7 +30,7 @@ use crate::{
     ops::watchdog,
     pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
@@ -42,6 +42,9 @@ const QUESTIONS: usize = 16;
 const EMPTY_INBOX: Duration = Duration::from_millis(3500);
 const END_OF_TASKS: Duration = Duration::from_millis(5500);
 const CLOSING: Duration = Duration::from_secs(1);
+/// Somebody may be acknowledging on the store while the gateway was away; another gateway would stay longer.
+const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1500);
+const LOCK_MOMENT: Duration = Duration::from_millis(50);
 
 /// What a task was, when it ends.
 type Ended = anyhow::Result<&'static str>;
@@ -55,7 +58,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let Parts { core, buses, endpoints, dir } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
-    let mut core = Core::open(core, &clock, heard, asked)?;
+    let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
     for (endpoint, letters) in events.queued_for_others(&known).await? {
         warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
@@ -66,7 +69,13 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
-    drop(to_pipeline);
+    let stop_polling = polling.clone();
+    // A site without a bus still delivers what it has and takes commands.
+    tasks.spawn(async move {
+        stop_polling.cancelled().await;
+        drop(to_pipeline);
+        Ok("inbox")
+    });
     let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
     let porter = Porter {
         started_at: clock.now().wall,
@@ -117,7 +126,8 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     let (nothing_more, heard) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
     let (reply, outcome) = oneshot::channel();
-    let Core { pipeline, .. } = Core::open(Parts::of(site).core, &clock, heard, asked)?;
+    let Core { pipeline, .. } =
+        Core::open(Parts::of(site).core, &clock, heard, asked, Duration::ZERO).await?;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let carried = tokio::spawn(pipeline.run());
     ask.send(Asked::Command(command, reply)).await.context("ask the pipeline")?;
@@ -174,14 +184,22 @@ struct Core {
 }
 
 impl Core {
-    fn open(
+    /// `patience`: how long to wait for a command that is being carried out on the store.
+    async fn open(
         parts: CoreParts,
         clock: &Arc<dyn Clock>,
         heard: mpsc::Receiver<Heard>,
         asked: mpsc::Receiver<Asked>,
+        patience: Duration,
     ) -> anyhow::Result<Self> {
         let devices: Arc<[Device]> = parts.devices.into();
-        let (events, recovered) = EventStore::open(&parts.store).context("open the event store")?;
+        let until = Instant::now() + patience;
+        let (events, recovered) = loop {
+            match EventStore::open(&parts.store) {
+                Err(StoreError::InUse { .. }) if Instant::now() < until => sleep(LOCK_MOMENT).await,
+                opened => break opened.context("open the event store")?,
+            }
+        };
         let telemetry = TelemetryStore::open(&parts.store, catalogue(&devices)).unwrap_or_else(|error| {
             error!(%error, "Readings cannot be kept until the next start; alarms go on.");
             TelemetryStore::absent(devices.len())

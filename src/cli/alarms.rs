@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     app,
-    config::Site,
+    config::{self, Site},
     console::door::{self, Answer, Question},
     domain::{
         AlarmState, Lang, OccurrenceId, Priority, SystemClock,
@@ -70,10 +71,6 @@ struct AckArgs {
     #[command(flatten)]
     site: SiteArgs,
 }
-
-/// Longest name and note accepted, in characters.
-const NAME_MAX: usize = 64;
-const NOTE_MAX: usize = 500;
 
 impl AlarmsArgs {
     /// # Errors
@@ -192,60 +189,67 @@ pub fn local(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
-    let by = args.by.trim();
-    if by.is_empty() || by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
-        eprintln!(
-            "{}",
-            say!(
-                lang,
-                "确认人要写姓名（--as 张伟），最多 {NAME_MAX} 个字。",
-                "--as wants a person's name, {NAME_MAX} characters at most."
-            )
-        );
-        return Ok(exit::USAGE);
-    }
-    if args.note.as_ref().is_some_and(|note| note.chars().count() > NOTE_MAX) {
-        eprintln!(
-            "{}",
-            say!(lang, "备注最多 {NOTE_MAX} 个字。", "a note has {NOTE_MAX} characters at most.")
-        );
-        return Ok(exit::USAGE);
-    }
     let command = Command::Acknowledge {
         alarm: OccurrenceId::from(args.id.as_str()),
-        by: by.to_owned(),
+        by: args.by.trim().to_owned(),
         note: args.note.clone(),
         from: "cli".to_owned(),
     };
+    if let Some(fault) = command.fault() {
+        eprintln!("{}", fault.get(lang));
+        return Ok(exit::USAGE);
+    }
     let site = match args.site.look(lang) {
         Ok(site) => site,
         Err(code) => return Ok(code),
     };
-    let outcome = super::run::runtime()?.block_on(carry_out(site, command))?;
+    let outcome = super::run::runtime()?.block_on(carry_out(&args.site, site, command))?;
     Ok(tell(&outcome, lang))
 }
 
+/// How often the door and the store are tried in turn, a moment apart, while a gateway starts or stops.
+const TRIES: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(150);
+
 /// By the door of the running gateway; where none runs, on the store itself.
-async fn carry_out(site: Site, command: Command) -> anyhow::Result<Outcome> {
-    match door::visit(&site.store.dir, &Question::Command(command.clone())).await {
-        Ok(Answer::Outcome(outcome)) => Ok(outcome),
-        Ok(Answer::NotUnderstood(why)) => {
-            Err(anyhow::anyhow!(why)).context("be understood by the running gateway")
+async fn carry_out(config: &SiteArgs, site: Site, command: Command) -> anyhow::Result<Outcome> {
+    let dir = site.store.dir.clone();
+    let mut site = Some(site);
+    for _ in 0..TRIES {
+        let at_rest = match door::visit(&dir, &Question::Command(command.clone())).await {
+            Ok(Answer::Outcome(outcome)) => return Ok(outcome),
+            Ok(Answer::NotUnderstood(why)) => {
+                return Err(anyhow::anyhow!(why)).context("be understood by the running gateway");
+            }
+            Ok(Answer::Busy | Answer::Stopping) => false,
+            Ok(Answer::Status(_)) => return Err(anyhow::anyhow!("get the answer to another question")),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => true,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(StoreError::NotPermitted { path: door::path(&dir), access: Access::Read }.into());
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => return Err(error).context("reach the running gateway"),
+        };
+        if at_rest {
+            let site = match site.take() {
+                Some(site) => site,
+                None => {
+                    config::look(&config.config).map_err(|_| anyhow::anyhow!("read the site file again"))?
+                }
+            };
+            match app::ask_at_rest(site, Arc::new(SystemClock::new()), command.clone()).await {
+                // A gateway is just starting: its door opens in a moment.
+                Err(error) if is_in_use(&error) => {}
+                done => return done,
+            }
         }
-        Ok(Answer::Busy) => Ok(Outcome::NotStored { why: "the gateway is busy; ask again".to_owned() }),
-        Ok(Answer::Status(_) | Answer::Stopping) => {
-            Ok(Outcome::NotStored { why: "the gateway is stopping; ask again".to_owned() })
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            // the store's opener makes couriers too, though none of them goes out
-            super::run::install_tls();
-            app::ask_at_rest(site, Arc::new(SystemClock::new()), command).await
-        }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(StoreError::NotPermitted { path: door::path(&site.store.dir), access: Access::Read }.into())
-        }
-        Err(error) => Err(error).context("reach the running gateway"),
+        tokio::time::sleep(MOMENT).await;
     }
+    Ok(Outcome::NotStored { why: "the gateway is busy, starting or stopping; ask again".to_owned() })
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::InUse { .. }))
 }
 
 fn tell(outcome: &Outcome, lang: Lang) -> u8 {

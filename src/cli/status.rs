@@ -27,7 +27,7 @@ pub struct StatusArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
-    /// Exit 6 if an alarm is unacknowledged, 7 if an endpoint is failing / 用退出码表示状态
+    /// Exit 6 if an alarm is unacknowledged, 7 if an endpoint is failing, 1 if no gateway watches / 用退出码表示状态
     #[arg(long)]
     exit_code: bool,
 }
@@ -133,7 +133,13 @@ fn code(seen: &Seen) -> u8 {
     let failing =
         seen.live().into_iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
             || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint).is_some());
-    if failing { exit::ENDPOINT_FAILING } else { exit::OK }
+    // All may be well on disk, but nobody is watching.
+    let watched = seen.live().is_some_and(|live| live.storage.is_none());
+    match (watched, failing) {
+        (false, _) => exit::UNEXPECTED,
+        (true, true) => exit::ENDPOINT_FAILING,
+        (true, false) => exit::OK,
+    }
 }
 
 fn record(site: &Site, seen: &Seen) -> serde_json::Value {
