@@ -238,7 +238,13 @@ impl Core {
                 self.pipeline.events.latest(&occurrence).await.context("read an alarm's last event")?,
             );
         }
-        self.pipeline.close_orphans(last).await.context("close alarms without a rule")
+        match self.pipeline.close_orphans(last).await {
+            Err(StoreError::Full { .. }) => {
+                warn!("There is no room to close alarms without a rule; the next start tries again.");
+                Ok(())
+            }
+            closed => closed.context("close alarms without a rule"),
+        }
     }
 }
 

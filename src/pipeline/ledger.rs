@@ -1,0 +1,157 @@
+//! A decision becomes an event: numbered, linked into the chain, with everything known of the device at that moment.
+
+use std::collections::BTreeMap;
+
+use tracing::warn;
+
+use super::Pipeline;
+use crate::{
+    alarm::{Change, Latest},
+    domain::{
+        AlarmFacts, AlarmMemory, AlarmState, Event, EventId, Mono, OccurrenceId, PointIx, PointName,
+        ReadingFact, Stamp, TransitionKind,
+    },
+    store::{
+        Commit, Recovered, StoreError,
+        evidence::{Hash, Sealed, seal},
+    },
+};
+
+/// Where the next event goes in the chain.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    epoch: String,
+    last_seq: u64,
+    last_hash: Hash,
+}
+
+impl Ledger {
+    pub fn new(recovered: &Recovered) -> Self {
+        Self { epoch: recovered.epoch.clone(), last_seq: recovered.last_seq, last_hash: recovered.last_hash }
+    }
+}
+
+impl Ledger {
+    pub(super) fn seal(&self, event: Event) -> Sealed {
+        seal(event, self.last_hash).expect("readings are finite, everything else is text")
+    }
+
+    pub(super) fn advance(&mut self, sealed: &Sealed) {
+        self.last_seq = sealed.event.seq;
+        self.last_hash = sealed.hash;
+    }
+}
+
+impl Pipeline {
+    /// Gives each transition its event, its number and its link in the chain.
+    pub(super) fn seal(&self, changes: &mut [Change]) -> (Vec<Sealed>, Ledger) {
+        let mut ledger = self.ledger.clone();
+        let mut events = Vec::new();
+        for change in changes {
+            let Some(step) = change.step else { continue };
+            let seq = ledger.last_seq + 1;
+            let fresh = || OccurrenceId::from(format!("{}-{seq}", ledger.epoch.get(..4).unwrap_or("0")));
+            let occurrence = change.memory.occurrence.get_or_insert_with(fresh).clone();
+            let event = self.event(change, step.kind, step.at, seq, occurrence);
+            let sealed = ledger.seal(event);
+            ledger.advance(&sealed);
+            events.push(sealed);
+        }
+        (events, ledger)
+    }
+
+    fn event(
+        &self,
+        change: &Change,
+        kind: TransitionKind,
+        at: Stamp,
+        seq: u64,
+        occurrence: OccurrenceId,
+    ) -> Event {
+        let rule = self.engine.rule(change);
+        let (_, latest) = self.engine.device(change.device);
+        let memory = &change.memory;
+        Event {
+            id: EventId::random().to_string(),
+            seq,
+            epoch: self.ledger.epoch.clone(),
+            kind,
+            at: at.wall,
+            site: self.site.clone(),
+            device: self.devices[change.device.0 as usize].facts(),
+            alarm: AlarmFacts {
+                name: rule.alarm.name.clone(),
+                occurrence,
+                priority: rule.alarm.priority,
+                state: memory.state.expect("a transition leads to a state"),
+                title: rule.alarm.title.clone(),
+                origin: rule.alarm.origin,
+                raised_at: memory.raised_at.unwrap_or(at.wall),
+                returned_at: memory.returned_at,
+                acknowledged: memory.acknowledged.clone(),
+                reason: None,
+            },
+            readings: facts(latest, at.mono),
+            time_quality: self.clock.quality(),
+            boot_id: self.clock.boot_id().to_owned(),
+            mono_ms: at.mono.0.as_millis() as u64,
+            demo: self.demo,
+        }
+    }
+
+    /// Ends alarms that no rule watches any more, so that nobody waits for their end. `last`: the latest event of each.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub async fn close_orphans(&mut self, last: Vec<Event>) -> Result<(), StoreError> {
+        for last in last {
+            let at = self.clock.now();
+            let key = last.key();
+            let seq = self.ledger.last_seq + 1;
+            let event = Event {
+                id: EventId::random().to_string(),
+                seq,
+                epoch: self.ledger.epoch.clone(),
+                kind: TransitionKind::Closed,
+                at: at.wall,
+                alarm: AlarmFacts {
+                    state: AlarmState::Closed,
+                    reason: Some("rule_removed".to_owned()),
+                    ..last.alarm
+                },
+                time_quality: self.clock.quality(),
+                boot_id: self.clock.boot_id().to_owned(),
+                mono_ms: at.mono.0.as_millis() as u64,
+                demo: self.demo,
+                ..last
+            };
+            let sealed = self.ledger.seal(event);
+            warn!(alarm = %key, "No rule watches this alarm any more; it is closed.");
+            let letters = (self.address)(&sealed);
+            let alarms = vec![AlarmMemory::normal(key)];
+            self.ledger.advance(&sealed);
+            self.events.commit(Commit { events: vec![sealed], letters, alarms, audit: vec![] }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything known of the device at that moment, under the class's names.
+fn facts(latest: &Latest, now: Mono) -> BTreeMap<PointName, ReadingFact> {
+    let profile = latest.profile();
+    let points = (0..profile.points.len()).map(|at| PointIx(at as u16));
+    let known = points.filter_map(|point| Some((point, latest.sample(point, now)?)));
+    known
+        .map(|(point, (sample, at))| {
+            let class = profile.class_point(point);
+            let fact = ReadingFact {
+                value: sample.value().cloned(),
+                unit: class.unit.clone(),
+                quality: sample.quality(),
+                at: at.wall,
+                data: class.data,
+            };
+            (class.name.clone(), fact)
+        })
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! What people ask of the running gateway: acknowledged once it is on disk, told with who was first.
+
+use tracing::debug;
+
+use super::{Asked, Pipeline};
+use crate::{
+    alarm::{Acknowledged, Truth},
+    domain::{
+        Acknowledgement, DeviceIx, OccurrenceId,
+        command::{Command, Outcome},
+        status::{DeviceStatus, LinkState},
+    },
+    store::{AuditEntry, StoreError},
+};
+
+impl Pipeline {
+    /// Whoever asked may have gone by the time of the answer; what was done is done and stands in the audit.
+    pub(super) async fn answer(&mut self, asked: Asked) -> Result<(), StoreError> {
+        match asked {
+            Asked::Command(command, reply) if command.fault().is_some() => {
+                let why = command.fault().map_or_else(String::new, |fault| fault.en);
+                reply
+                    .send(Outcome::NotStored { why })
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                Ok(())
+            }
+            Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
+                let (outcome, error) = self.acknowledge(alarm, by, note, from).await;
+                reply
+                    .send(outcome)
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
+            }
+            Asked::Devices(reply) => {
+                reply
+                    .send((self.statuses(), self.trouble.why_not_stored.clone()))
+                    .unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                Ok(())
+            }
+        }
+    }
+
+    fn statuses(&self) -> Vec<DeviceStatus> {
+        let numbered = self.devices.iter().enumerate();
+        numbered
+            .map(|(ix, device)| {
+                let (_, latest) = self.engine.device(DeviceIx(ix as u32));
+                DeviceStatus {
+                    id: device.id.clone(),
+                    name: device.name.clone(),
+                    class: device.profile.class.name.clone(),
+                    profile: device.profile.id.to_string(),
+                    bus: device.bus.clone(),
+                    link: match latest.link_lost() {
+                        Truth::True => LinkState::Lost,
+                        Truth::False => LinkState::Online,
+                        Truth::Unknown => LinkState::Unknown,
+                    },
+                    answered_at: latest.answered().map(|at| at.wall),
+                }
+            })
+            .collect()
+    }
+
+    async fn acknowledge(
+        &mut self,
+        alarm: OccurrenceId,
+        by: String,
+        note: Option<String>,
+        from: String,
+    ) -> (Outcome, Option<StoreError>) {
+        let at = self.clock.now();
+        let who = Acknowledgement { by: by.clone(), at: at.wall, note: note.clone(), from: from.clone() };
+        let (changes, outcome) = match self.engine.acknowledge(&alarm, who, at) {
+            Acknowledged::Change(change) => {
+                let state = change.memory.state.expect("an acknowledgement leads to a state");
+                (vec![*change], Outcome::Acknowledged { alarm: alarm.clone(), state })
+            }
+            Acknowledged::Already { by } => {
+                (vec![], Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by })
+            }
+            Acknowledged::NoSuchAlarm => (vec![], Outcome::NoSuchAlarm { alarm: alarm.clone() }),
+        };
+        let said = note.map_or_else(String::new, |note| format!(": {note}"));
+        let result = match &outcome {
+            Outcome::Acknowledged { .. } => format!("acknowledged{said}"),
+            Outcome::AlreadyAcknowledged { by, .. } => format!("already acknowledged by {by}{said}"),
+            Outcome::NoSuchAlarm { .. } => "no such alarm".to_owned(),
+            Outcome::NotStored { why } => why.clone(),
+        };
+        let audit = AuditEntry {
+            at: at.wall,
+            who: by,
+            from,
+            action: "acknowledge",
+            object: alarm.to_string(),
+            outcome: result,
+        };
+        match self.commit(changes, vec![audit]).await {
+            Ok(()) => (outcome, None),
+            Err(error @ StoreError::Full { .. }) => (Outcome::NotStored { why: error.to_string() }, None),
+            Err(error) => (Outcome::NotStored { why: error.to_string() }, Some(error)),
+        }
+    }
+}

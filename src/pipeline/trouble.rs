@@ -1,0 +1,89 @@
+//! Trouble is told once when it begins and once when it ends, by the one who has it.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use tracing::{error, info, warn};
+
+use super::{Pipeline, RETRY, TELL_AGAIN};
+use crate::{
+    domain::{DeviceIx, Event, Lang, Mono},
+    store::{Kept, StoreError},
+};
+
+/// Proof of life for the watchdog: counts rounds in which the pipeline really came around.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    pub fn rounds(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn came_around(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// What has been logged already, so that each trouble is told once when it begins and once when it ends.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// Since when commits fail, and when to try again.
+    pub(super) storage: Option<Mono>,
+    pub(super) why_not_stored: Option<String>,
+    /// Devices that sent what could not be read, and when that was told last.
+    malformed: BTreeMap<DeviceIx, Mono>,
+    telemetry_full: bool,
+    /// When the pipeline came around last.
+    pub(super) last_turn: Option<Mono>,
+}
+
+impl Pipeline {
+    pub(super) fn note_storage(&mut self, error: Option<&StoreError>) {
+        let again = error.map(|_| self.clock.now().mono + RETRY);
+        match (error, self.trouble.storage) {
+            (Some(error), None) => {
+                error!(%error, "Alarms cannot be stored; they are decided again every second, or after a new start.");
+            }
+            (None, Some(_)) => info!("Alarms can be stored again."),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.trouble.storage = again;
+        self.trouble.why_not_stored = error.map(ToString::to_string);
+    }
+
+    pub(super) fn note_malformed(&mut self, device: DeviceIx, why: Option<&str>) {
+        let Some(why) = why else { return };
+        let now = self.clock.now().mono;
+        if self.trouble.malformed.get(&device).is_none_or(|told| now.since(*told) > TELL_AGAIN) {
+            self.trouble.malformed.insert(device, now);
+            let id = &self.devices[device.0 as usize].id;
+            warn!(device = %id, why, "What the device sends cannot be read; it counts as no answer.");
+        }
+    }
+
+    pub(super) fn note_telemetry(&mut self, kept: Kept) {
+        match (kept, self.trouble.telemetry_full) {
+            (Kept::Full, false) => {
+                error!("The disk does not keep up: readings are lost (alarms are not).");
+            }
+            (Kept::Queued, true) => {
+                info!(lost = self.telemetry.dropped(), "Readings are stored again.");
+            }
+            (Kept::Full, true) | (Kept::Queued, false) => {}
+        }
+        self.trouble.telemetry_full = kept == Kept::Full;
+    }
+}
+
+/// The transition, for whoever reads the log.
+pub(super) fn log(event: &Event) {
+    let title = event.alarm.title.get(Lang::En);
+    info!(
+        device = %event.device.id, alarm = %event.alarm.name, occurrence = %event.alarm.occurrence,
+        step = ?event.kind, state = ?event.alarm.state, seq = event.seq, title,
+        "Alarm changed."
+    );
+}
