@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     const WRONG: &str =
-        "[site]\nid = 'yard'\nnam = 'x'\n[[bus]]\nid = 'a'\nserial = { port = '/dev/ttyS0' }\n";
+        "[site]\nid = 'yard'\nnam = 'x'\n[[bus]]\nid = 'a'\nserial = { port = '/dev/null' }\n";
 
     fn said(text: &str, json: bool, terminal: bool) -> (u8, String) {
         let dir = TempDir::new().unwrap();

@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     document::Problems,
-    domain::{Lang, PointIx, Raw, Sample, Table},
-    profile::{Captured, Conditions, Profile, hex_bytes, number_in, plain_wire, shown, stretches},
-    say,
+    domain::{Lang, PointIx, Raw, Sample, Table, Text},
+    profile::{
+        Captured, Conditions, Link, Profile, SerialLink, hex_bytes, number_in, plain_wire, shown, stretches,
+    },
+    say, text,
 };
 
 #[derive(Debug, Args)]
@@ -34,22 +36,22 @@ pub struct DecodeArgs {
     #[arg(long, value_name = "N=WORD,…", value_delimiter = ',', value_parser = word)]
     input: Vec<(u16, u16)>,
     /// Coils / 线圈
-    #[arg(long, value_name = "N=0|1,…", value_delimiter = ',', value_parser = word)]
+    #[arg(long, value_name = "N=0|1,…", value_delimiter = ',', value_parser = bit)]
     coil: Vec<(u16, u16)>,
     /// Discrete inputs / 离散输入
-    #[arg(long, value_name = "N=0|1,…", value_delimiter = ',', value_parser = word)]
+    #[arg(long, value_name = "N=0|1,…", value_delimiter = ',', value_parser = bit)]
     discrete: Vec<(u16, u16)>,
     /// A whole captured frame in hex / 一帧（十六进制）
-    #[arg(long, value_name = "HEX", group = "whole")]
+    #[arg(long, value_name = "HEX")]
     frame: Option<String>,
     /// With --frame: the Modbus request in hex, or the name of the serial request / 对应的请求
     #[arg(long, value_name = "HEX|NAME", requires = "frame")]
     request: Option<String>,
     /// An MQTT message, JSON or text / 一条消息
-    #[arg(long, value_name = "JSON|TEXT", group = "whole")]
+    #[arg(long, value_name = "JSON|TEXT")]
     payload: Option<String>,
     /// An MQTT message in hex / 一条消息（十六进制）
-    #[arg(long, value_name = "HEX", group = "whole")]
+    #[arg(long, value_name = "HEX")]
     payload_hex: Option<String>,
     #[command(flatten)]
     dirs: Dirs,
@@ -86,8 +88,14 @@ impl DecodeArgs {
     fn decode(&self, profile: &Profile, lang: Lang, out: &mut dyn Write) -> anyhow::Result<u8> {
         let raws = match self.raws(profile) {
             Ok(raws) => raws,
-            Err(why) => {
-                eprintln!("{}", say!(lang, "不是有效的输入：{why}", "this is no valid input: {why}"));
+            Err(Unfit::Words(why)) => {
+                let (why, takes) = (why.get(lang), takes(profile));
+                let (id, takes) = (&profile.id, takes.get(lang));
+                eprintln!("{}", say!(lang, "{why}\n{id} 接受：{takes}", "{why}\n{id} takes {takes}"));
+                return Ok(exit::USAGE);
+            }
+            Err(Unfit::Frame(why)) => {
+                eprintln!("{}", say!(lang, "其中没有读数：{why}", "there is no reading in it: {why}"));
                 return Ok(exit::NOT_VERIFIED);
             }
         };
@@ -114,21 +122,84 @@ impl DecodeArgs {
         Ok(exit::OK)
     }
 
-    fn raws(&self, profile: &Profile) -> Result<Vec<Raw>, String> {
-        if let Some(frame) = &self.frame {
-            let frame = hex_bytes(frame).ok_or("the frame is not hex")?;
-            let captured = Captured { profile, request: self.request.as_deref(), frame: &frame };
-            return plain_wire(captured).map(|raw| vec![raw]);
+    fn raws(&self, profile: &Profile) -> Result<Vec<Raw>, Unfit> {
+        let payload = |bytes: Vec<u8>| vec![Raw::Payload { bytes: Bytes::from(bytes), retained: false }];
+        match (self.only_input()?, &profile.link) {
+            (Input::Registers, Link::Modbus(_)) => {
+                self.listed_once()?;
+                Ok(self.registers(profile))
+            }
+            (Input::Frame(digits), Link::Modbus(_) | Link::Serial(_)) => {
+                let frame = hex("--frame", digits)?;
+                self.fitting_request(&profile.link)?;
+                let captured = Captured { profile, request: self.request.as_deref(), frame: &frame };
+                plain_wire(captured).map(|raw| vec![raw]).map_err(Unfit::Frame)
+            }
+            (Input::Text(text), Link::Mqtt(_)) => Ok(payload(text.as_bytes().to_vec())),
+            (Input::Bytes(digits), Link::Mqtt(_)) => Ok(payload(hex("--payload-hex", digits)?)),
+            (Input::Registers | Input::Frame(_) | Input::Text(_) | Input::Bytes(_), _) => {
+                Err(Unfit::Words(text!("这种输入不属于这个产品", "this profile has no such input")))
+            }
         }
-        let payload = match (&self.payload, &self.payload_hex) {
-            (Some(text), _) => Some(text.clone().into_bytes()),
-            (None, Some(digits)) => Some(hex_bytes(digits).ok_or("the payload is not hex")?),
-            (None, None) => None,
-        };
-        if let Some(payload) = payload {
-            return Ok(vec![Raw::Payload { bytes: Bytes::from(payload), retained: false }]);
+    }
+
+    fn only_input(&self) -> Result<Input<'_>, Unfit> {
+        let registers = self.tables().iter().any(|(_, listed)| !listed.is_empty());
+        let given = [
+            registers.then_some(Input::Registers),
+            self.frame.as_deref().map(Input::Frame),
+            self.payload.as_deref().map(Input::Text),
+            self.payload_hex.as_deref().map(Input::Bytes),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(Unfit::Words(text!("没有要解码的内容", "there is nothing to decode"))),
+            (Some(_), Some(_)) => {
+                Err(Unfit::Words(text!("一次只能有一种输入", "these are two kinds of input at once")))
+            }
         }
-        Ok(self.registers(profile))
+    }
+
+    fn tables(&self) -> [(&'static str, &[(u16, u16)]); 4] {
+        [
+            ("--holding", &self.holding),
+            ("--input", &self.input),
+            ("--coil", &self.coil),
+            ("--discrete", &self.discrete),
+        ]
+    }
+
+    /// The last of two different words for one register would win unseen.
+    fn listed_once(&self) -> Result<(), Unfit> {
+        for (option, listed) in self.tables() {
+            let mut words = BTreeMap::new();
+            for (number, word) in listed {
+                let before = *words.entry(number).or_insert(word);
+                if before != word {
+                    return Err(Unfit::Words(text!(
+                        "{option} {number} 写了两次：{before} 和 {word}",
+                        "{option} {number} is there twice: as {before} and as {word}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A Modbus reply means nothing without its request; a serial frame's request is one of the profile's.
+    fn fitting_request(&self, link: &Link) -> Result<(), Unfit> {
+        match (link, self.request.as_deref()) {
+            (Link::Modbus(_), None) => Err(Unfit::Words(text!(
+                "Modbus 应答要和它的请求一起给：--request HEX",
+                "a Modbus reply is read beside its request: --request HEX"
+            ))),
+            (Link::Modbus(_), Some(digits)) => hex("--request", digits).map(drop),
+            (Link::Serial(link), Some(name)) if !frame_names(link).any(|known| known == name) => Err(
+                Unfit::Words(text!("这个产品没有请求 \"{name}\"", "this profile has no request \"{name}\"")),
+            ),
+            (Link::Serial(_) | Link::Mqtt(_), _) => Ok(()),
+        }
     }
 
     fn registers(&self, profile: &Profile) -> Vec<Raw> {
@@ -151,6 +222,48 @@ impl DecodeArgs {
             }));
         }
         raws
+    }
+}
+
+/// What a command line asks to decode.
+enum Input<'a> {
+    Registers,
+    Frame(&'a str),
+    Text(&'a str),
+    /// In hex.
+    Bytes(&'a str),
+}
+
+/// Why nothing can be decoded.
+enum Unfit {
+    /// The command line does not fit the profile, or itself.
+    Words(Text),
+    /// No driver would hand this frame on.
+    Frame(String),
+}
+
+fn hex(option: &str, digits: &str) -> Result<Vec<u8>, Unfit> {
+    hex_bytes(digits)
+        .ok_or_else(|| Unfit::Words(text!("{option} 不是十六进制", "what {option} was given is not hex")))
+}
+
+fn frame_names(link: &SerialLink) -> impl Iterator<Item = &str> {
+    let events = link.events.iter().map(|event| event.name.as_str());
+    link.requests.iter().map(|request| request.name.as_str()).chain(events)
+}
+
+/// The options that fit a profile of this kind.
+fn takes(profile: &Profile) -> Text {
+    match &profile.link {
+        Link::Modbus(_) => text!(
+            "--holding、--input、--coil、--discrete（N=值,…），或 --request HEX 加 --frame HEX",
+            "--holding, --input, --coil, --discrete (N=WORD,…), or --request HEX with --frame HEX"
+        ),
+        Link::Serial(link) => {
+            let names = frame_names(link).collect::<Vec<_>>().join("|");
+            text!("--frame HEX，可加 --request {names}", "--frame HEX, and if you like --request {names}")
+        }
+        Link::Mqtt(_) => text!("--payload JSON 或 --payload-hex HEX", "--payload JSON or --payload-hex HEX"),
     }
 }
 
@@ -202,6 +315,14 @@ fn print_table(
         writeln!(out, "{}", say!(lang, "报警条件成立：{alarms}", "alarm conditions that hold: {alarms}"))?;
     }
     Ok(())
+}
+
+/// `3=1`.
+fn bit(text: &str) -> Result<(u16, u16), String> {
+    word(text).and_then(|(number, word)| match word {
+        0 | 1 => Ok((number, word)),
+        _ => Err("a bit is 0 or 1".to_owned()),
+    })
 }
 
 /// `0x10=7`; a negative word is its two's complement.

@@ -316,10 +316,21 @@ fn file_sheet(path: &Path, library: &Library, problems: &mut Problems) -> Option
 }
 
 pub(super) fn unknown(name: &str, library: &Library, lang: Lang) {
+    eprintln!("{}", unknown_words(name, library, lang));
+}
+
+fn unknown_words(name: &str, library: &Library, lang: Lang) -> String {
+    if Path::new(name).is_dir() {
+        return say!(
+            lang,
+            "{name} 是目录，不是产品编号；自己的目录这样写：--profiles {name}",
+            "{name} is a directory, not a profile's id; a directory of your own is taken in by --profiles {name}"
+        );
+    }
     let near = nearest(name, library.ids().map(|id| id.as_str()));
     let hint =
         near.map(|near| say!(lang, "（是不是 {near}？）", " (did you mean {near}?)")).unwrap_or_default();
-    eprintln!("{}", say!(lang, "没有产品 {name}{hint}", "there is no profile {name}{hint}"));
+    say!(lang, "没有产品 {name}{hint}", "there is no profile {name}{hint}")
 }
 
 pub(super) fn tell(problems: &Problems, lang: Lang) {

@@ -82,6 +82,28 @@ fn what_the_verbs_say_and_end_with() {
 }
 
 #[test]
+fn a_directory_is_no_id_and_is_shown_its_option() {
+    let good = dir(&[("acme.toml", PROFILE)]);
+    let root = good.path().to_str().expect("a plain name");
+    let said = unknown_words(root, &Library::shipped(&mut Problems::default()), Lang::En);
+    assert!(said.contains("is a directory") && said.contains(&format!("--profiles {root}")), "{said}");
+    assert_eq!(run(&good, "check DIR").0, 4);
+}
+
+#[test]
+fn each_mistake_is_told_once() {
+    let slip = dir(&[("acme.toml", &PROFILE.replace("revision = 1", "revision = = 1"))]);
+    let cases =
+        dir(&[("acme.toml", PROFILE), ("acme.cases.toml", &CASES.replace("exact = true", "exact = = true"))]);
+    for (fact, dir) in [("a slip in a profile", &slip), ("a slip in its cases", &cases)] {
+        for line in ["check --json --profiles DIR", "check --json --profiles DIR --profiles DIR"] {
+            let (code, out) = run(dir, line);
+            assert_eq!((code, out.lines().count()), (3, 1), "{fact}, {line}: {out}");
+        }
+    }
+}
+
+#[test]
 fn a_file_of_the_site_replaces_the_shipped_one_and_its_cases() {
     let id = "street-light/epever-tracer";
     let own = tempfile::tempdir().expect("a directory for the test");

@@ -8,6 +8,7 @@ use super::{
     Bus, BusLink,
     desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
     file::BusTable,
+    port,
 };
 use crate::{
     at,
@@ -160,6 +161,8 @@ fn line(desk: &mut Desk<'_>, n: usize, kind: &str, settings: &SerialSettings) {
             text!("串口要写完整路径：\"{port}\"", "a serial port is named by its whole path, not \"{port}\"");
         let help = text!("例如 \"/dev/ttyS3\"", "such as \"/dev/ttyS3\"");
         desk.error_with_help(at!["bus", n, kind, "port"], told, help);
+    } else if let Some(flaw) = port::flaw(&settings.port) {
+        desk.warning(at!["bus", n, kind, "port"], flaw);
     }
     if !settings.baud_is_standard() {
         let (baud, nearest) = (settings.baud, settings.nearest_baud());

@@ -7,6 +7,7 @@ mod devices;
 mod endpoints;
 pub mod file;
 mod overrides;
+mod port;
 mod repeat;
 #[cfg(test)]
 mod schema;

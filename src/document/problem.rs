@@ -103,9 +103,8 @@ impl Problems {
     }
 
     pub fn extend(&mut self, other: Problems) {
-        self.cut |= other.cut || self.list.len() + other.list.len() > KEPT;
-        let room = KEPT.saturating_sub(self.list.len());
-        self.list.extend(other.list.into_iter().take(room));
+        self.cut |= other.cut;
+        other.list.into_iter().for_each(|problem| self.keep(problem));
         self.stand_ins.extend(other.stand_ins);
     }
 
@@ -134,9 +133,15 @@ impl Problems {
         if place.as_ref().is_some_and(|place| self.stand_ins.contains(&spot(place))) {
             return;
         }
+        self.keep(Problem { severity, place, message, help });
+    }
+
+    /// Once each: a file that is read again on another way has the same mistakes still.
+    fn keep(&mut self, problem: Problem) {
         match self.is_full() {
             true => self.cut = true,
-            false => self.list.push(Problem { severity, place, message, help }),
+            false if self.list.contains(&problem) => {}
+            false => self.list.push(problem),
         }
     }
 }

@@ -46,6 +46,12 @@ fn rtu_reply(request: &[u8], reply: &[u8], dialect: Dialect) -> Result<Raw, Stri
     if reply_unit != unit {
         return Err(format!("unit {reply_unit} answered, {unit} was asked"));
     }
+    if let (true, [code]) = (reply_function == function | 0x80, rest) {
+        return Err(Dialect::Standard.refusal(u16::from(*code)));
+    }
+    if let (Dialect::Nice3000, [0x80, 0x01, high, low]) = (dialect, rest) {
+        return Err(dialect.refusal(u16::from_be_bytes([*high, *low])));
+    }
     if reply_function != function {
         return Err(format!("function {reply_function:#04x} came back, {function:#04x} was asked"));
     }
