@@ -4,9 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Identity, RequestBuilder, Response,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-    redirect::Policy,
+    Certificate, Client, Identity, RequestBuilder, Response, header::RETRY_AFTER, redirect::Policy,
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::{Instant, timeout_at};
@@ -162,7 +160,6 @@ async fn read(mut response: Response, deadline: Instant) -> Reply {
     let mut reply = Reply {
         status: response.status().as_u16(),
         retry_after: header(RETRY_AFTER),
-        content_type: header(CONTENT_TYPE),
         body: Vec::new(),
         whole: false,
     };

@@ -19,8 +19,6 @@ pub struct Reply {
     pub status: u16,
     /// The `retry-after` header as it came.
     pub retry_after: Option<String>,
-    /// The `content-type` header as it came.
-    pub content_type: Option<String>,
     pub body: Vec<u8>,
     /// Whether `body` is all that was sent.
     pub whole: bool,
@@ -29,12 +27,7 @@ pub struct Reply {
 impl Reply {
     /// `now`: the wall clock, for a Retry-After that names a date.
     pub fn verdict(&self, accept: &Accept, now: Timestamp) -> Verdict {
-        let judged = Judged {
-            status: self.status,
-            content_type: self.content_type.as_deref(),
-            body: &self.body,
-            whole: self.whole,
-        };
+        let judged = Judged { status: self.status, body: &self.body, whole: self.whole };
         match accept.judge(judged) {
             Finding::Accepted => Verdict::Accepted { status: self.status, said: self.said() },
             Finding::StatusNotListed => self.by_status(now),
@@ -109,7 +102,7 @@ mod tests {
     use crate::uplink::http::config::AcceptSettings;
 
     fn answered(status: u16, body: &[u8]) -> Reply {
-        Reply { status, retry_after: None, content_type: None, body: body.to_vec(), whole: true }
+        Reply { status, retry_after: None, body: body.to_vec(), whole: true }
     }
 
     fn verdict(reply: &Reply) -> Verdict {

@@ -180,9 +180,9 @@ async fn a_failure_in_the_body_is_never_a_receipt() {
 #[tokio::test]
 async fn a_login_portal_is_no_receiver_even_without_a_rule() {
     let facts = [
-        ("by its header", reply(200, "content-type: text/html; charset=utf-8\r\n", "please log in")),
+        ("a page", reply(200, "content-type: text/html; charset=utf-8\r\n", "<html>please log in</html>")),
         ("by its body", reply(200, "", "\u{feff}\r\n <!DOCTYPE html><title>log in</title>")),
-        ("another 2xx", reply(204, "content-type: text/html\r\n", "")),
+        ("another 2xx", reply(201, "", "<HTML><body>")),
     ];
     for (fact, answer) in facts {
         let verdict = answered(answer).await;
@@ -191,6 +191,8 @@ async fn a_login_portal_is_no_receiver_even_without_a_rule() {
     }
     let json = answered(reply(200, "content-type: application/json\r\n", "{}")).await;
     assert_eq!(json, Verdict::Accepted { status: 200, said: "{}".to_owned() });
+    let plain = answered(reply(200, "content-type: text/html\r\n", "ok")).await;
+    assert_eq!(plain, Verdict::Accepted { status: 200, said: "ok".to_owned() });
 }
 
 #[tokio::test]
