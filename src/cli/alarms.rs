@@ -140,6 +140,7 @@ fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
         "acknowledged": row.acknowledged.as_ref().map(|ack| json!({
             "by": ack.by, "at": local(ack.at, zone), "note": ack.note, "from": ack.from,
         })),
+        "demo": row.demo,
     })
 }
 
@@ -321,6 +322,7 @@ mod tests {
             raised_at: "2026-11-23T06:03:11.482Z".parse().unwrap(),
             returned_at: None,
             acknowledged: None,
+            demo: false,
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Args {
     /// CSV，含表头 / CSV with a header
     #[arg(long)]
     pub csv: bool,
+    /// The site is a demo: each JSON line says so.
+    #[arg(skip)]
+    pub demo: bool,
 }
 
 /// `readings` with the site it looks into.
@@ -62,7 +65,8 @@ impl ReadingsArgs {
             Err(code) => return Ok(code),
         };
         let out = io::BufWriter::new(io::stdout().lock());
-        match run(&self.what, &site.store.dir, &site.timezone, lang, out) {
+        let what = Args { demo: site.demo, ..self.what };
+        match run(&what, &site.store.dir, &site.timezone, lang, out) {
             Ok(()) => Ok(exit::OK),
             Err(error) => {
                 eprintln!("{}", error.text().get(lang));
@@ -252,6 +256,7 @@ struct Sheet<'a, W: Write> {
     zone: &'a TimeZone,
     lang: Lang,
     point_width: usize,
+    demo: bool,
     out: BufWriter<W>,
 }
 
@@ -271,6 +276,8 @@ struct Line<'a> {
     value: Option<&'a Value>,
     unit: &'a str,
     quality: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    demo: bool,
 }
 
 impl<'a, W: Write> Sheet<'a, W> {
@@ -283,7 +290,14 @@ impl<'a, W: Write> Sheet<'a, W> {
             Form::Table
         };
         let point_width = points.iter().map(|point| columns(point)).max().unwrap_or(0).max(5);
-        Self { form, zone: site.zone, lang: site.lang, point_width, out: BufWriter::new(out) }
+        Self {
+            form,
+            zone: site.zone,
+            lang: site.lang,
+            point_width,
+            demo: args.demo,
+            out: BufWriter::new(out),
+        }
     }
 
     fn head(&mut self) -> io::Result<()> {
@@ -328,6 +342,7 @@ impl<'a, W: Write> Sheet<'a, W> {
             value: reading.value.as_ref(),
             unit: &reading.unit,
             quality: reading.quality.word(),
+            demo: self.demo,
         };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")

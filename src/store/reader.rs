@@ -66,6 +66,8 @@ pub struct AlarmRow {
     pub raised_at: Timestamp,
     pub returned_at: Option<Timestamp>,
     pub acknowledged: Option<Acknowledgement>,
+    /// It happened in a simulated compound.
+    pub demo: bool,
 }
 
 /// How one endpoint's letters stand.
@@ -298,6 +300,7 @@ fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
         raised_at: event.alarm.raised_at,
         returned_at: event.alarm.returned_at,
         acknowledged: event.alarm.acknowledged,
+        demo: event.demo,
     })
 }
 

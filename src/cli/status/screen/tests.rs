@@ -63,6 +63,7 @@ fn alarms(count: usize) -> Vec<AlarmRow> {
         raised_at: "2026-11-23T06:03:11Z".parse().unwrap(),
         returned_at: None,
         acknowledged: None,
+        demo: false,
     };
     (0..count).map(alarm).collect()
 }
