@@ -9,7 +9,7 @@ use crate::domain::{Lang, Period, Priority};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is looked at")]
 struct Garden {
     name: String,
     #[serde(default)]
@@ -21,7 +21,7 @@ struct Garden {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is looked at")]
 struct Bed {
     id: String,
     priority: Priority,
@@ -37,7 +37,7 @@ struct Bed {
 /// Told by its key.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is looked at")]
 enum Sized {
     Square { side: u16 },
     Round { radius: u16 },
@@ -46,7 +46,7 @@ enum Sized {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is looked at")]
 struct Watering {
     on: bool,
 }

@@ -72,11 +72,8 @@ enum Taken {
 struct Inbox {
     entries: Vec<Entry>,
     bytes: usize,
-    /// When the first of `entries` came, and when they are to be committed.
-    since: Option<Instant>,
+    /// When `entries` are to be committed.
     due: Option<Instant>,
-    /// When the first of those came that are being committed now.
-    in_hand: Option<Instant>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closing: bool,
     gone: bool,
@@ -171,13 +168,6 @@ impl TelemetryStore {
         self.0.shared.stored.load(Ordering::Relaxed)
     }
 
-    /// How long the oldest uncommitted row has waited; `None` if none does. For the watchdog: far above a second, the
-    /// writer is stuck.
-    pub fn oldest_waiting(&self) -> Option<Duration> {
-        let inbox = self.0.shared.inbox();
-        inbox.in_hand.or(inbox.since).map(|since| since.elapsed())
-    }
-
     /// Commits what is there, brings the WAL into the file and ends the thread.
     ///
     /// # Errors
@@ -238,7 +228,6 @@ impl Shared {
         let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
         inbox.bytes += bytes;
         inbox.entries.push(entry);
-        inbox.since.get_or_insert(now);
         let due = if inbox.entries.len() >= GROUP_ROWS { now } else { now + wait };
         if inbox.due.is_none_or(|known| due < known) {
             inbox.due = Some(due);
@@ -281,7 +270,6 @@ impl Inbox {
         if take {
             entries = mem::take(&mut self.entries);
             (self.bytes, self.due) = (0, None);
-            self.in_hand = self.since.take();
         }
         Turn { entries, flushes, closing: self.closing }
     }
@@ -306,7 +294,6 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         let turn = shared.wait(ledger.next_chore());
         let outcome = if turn.entries.is_empty() { Ok(()) } else { ledger.write(&turn.entries) };
         report(&outcome, &mut failing, turn.entries.len());
-        shared.inbox().in_hand = None;
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(turn.entries.len() as u64, Ordering::Relaxed);
         acknowledge(turn.entries);
