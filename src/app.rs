@@ -313,12 +313,14 @@ fn spawn_buses(
     polling: &CancellationToken,
 ) -> Vec<BusGauge> {
     let spawn = |bus: Bus| {
+        let (_counter, inbox) = fieldbus::counter();
         let parts = BusParts {
             id: bus.id.clone(),
             devices: devices_of(&bus.id, devices),
             sender: sender.clone(),
             clock: Arc::clone(clock),
             counters: Arc::default(),
+            inbox,
             // Compounds must not reconnect in step after a power cut.
             seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
         };

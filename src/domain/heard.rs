@@ -40,6 +40,15 @@ pub enum Raw {
     Payload { bytes: Bytes, retained: bool },
 }
 
+/// What a device is told to do. Elevators are never told anything: their profiles have no commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// Holding registers from `first` on, as they go over the wire. `multiple`: this product takes function 16 only, also for one.
+    Registers { first: u16, words: Vec<u16>, multiple: bool },
+    /// Coils from `first` on. `multiple`: function 15, also for one.
+    Coils { first: u16, bits: Vec<bool>, multiple: bool },
+}
+
 /// Why there is nothing to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {

@@ -20,7 +20,7 @@ pub use alarm::{
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
-pub use heard::{DeviceIx, Failure, Heard, PointIx, Raw, Receipt, Table};
+pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
 pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
 pub use lang::{Lang, Text};
 pub use point::{DataClass, Kind};

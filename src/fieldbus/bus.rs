@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,8 +17,10 @@ use super::{
     BusCounters,
     driver::{AskFault, Driver, Line, LineFault, Unasked},
     health::{Change, Health},
-    plan::{Ask, Request, Schedule},
+    order::{Inbox, Inquiry, Order},
+    plan::{Ask, Request},
     refusal::Refusals,
+    schedule::Schedule,
     unit::{Layout, Slot, Unit},
 };
 use crate::{
@@ -51,6 +53,8 @@ pub struct BusParts {
     pub sender: mpsc::Sender<Heard>,
     pub clock: Arc<dyn Clock>,
     pub counters: Arc<BusCounters>,
+    /// What it is told and asked out of turn.
+    pub inbox: Inbox,
     /// Where the jitter of reconnects comes from.
     pub seed: u64,
 }
@@ -74,6 +78,7 @@ pub struct Bus<D> {
     sender: mpsc::Sender<Heard>,
     clock: Arc<dyn Clock>,
     counters: Arc<BusCounters>,
+    inbox: Inbox,
     chance: Chance,
 }
 
@@ -113,6 +118,7 @@ impl<D: Driver> Bus<D> {
             sender: parts.sender,
             clock: parts.clock,
             counters: parts.counters,
+            inbox: parts.inbox,
             chance: Chance(parts.seed),
         }
     }
@@ -145,11 +151,55 @@ impl<D: Driver> Bus<D> {
         let next = self.schedule.next();
         tokio::select! {
             biased;
+            Some(order) = self.inbox.orders.recv() => self.tell_device(order).await,
             slot = due(next) => {
                 self.serve(slot).await?;
                 self.take_unasked().await
             }
+            Some(inquiry) = self.inbox.inquiries.recv() => self.inquire(inquiry).await,
             unasked = self.driver.hear() => self.unasked(unasked).await,
+        }
+    }
+
+    /// Once: what comes of it, nobody knows better than the caller.
+    async fn tell_device(&mut self, order: Order) -> Result<(), BusError> {
+        let Order { device, instruction, reply } = order;
+        let Some(&unit) = self.by_device.get(&device) else { return Ok(()) };
+        let device = &self.units[unit].device;
+        BusCounters::add(&self.counters.requests);
+        let outcome = self.driver.tell(&device.address, &device.profile.link, &instruction).await;
+        self.count(&outcome);
+        self.settle(outcome, reply).await
+    }
+
+    /// An installer's question: no device's health follows from it.
+    async fn inquire(&mut self, inquiry: Inquiry) -> Result<(), BusError> {
+        let Inquiry { unit, link, ask, reply } = inquiry;
+        if reply.is_closed() {
+            return Ok(());
+        }
+        BusCounters::add(&self.counters.requests);
+        let outcome = self.driver.ask(&unit, &link, &ask).await;
+        self.count(&outcome);
+        self.settle(outcome, reply).await
+    }
+
+    /// Whoever asked may have gone; a line that went down meanwhile is everybody's business.
+    async fn settle<T>(
+        &mut self,
+        outcome: Result<T, AskFault>,
+        reply: oneshot::Sender<Result<T, AskFault>>,
+    ) -> Result<(), BusError> {
+        let down = match &outcome {
+            Err(AskFault::LineDown(fault)) => Some(fault.clone()),
+            _ => None,
+        };
+        if reply.send(outcome).is_err() {
+            debug!(bus = %self.id, "Nobody waits for the answer.");
+        }
+        match down {
+            Some(fault) => self.line_down(fault).await,
+            None => Ok(()),
         }
     }
 
@@ -372,7 +422,7 @@ impl<D: Driver> Bus<D> {
         self.sender.send(heard).await.map_err(|_| BusError::NobodyListens { bus: self.id.clone() })
     }
 
-    fn count(&self, outcome: &Result<Raw, AskFault>) {
+    fn count<T>(&self, outcome: &Result<T, AskFault>) {
         let counters = &self.counters;
         match outcome {
             Ok(_) => BusCounters::add(&counters.answers),

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::plan::Ask;
 use crate::{
-    domain::{DeviceIx, Failure, Raw, Receipt},
+    domain::{DeviceIx, Failure, Instruction, Raw, Receipt},
     profile::{Address, Link},
 };
 
@@ -23,6 +23,19 @@ pub trait Driver: Send {
         link: &Link,
         ask: &Ask,
     ) -> impl Future<Output = Result<Raw, AskFault>> + Send;
+
+    /// Tells a device to do something: once, whatever comes of it. After a fault other than `Refused` nobody knows whether it was done,
+    /// and what may still come for it is never taken for the answer to a later question.
+    fn tell(
+        &mut self,
+        _unit: &Address,
+        _link: &Link,
+        _instruction: &Instruction,
+    ) -> impl Future<Output = Result<(), AskFault>> + Send {
+        std::future::ready(Err(AskFault::Garbled {
+            what: "nothing on this line can be told anything".to_owned(),
+        }))
+    }
 
     /// The next thing nobody asked for: also what came in during an `ask`. Cancel-safe; pending for ever where nothing
     /// speaks by itself. What waits here is bounded by the driver.

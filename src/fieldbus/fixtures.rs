@@ -33,6 +33,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
         sender,
         clock: Arc::new(ManualClock::new()),
         counters: Arc::new(BusCounters::default()),
+        inbox: super::counter().1,
         seed: 7,
     };
     (parts, heard)

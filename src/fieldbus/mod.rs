@@ -5,9 +5,11 @@ pub mod driver;
 pub mod health;
 pub mod modbus;
 pub mod mqtt;
+pub mod order;
 pub mod plan;
 pub mod port;
 mod refusal;
+mod schedule;
 pub mod serial;
 mod unit;
 
@@ -15,6 +17,7 @@ mod unit;
 mod fixtures;
 
 pub use bus::{Bus, BusDevice, BusError, BusParts};
+pub use order::{Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
     Arc,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Link {
     Modbus(ModbusLink),
     Serial(SerialLink),
