@@ -24,7 +24,7 @@ use super::{
     unit::{Layout, Slot, Unit},
 };
 use crate::{
-    domain::{BusId, Clock, DeviceId, DeviceIx, Failure, Heard, PointIx, Raw, Receipt},
+    domain::{BusId, Clock, DeviceId, DeviceIx, Failure, Heard, Lang, PointIx, Raw, Receipt},
     profile::{Address, Profile},
 };
 
@@ -340,7 +340,10 @@ impl<D: Driver> Bus<D> {
     async fn line_down(&mut self, fault: LineFault) -> Result<(), BusError> {
         self.driver.close();
         let rest = match &fault {
-            LineFault::Gone { .. } => self.chance.jitter(self.line.wait),
+            LineFault::Missing { .. }
+            | LineFault::Busy { .. }
+            | LineFault::Denied { .. }
+            | LineFault::Gone { .. } => self.chance.jitter(self.line.wait),
             LineFault::Babble { .. } => BABBLE_REST,
         };
         self.line.retry_at = Instant::now() + rest;
@@ -348,11 +351,11 @@ impl<D: Driver> Bus<D> {
         if std::mem::replace(&mut self.line.told_down, true) {
             return Ok(());
         }
-        warn!(bus = %self.id, error = %fault, "Bus is down.");
-        let why = fault.to_string();
+        let checks = fault.diagnosis().checks_line(Lang::En);
+        warn!(bus = %self.id, error = %fault, checks, "Bus is down.");
         for unit in 0..self.units.len() {
             let all = self.units[unit].all.clone();
-            self.tell(unit, all, Err(Failure::LineDown { why: why.clone() }), None).await?;
+            self.tell(unit, all, Err(Failure::LineDown { fault: fault.clone() }), None).await?;
         }
         Ok(())
     }

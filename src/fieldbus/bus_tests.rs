@@ -287,7 +287,7 @@ async fn a_line_that_is_down_is_told_once_and_tried_again() {
     show.hear_for(3 * SECOND).await;
     show.set(Scene::LineDown).await;
     let down = |device, points| {
-        (device, points, Err(Failure::LineDown { why: "use the line: unplugged".to_owned() }))
+        (device, points, Err(Failure::LineDown { fault: LineFault::Gone { why: "unplugged".to_owned() } }))
     };
     assert_eq!(show.hear_for(60 * SECOND).await, [down(0, 2), down(1, 1)]);
     show.times(1);

@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod driver;
 pub mod health;
+mod holder;
 pub mod modbus;
 pub mod mqtt;
 pub mod order;

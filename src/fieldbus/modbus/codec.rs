@@ -5,7 +5,7 @@
 use crc::{CRC_16_MODBUS, Crc};
 
 use crate::{
-    domain::{Raw, Table},
+    domain::{Garble, Raw, Table},
     profile::Dialect,
 };
 
@@ -199,12 +199,12 @@ impl Hearing {
     }
 
     /// What is wrong with what was heard; `None` when that is nothing, or our own request.
-    pub fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self) -> Option<Garble> {
         let heard = self.strange + self.bytes.len();
         match (heard, self.broken) {
             (0, _) => None,
-            (_, true) => Some("the checksum is wrong".to_owned()),
-            (heard, false) => Some(format!("{heard} bytes that are not its answer")),
+            (_, true) => Some(Garble::Checksum),
+            (bytes, false) => Some(Garble::Stray { bytes }),
         }
     }
 

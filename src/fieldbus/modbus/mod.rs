@@ -13,7 +13,10 @@ pub use tcp::{TcpDriver, tcp_bus};
 use std::time::Duration;
 
 use super::{driver::AskFault, plan::Ask};
-use crate::profile::{Address, Dialect, Link, ModbusLink};
+use crate::{
+    domain::Garble,
+    profile::{Address, Dialect, Link, ModbusLink},
+};
 use codec::Question;
 
 /// Gateway path unavailable, gateway target failed to respond (Modbus Application Protocol V1.1b3, section 7): a gateway says them
@@ -28,7 +31,7 @@ fn refused(code: u16, waited: Duration) -> AskFault {
 fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, &'a ModbusLink), AskFault> {
     let (Address::Unit(unit), Link::Modbus(link), Ask::Block { table, first, count }) = (unit, link, ask)
     else {
-        return Err(AskFault::Garbled { what: "the device's profile does not speak Modbus".to_owned() });
+        return Err(AskFault::Garbled { what: Garble::Unaskable });
     };
     let question =
         Question { unit: *unit, table: *table, first: *first, count: *count, dialect: link.dialect };

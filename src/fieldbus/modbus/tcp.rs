@@ -18,7 +18,7 @@ use tokio_modbus::{
 
 use super::{codec::Question, config::TcpSettings, is_standard, question, refused};
 use crate::{
-    domain::{Raw, Table},
+    domain::{Garble, Raw, Table},
     fieldbus::{
         bus::{Bus, BusParts},
         driver::{AskFault, Driver, Line, LineFault, Unasked},
@@ -27,7 +27,6 @@ use crate::{
     profile::{Address, Link, ModbusLink},
 };
 
-const OF_ANOTHER_QUESTION: &str = "the answer to another question";
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// A bus of the units behind one Modbus TCP server.
@@ -51,7 +50,7 @@ struct Connection {
 /// How a question went wrong, before it is decided what that means for the connection.
 enum CallFault {
     Silent,
-    Wrong(String),
+    Wrong(Garble),
     Broken(String),
 }
 
@@ -108,7 +107,7 @@ impl Driver for TcpDriver {
     async fn ask(&mut self, unit: &Address, link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
         let (question, link) = question(unit, link, ask)?;
         if !is_standard(link.dialect) {
-            return Err(AskFault::Garbled { what: "this dialect is spoken on serial lines only".to_owned() });
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
         }
         let was_idle = self.connection.as_ref().is_some_and(|connection| connection.answered_at.is_some());
         let mut answer = self.call(&question, link).await;
@@ -120,7 +119,8 @@ impl Driver for TcpDriver {
             Ok(Ok(raw)) => Ok(raw),
             Ok(Err(code)) => Err(refused(code, link.timeout)),
             Err(CallFault::Silent) => Err(AskFault::Silent { waited: link.timeout }),
-            Err(CallFault::Wrong(what) | CallFault::Broken(what)) => Err(AskFault::Garbled { what }),
+            Err(CallFault::Wrong(what)) => Err(AskFault::Garbled { what }),
+            Err(CallFault::Broken(why)) => Err(AskFault::Garbled { what: Garble::HungUp { why } }),
         }
     }
 
@@ -145,7 +145,7 @@ fn request(question: &Question) -> Request<'static> {
 }
 
 /// The values, if they are exactly those asked for.
-fn values(question: &Question, response: Response) -> Result<Raw, String> {
+fn values(question: &Question, response: Response) -> Result<Raw, Garble> {
     let Question { table, first, count, .. } = *question;
     let count = usize::from(count);
     match (table, response) {
@@ -163,8 +163,8 @@ fn values(question: &Question, response: Response) -> Result<Raw, String> {
             Ok(Raw::Bits { table, first, bits })
         }
         (_, response) => Err(match size(&response) {
-            Some(values) => format!("{values} values instead of {count}"),
-            None => OF_ANOTHER_QUESTION.to_owned(),
+            Some(values) => Garble::Count { values, asked: count },
+            None => Garble::OtherQuestion,
         }),
     }
 }
@@ -179,13 +179,13 @@ fn size(response: &Response) -> Option<usize> {
 }
 
 /// What the client found not to be ours, in our words.
-fn mismatch(error: &ProtocolError) -> String {
+fn mismatch(error: &ProtocolError) -> Garble {
     match error {
         ProtocolError::HeaderMismatch { message, .. } => match other_unit(message) {
-            Some(unit) => format!("the answer of another unit ({unit})"),
-            None => OF_ANOTHER_QUESTION.to_owned(),
+            Some(unit) => Garble::OtherUnit { unit },
+            None => Garble::OtherQuestion,
         },
-        ProtocolError::FunctionCodeMismatch { .. } => OF_ANOTHER_QUESTION.to_owned(),
+        ProtocolError::FunctionCodeMismatch { .. } => Garble::OtherQuestion,
     }
 }
 
@@ -204,14 +204,14 @@ fn other_unit(message: &str) -> Option<u8> {
 fn transport(error: &std::io::Error) -> CallFault {
     use std::io::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => CallFault::Wrong("not Modbus".to_owned()),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => CallFault::Wrong(Garble::Foreign),
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::TimedOut
         | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable => CallFault::Broken(format!("the connection broke: {error}")),
-        _ => CallFault::Broken("the connection was closed by the device".to_owned()),
+        | ErrorKind::NetworkUnreachable => CallFault::Broken(error.to_string()),
+        _ => CallFault::Broken("end of stream".to_owned()),
     }
 }
 

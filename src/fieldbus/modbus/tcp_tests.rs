@@ -141,29 +141,33 @@ async fn registers_and_bits_come_as_asked_and_units_share_one_connection() {
 
 #[tokio::test]
 async fn what_is_no_answer_costs_the_connection_and_never_becomes_a_value() {
-    const CLOSED: &str = "the connection was closed by the device";
+    let closed = || Garble::HungUp { why: "end of stream".to_owned() };
     type Wrong = fn(&Asked) -> Deed;
-    let cases: [(&str, Wrong, Option<&str>); 10] = [
-        ("too few registers", |asked| send(asked.with_count(asked.count - 1)), Some("3 values instead of 4")),
+    let cases: [(&str, Wrong, Option<Garble>); 10] = [
+        (
+            "too few registers",
+            |asked| send(asked.with_count(asked.count - 1)),
+            Some(Garble::Count { values: 3, asked: 4 }),
+        ),
         (
             "too many registers",
             |asked| send(asked.with_count(asked.count + 1)),
-            Some("5 values instead of 4"),
+            Some(Garble::Count { values: 5, asked: 4 }),
         ),
         (
             "another transaction",
             |asked| send(Asked { transaction: [0xAA, 0xAA], ..*asked }.reply()),
-            Some(OF_ANOTHER_QUESTION),
+            Some(Garble::OtherQuestion),
         ),
         (
             "another unit",
             |asked| send(Asked { unit: 99, ..*asked }.reply()),
-            Some("the answer of another unit (99)"),
+            Some(Garble::OtherUnit { unit: 99 }),
         ),
         (
             "another function",
             |asked| send(Asked { function: 4, ..*asked }.reply()),
-            Some(OF_ANOTHER_QUESTION),
+            Some(Garble::OtherQuestion),
         ),
         (
             "another protocol",
@@ -172,14 +176,14 @@ async fn what_is_no_answer_costs_the_connection_and_never_becomes_a_value() {
                 bytes[3] = 1;
                 send(bytes)
             },
-            Some("not Modbus"),
+            Some(Garble::Foreign),
         ),
-        ("a count that lies", |asked| send(asked.frame(&[3, 200, 1, 2])), Some("not Modbus")),
-        ("hung up", |_| Deed { pieces: vec![], hang_up: true }, Some(CLOSED)),
+        ("a count that lies", |asked| send(asked.frame(&[3, 200, 1, 2])), Some(Garble::Foreign)),
+        ("hung up", |_| Deed { pieces: vec![], hang_up: true }, Some(closed())),
         (
             "half a frame, then hung up",
             |asked| Deed { pieces: vec![asked.reply()[..9].to_vec()], hang_up: true },
-            Some(CLOSED),
+            Some(closed()),
         ),
         ("half a frame", |asked| send(asked.reply()[..9].to_vec()), None),
     ];
@@ -188,7 +192,7 @@ async fn what_is_no_answer_costs_the_connection_and_never_becomes_a_value() {
             server(move |n, asked| if n == 0 { wrong(asked) } else { send(asked.reply()) }).await;
         let mut driver = TcpDriver::new(settings);
         match ask(&mut driver, 1, &block(20, 4)).await {
-            Err(AskFault::Garbled { what }) => assert_eq!(Some(what.as_str()), words_of, "{fact}"),
+            Err(AskFault::Garbled { what }) => assert_eq!(Some(what), words_of, "{fact}"),
             Err(AskFault::Silent { .. }) => assert_eq!(words_of, None, "{fact}"),
             other => panic!("{fact}: {other:?}"),
         }

@@ -10,7 +10,7 @@ use super::{
     refused,
 };
 use crate::{
-    domain::Raw,
+    domain::{Garble, Raw},
     fieldbus::{
         driver::{AskFault, LineFault},
         port::{OpenPort, Port},
@@ -26,9 +26,6 @@ const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
 const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// Exceptions that a slave gives to a read because of what was asked, not because of how it is (address, value).
 const NO_SUCH_BLOCK: [u16; 2] = [0x02, 0x03];
-
-/// Nothing came but the question itself: an adapter that echoes and a silent unit, or TX wired to RX.
-const ONLY_ECHO: &str = "it hears its own bytes: switch the adapter's echo off";
 
 /// The line, owned.
 pub struct Wire<P> {
@@ -62,9 +59,8 @@ impl<P: Port> Wire<P> {
     pub async fn ask(&mut self, question: &Question, link: &ModbusLink) -> Result<Raw, AskFault> {
         self.echoed = false;
         match self.answer(question, link).await {
-            Err(AskFault::Silent { .. }) if self.echoed => {
-                Err(AskFault::Garbled { what: ONLY_ECHO.to_owned() })
-            }
+            // an adapter that echoes and a silent unit, or TX wired to RX
+            Err(AskFault::Silent { .. }) if self.echoed => Err(AskFault::Garbled { what: Garble::Echo }),
             answer => answer,
         }
     }
@@ -129,7 +125,7 @@ impl<P: Port> Wire<P> {
         if let Ok(heard) = timeout_at(until, self.listen()).await {
             heard?;
             self.give_up(question, Purpose::Values, link).await?;
-            return Err(AskFault::Garbled { what: "its answers come late".to_owned() });
+            return Err(AskFault::Garbled { what: Garble::Late { by: None } });
         }
         self.debts.waited_out(question.unit, true);
         Ok(())

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::{
-    domain::Table,
+    domain::{Garble, Table},
     profile::Dialect::{self, Nice3000, Standard},
 };
 
@@ -330,7 +330,7 @@ async fn a_line_that_only_echoes_is_named() {
     };
     let asking = async {
         for n in 0..5 {
-            let want = AskFault::Garbled { what: ONLY_ECHO.to_owned() };
+            let want = AskFault::Garbled { what: Garble::Echo };
             assert_eq!(wire.ask(&question, &link).await, Err(want), "question {n}");
         }
     };
