@@ -199,7 +199,7 @@ impl<D: Driver> Bus<D> {
 
     async fn serve(&mut self, slot: usize) -> Result<(), BusError> {
         match self.slots[slot] {
-            Slot::Ask { unit, .. } => self.poll(unit, slot).await,
+            Slot::Ask { .. } => self.poll(slot).await,
             Slot::Watch { unit, heartbeat } => {
                 self.schedule.put_off(slot, Instant::now() + heartbeat);
                 let change = self.units[unit].health.fell_silent();
