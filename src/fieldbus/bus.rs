@@ -98,7 +98,7 @@ struct LineState {
 impl<D: Driver> Bus<D> {
     pub fn new(driver: D, parts: BusParts) -> Self {
         let now = Instant::now();
-        let layout = Layout::new(parts.devices);
+        let layout = Layout::new(parts.devices, &driver.cost());
         let periods = layout.periods();
         Self {
             id: parts.id,

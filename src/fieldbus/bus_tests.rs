@@ -5,6 +5,7 @@ use tokio::{sync::mpsc::Receiver, task::JoinHandle};
 use super::*;
 use crate::{
     fieldbus::{
+        cost::LineCost,
         driver::Unasked,
         fixtures::{self, modbus_link, product, registers, serial_link},
     },
@@ -57,6 +58,10 @@ fn gone() -> LineFault {
 }
 
 impl Driver for Stage {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         self.look();
         match (self.works, std::mem::replace(&mut self.open, self.works)) {

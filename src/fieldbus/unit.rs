@@ -4,6 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     bus::BusDevice,
+    cost::LineCost,
     health::UnitHealth,
     plan::{self, Request},
 };
@@ -79,10 +80,10 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub fn new(devices: Vec<BusDevice>) -> Self {
+    pub fn new(devices: Vec<BusDevice>, line: &LineCost) -> Self {
         let mut layout = Layout { units: Vec::new(), slots: Vec::new(), by_device: HashMap::new() };
         for device in devices {
-            layout.add(device);
+            layout.add(device, line);
         }
         layout
     }
@@ -95,11 +96,12 @@ impl Layout {
             .collect()
     }
 
-    fn add(&mut self, device: BusDevice) {
+    fn add(&mut self, device: BusDevice, line: &LineCost) {
         let unit = self.units.len();
         let from = self.slots.len();
-        let requests = plan::requests(&device.profile);
-        let cheapest = (0..requests.len()).min_by_key(|&n| requests[n].ask.weight());
+        let requests = plan::requests(&device.profile, line);
+        let link = &device.profile.link;
+        let cheapest = (0..requests.len()).min_by_key(|&n| line.silence(&requests[n].ask, link));
         let probe_period = cheapest.map_or(Duration::ZERO, |n| requests[n].every);
         self.slots.extend(requests.into_iter().map(|request| Slot::Ask { unit, request }));
         if let (None, Some(heartbeat)) = (cheapest, heartbeat(&device.profile.link)) {

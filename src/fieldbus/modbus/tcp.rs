@@ -21,6 +21,7 @@ use crate::{
     domain::{Raw, Table},
     fieldbus::{
         bus::{Bus, BusParts},
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
     },
@@ -98,6 +99,10 @@ impl TcpDriver {
 }
 
 impl Driver for TcpDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.connection.is_none() {
             self.open().await?;
