@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
 /// A unit is lost after this many exchanges in a row without an answer.
-const LOST_AFTER: u32 = 3;
+pub(super) const LOST_AFTER: u32 = 3;
 const SHORTEST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
