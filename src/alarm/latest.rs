@@ -30,17 +30,21 @@ pub struct Latest {
     answered: Option<Stamp>,
 }
 
+/// How long a good value of this point may be acted upon; `None`: until the next one.
+pub fn fresh_for(profile: &Profile, point: PointIx) -> Option<Duration> {
+    let point = &profile.points[usize::from(point.0)];
+    let stuck = STUCK.max(point.every * 3);
+    match (&point.read, &profile.link) {
+        (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(stuck),
+        (_, Link::Mqtt(link)) => link.heartbeat,
+        (_, Link::Serial(link)) => Some(stuck.max(link.heartbeat.unwrap_or(Duration::ZERO))),
+    }
+}
+
 impl Latest {
     /// `line_reports`: its line says by itself when it is down.
     pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
-        let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
-            (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
-            (_, Link::Mqtt(link)) => link.heartbeat,
-            (_, Link::Serial(link)) => {
-                Some(STUCK.max(point.every * 3).max(link.heartbeat.unwrap_or(Duration::ZERO)))
-            }
-        });
-        let fresh_for = fresh_for.collect::<Vec<_>>();
+        let fresh_for = profile.all_points().map(|point| fresh_for(&profile, point)).collect::<Vec<_>>();
         let points = vec![None; fresh_for.len()];
         Self {
             profile,

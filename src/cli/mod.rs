@@ -6,6 +6,7 @@ pub mod decode;
 pub mod delivery;
 pub mod demo;
 mod failure;
+mod plan;
 pub mod print_config;
 pub mod profile;
 pub mod readings;

@@ -19,6 +19,7 @@ use super::{
     devices::devices,
     endpoints::endpoints,
     file::{DeviceTable, SiteFile, SiteTable, StoreTable},
+    line_time::line_time,
     overrides::{overrides, rules_off},
     secret::{Secrets, Vault},
 };
@@ -36,7 +37,7 @@ const LEAST_STORE: Size = Size(8 << 20);
 /// What came of checking a site file.
 #[derive(Debug)]
 pub struct Checked {
-    /// There if nothing is wrong with it.
+    /// There if it can be run. What its lines are too slow for is among the problems all the same.
     pub site: Option<Site>,
     pub counts: Counts,
     pub problems: Problems,
@@ -96,7 +97,10 @@ fn check_over<L: Borrow<Library>>(
     let dirs = profile_dirs(&mut desk, &file.site);
     let library = load(&dirs, desk.problems);
     let (site, counts) = site(&mut desk, &file, library.borrow());
-    let site = site.filter(|_| !problems.has_errors());
+    let site = site.filter(|_| !desk.problems.has_errors());
+    if let Some(site) = &site {
+        line_time(&mut desk, site);
+    }
     Checked { site, counts, problems }
 }
 

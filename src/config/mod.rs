@@ -6,6 +6,7 @@ mod desk;
 mod devices;
 mod endpoints;
 pub mod file;
+pub mod line_time;
 mod overrides;
 mod port;
 mod repeat;

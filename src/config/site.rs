@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::{
     alarm::Override,
     domain::{BusId, EndpointId},
-    fieldbus::{modbus, mqtt, serial},
+    fieldbus::{cost::LineCost, modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
 };
@@ -44,6 +44,17 @@ pub enum BusLink {
     ModbusRtu(modbus::config::RtuSettings),
     Serial(serial::config::Settings),
     Mqtt(mqtt::config::Broker),
+}
+
+impl BusLink {
+    /// What exchanges cost on such a line.
+    pub fn cost(&self) -> LineCost {
+        match self {
+            BusLink::ModbusTcp(_) => LineCost::tcp(),
+            BusLink::ModbusRtu(settings) | BusLink::Serial(settings) => LineCost::serial(settings),
+            BusLink::Mqtt(_) => LineCost::unasked(),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -103,7 +103,7 @@ enum Step {
 impl<D: Driver> Bus<D> {
     pub fn new(driver: D, parts: BusParts) -> Self {
         let now = Instant::now();
-        let layout = Layout::new(parts.devices);
+        let layout = Layout::new(parts.devices, &driver.cost());
         Self {
             id: parts.id,
             driver,

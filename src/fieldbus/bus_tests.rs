@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     domain::Instruction,
     fieldbus::{
+        cost::LineCost,
         driver::{AskFault, Line, LineFault, Unasked},
         fixtures::{self, modbus_link, product, registers, serial_link},
         order::{Counter, Inquiry, Order},
@@ -70,6 +71,10 @@ fn gone() -> LineFault {
 }
 
 impl Driver for Stage {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         self.look();
         match (self.works, std::mem::replace(&mut self.open, self.works)) {

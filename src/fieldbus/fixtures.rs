@@ -51,6 +51,7 @@ pub fn modbus_link() -> ModbusLink {
         dialect: Dialect::Standard,
         max_registers: 64,
         max_gap: 0,
+        align: 1,
         timeout: Duration::from_millis(300),
         retries: 1,
         turnaround: Duration::ZERO,
@@ -74,6 +75,7 @@ pub fn serial_link(requests: u16, events: u16) -> SerialLink {
                 send: vec![],
                 every: Duration::from_secs(1),
                 matches: vec![],
+                reply: 4,
             })
             .collect(),
         events: (0..events)

@@ -1,6 +1,9 @@
 //! Buses: each is a task that owns its connection, asks and hears, and hands on what it heard undecoded.
 
+mod blocks;
+pub mod budget;
 pub mod bus;
+pub mod cost;
 pub mod driver;
 pub mod health;
 mod holder;

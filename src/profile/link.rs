@@ -29,6 +29,8 @@ pub struct ModbusLink {
     pub dialect: Dialect,
     pub max_registers: u16,
     pub max_gap: u16,
+    /// First register and count of a read are multiples of this: a power of two.
+    pub align: u16,
     pub timeout: Duration,
     pub retries: u8,
     pub turnaround: Duration,
@@ -76,6 +78,20 @@ pub struct FrameShape {
     pub address: Option<(usize, u8)>,
 }
 
+impl FrameShape {
+    /// The shortest frame whose first `content` bytes mean something.
+    pub fn shortest_with(&self, content: usize) -> usize {
+        let (header, end) = match &self.length {
+            FrameLength::Fixed(fixed) => return *fixed,
+            FrameLength::EndsWith(end) => (self.start.len(), end.len()),
+            FrameLength::Field { at, size, .. } => (at + size, 0),
+        };
+        // what is summed up to so many bytes before the end has these behind it: the checksum, then the end
+        let behind = self.checksum.as_ref().map_or(0, |sum| usize::try_from(-sum.to).unwrap_or(0));
+        (content.max(header) + behind.max(end)).min(self.max)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameLength {
     Fixed(usize),
@@ -112,6 +128,8 @@ pub struct SerialRequest {
     pub send: Vec<Option<u8>>,
     pub every: Duration,
     pub matches: Vec<ByteMatch>,
+    /// Bytes of the shortest answer that has in it all that the profile reads there.
+    pub reply: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

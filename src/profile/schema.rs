@@ -188,6 +188,8 @@ pub struct ModbusFile {
     #[serde(default)]
     #[schemars(range(max = 124))]
     pub max_gap: u16,
+    /// The product reads only blocks of registers whose first address (from 0) and count are multiples of this: 1, 2, 4, 8 or 16.
+    pub align: Option<u16>,
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
     pub turnaround: Option<Period>,

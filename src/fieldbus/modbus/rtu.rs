@@ -9,6 +9,7 @@ use crate::{
     domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::{self, OpenPort},
@@ -34,6 +35,10 @@ impl RtuDriver {
 }
 
 impl Driver for RtuDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::serial(&self.settings)
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.wire.is_some() {
             return Ok(Line::Kept);

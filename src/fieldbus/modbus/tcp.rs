@@ -23,6 +23,7 @@ use crate::{
     domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
+        cost::LineCost,
         driver::{AskFault, Asked, Driver, Line, LineFault, Unasked},
         plan::Ask,
     },
@@ -239,6 +240,10 @@ fn standard_question<'a>(
 }
 
 impl Driver for TcpDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.connection.is_none() {
             self.open().await?;

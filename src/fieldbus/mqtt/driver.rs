@@ -26,6 +26,7 @@ use crate::{
     fieldbus::{
         Bus, BusParts,
         bus::Chance,
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
     },
@@ -165,6 +166,10 @@ impl MqttDriver {
 }
 
 impl Driver for MqttDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::unasked()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.session.is_some() {
             return Ok(Line::Kept);

@@ -35,6 +35,7 @@ fn scale() -> Arc<Profile> {
             send: b"SI\r\n".iter().map(|byte| Some(*byte)).collect(),
             every: Duration::from_millis(200),
             matches: at(0, "S"),
+            reply: 0,
         }],
         events: vec![SerialEvent { name: "button".to_owned(), matches: at(0, "K"), answers: vec![] }],
         timeout: Duration::from_millis(500),

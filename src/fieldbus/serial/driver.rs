@@ -13,6 +13,7 @@ use crate::{
     domain::{Garble, Raw},
     fieldbus::{
         Bus, BusParts,
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::{self, OpenPort},
@@ -37,6 +38,10 @@ pub struct SerialDriver {
 }
 
 impl Driver for SerialDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::serial(&self.settings)
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.wire.is_some() {
             return Ok(Line::Kept);

@@ -27,6 +27,8 @@ const DEFAULT_RETRIES: u8 = 1;
 const MOST_REGISTERS: u16 = 125;
 /// What the vendor's own app asks of a NICE3000+ at once.
 const MOST_REGISTERS_NICE3000: u16 = 10;
+/// Wider steps than these no product is known to want.
+const ALIGNMENTS: [u16; 5] = [1, 2, 4, 8, 16];
 /// 6.1: a read of coils asks for 2000 at most.
 const COILS_PER_REGISTER: u16 = 16;
 const READ_KEYS: [&str; 6] = ["table", "address", "type", "bits", "length", "byte_order"];
@@ -60,11 +62,29 @@ impl Check<'_> {
             dialect,
             max_registers,
             max_gap: file.max_gap,
+            align: self.alignment(file, max_registers),
             timeout: self.period(at!["modbus", "timeout"], file.timeout, DEFAULT_TIMEOUT),
             retries: file.retries.unwrap_or(DEFAULT_RETRIES),
             turnaround: file.turnaround.map_or(Duration::ZERO, Duration::from),
             pipeline: file.pipeline.unwrap_or(1).max(1),
         }
+    }
+
+    fn alignment(&mut self, file: &ModbusFile, max_registers: u16) -> u16 {
+        let align = file.align.unwrap_or(1);
+        if !ALIGNMENTS.contains(&align) {
+            let told = text!("align 只能是 1、2、4、8、16", "`align` is one of 1, 2, 4, 8 and 16");
+            self.error(at!["modbus", "align"], told);
+            return 1;
+        }
+        if align > max_registers {
+            let told = text!(
+                "align 大于 max_registers（{max_registers}）：什么也读不了",
+                "`align` is over max_registers ({max_registers}): nothing could be read"
+            );
+            self.error(at!["modbus", "align"], told);
+        }
+        align
     }
 
     fn modbus_point(
@@ -79,10 +99,11 @@ impl Check<'_> {
         let every = self.period(at!["point", i, "every"], file.every, DEFAULT_EVERY);
         let (table, address, span, take) = self.register(of, &file.read, modbus, file.byte_order)?;
         let most = if is_bit(table) { link.max_registers * COILS_PER_REGISTER } else { link.max_registers };
-        if span > most {
+        let read = if is_bit(table) { span } else { aligned(address, span, link.align) };
+        if read > most {
             let told = text!(
-                "{span} 个寄存器一次读不完（最多 {most}）",
-                "{span} registers are more than one request reads ({most})"
+                "{read} 个寄存器一次读不完（最多 {most}）",
+                "{read} registers are more than one request reads ({most})"
             );
             self.error(of, told);
         }
@@ -176,6 +197,11 @@ impl Check<'_> {
         }
         address
     }
+}
+
+/// How many registers are read for `span` of them, where first and count are multiples of `align`.
+fn aligned(address: u16, span: u16, align: u16) -> u16 {
+    (address % align).saturating_add(span).checked_next_multiple_of(align).unwrap_or(u16::MAX)
 }
 
 fn is_bit(table: Table) -> bool {
