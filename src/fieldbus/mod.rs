@@ -20,7 +20,7 @@ pub use bus::{Bus, BusDevice, BusError, BusParts};
 pub use order::{Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -40,6 +40,8 @@ pub struct BusCounters {
     pub unasked: AtomicU64,
     /// Times the line was opened after the first.
     pub reconnects: AtomicU64,
+    /// Where devices speak by messages.
+    pub messages: OnceLock<Arc<mqtt::Messages>>,
 }
 
 /// The counters of one bus under its name.
@@ -62,6 +64,7 @@ impl BusGauge {
             refusals: seen(&counters.refusals),
             unasked: seen(&counters.unasked),
             reconnects: seen(&counters.reconnects),
+            messages: counters.messages.get().map(|messages| messages.read()),
         }
     }
 }
