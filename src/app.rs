@@ -4,7 +4,7 @@
 
 mod porter;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
@@ -28,7 +28,7 @@ use crate::{
     },
     fieldbus::{self, BusDevice, BusGauge, BusParts},
     ops::watchdog,
-    pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
+    pipeline::{Asked, Ledger, Pipeline, Progress, Recent, Trouble},
     profile::Device,
     store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
@@ -225,6 +225,8 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            recent: Recent::default(),
+            messages: BTreeMap::new(),
         };
         Ok(Self { pipeline, orphans })
     }
