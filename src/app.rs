@@ -6,7 +6,7 @@ mod own;
 mod porter;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -34,7 +34,7 @@ use crate::{
     },
     fieldbus::{self, BusDevice, BusGauge, BusParts},
     ops::watchdog,
-    pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
+    pipeline::{Asked, Ledger, Pipeline, Progress, Recent, Trouble},
     profile::Device,
     store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
@@ -244,6 +244,8 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            recent: Recent::default(),
+            messages: BTreeMap::new(),
         };
         Ok(Self { pipeline, orphans })
     }

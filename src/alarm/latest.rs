@@ -74,9 +74,16 @@ impl Latest {
         different
     }
 
-    /// Values of an unknown age: noted, but no sign of life. Returns whether anything is different from before.
+    /// Values that are old, or of an unknown age: noted where nothing better is known, but no sign of life. Returns whether anything
+    /// is different from before.
     pub fn recalled(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
-        samples.iter().fold(false, |different, (point, sample)| self.note(*point, sample, at) | different)
+        let mut different = false;
+        for (point, sample) in samples {
+            if !self.good(*point, at.mono) {
+                different |= self.note(*point, sample, at);
+            }
+        }
+        different
     }
 
     /// What the device said cannot be read: its points have no value, and it counts as not answering.

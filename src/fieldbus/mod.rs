@@ -27,7 +27,7 @@ pub use bus::{Bus, BusDevice, BusError, BusParts};
 pub use order::{Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -52,6 +52,8 @@ pub struct BusCounters {
     pub late: AtomicU64,
     /// How much of its time the line was busy lately, in thousandths.
     pub busy_permille: AtomicU64,
+    /// Where devices speak by messages.
+    pub messages: OnceLock<Arc<mqtt::Messages>>,
 }
 
 /// The counters of one bus under its name.
@@ -76,6 +78,7 @@ impl BusGauge {
             reconnects: seen(&counters.reconnects),
             late: seen(&counters.late),
             busy_permille: seen(&counters.busy_permille),
+            messages: counters.messages.get().map(|messages| messages.read()),
         }
     }
 }

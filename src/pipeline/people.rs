@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, Standing};
 use crate::{
     alarm::{Acknowledged, Truth},
     domain::{
@@ -32,9 +32,12 @@ impl Pipeline {
                 error.map_or(Ok(()), Err)
             }
             Asked::Devices(reply) => {
-                reply
-                    .send((self.statuses(), self.trouble.why_not_stored.clone()))
-                    .unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                let standing = Standing {
+                    devices: self.statuses(),
+                    storage: self.trouble.why_not_stored.clone(),
+                    messages: self.messages.clone(),
+                };
+                reply.send(standing).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
                 Ok(())
             }
         }
