@@ -194,7 +194,7 @@ impl Pipeline {
         }
         let heartbeat = match link {
             Link::Mqtt(link) => link.heartbeat.unwrap_or_default(),
-            Link::Serial(_) | Link::Modbus(_) => Duration::ZERO,
+            Link::Serial(_) | Link::Modbus(_) | Link::Dlt645(_) => Duration::ZERO,
         };
         // Only a clock that is certainly right may judge another one: else a step of ours would silence alarms.
         let sure = self.clock.quality() == TimeQuality::Synced;

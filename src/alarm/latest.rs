@@ -28,7 +28,9 @@ pub struct Latest {
 impl Latest {
     pub fn new(profile: Arc<Profile>) -> Self {
         let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
-            (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
+            (Read::Modbus { .. }, _) | (_, Link::Modbus(_) | Link::Dlt645(_)) => {
+                Some(STUCK.max(point.every * 3))
+            }
             (_, Link::Mqtt(link)) => link.heartbeat,
             (_, Link::Serial(link)) => {
                 Some(STUCK.max(point.every * 3).max(link.heartbeat.unwrap_or(Duration::ZERO)))
@@ -113,7 +115,7 @@ impl Latest {
     /// Whether a value read at `then` may still be acted upon.
     fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
         let polled = match self.profile.link {
-            Link::Modbus(_) => true,
+            Link::Modbus(_) | Link::Dlt645(_) => true,
             Link::Serial(_) | Link::Mqtt(_) => false,
         };
         let in_time = self.fresh_for[point].is_none_or(|limit| now.since(then) <= limit);

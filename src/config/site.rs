@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::{
     alarm::Override,
     domain::{BusId, EndpointId},
-    fieldbus::{modbus, mqtt, serial},
+    fieldbus::{dlt645, modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
 };
@@ -42,6 +42,8 @@ pub enum BusLink {
     ModbusRtu(modbus::config::RtuSettings),
     Serial(serial::config::Settings),
     Mqtt(mqtt::config::Broker),
+    Dlt645(dlt645::config::LineSettings),
+    Dlt645Tcp(dlt645::config::TcpSettings),
 }
 
 #[derive(Debug)]

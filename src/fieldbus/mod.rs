@@ -1,6 +1,7 @@
 //! Buses: each is a task that owns its connection, asks and hears, and hands on what it heard undecoded.
 
 pub mod bus;
+pub mod dlt645;
 pub mod driver;
 pub mod health;
 pub mod modbus;

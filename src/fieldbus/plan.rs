@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{PointIx, Table},
-    profile::{Link, ModbusLink, Profile, Read, SerialLink, SerialRequest},
+    profile::{Dlt645Item, Link, ModbusLink, Profile, Read, SerialLink, SerialRequest},
 };
 
 /// Most registers and bits that one Modbus read may ask for (Modbus Application Protocol V1.1b3, 6.1–6.4).
@@ -16,7 +16,7 @@ const MODBUS_MAX_BITS: u32 = 2000;
 pub enum Ask {
     /// `count` registers (or bits) of `table` from `first` on.
     Block { table: Table, first: u16, count: u16 },
-    /// The profile's serial request of that number.
+    /// The profile's serial request of that number, or its DL/T 645 item.
     Frame { request: u16 },
 }
 
@@ -56,16 +56,20 @@ pub fn requests(profile: &Profile) -> Vec<Request> {
     match &profile.link {
         Link::Modbus(link) => blocks(&wanted(profile), link),
         Link::Serial(link) => serial_requests(&wanted(profile), link),
+        Link::Dlt645(link) => meter_requests(&wanted(profile), &link.items),
         Link::Mqtt(_) => Vec::new(),
     }
 }
 
-/// The points of each serial frame: of the requests, then of the events.
+/// The points of each serial frame: of the requests, then of the events. Of each item of a meter.
 pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
     match &profile.link {
         Link::Serial(link) => {
             let frames = link.requests.len() + link.events.len();
             (0u16..).take(frames).map(|frame| points_in_frame(&wanted(profile), frame)).collect()
+        }
+        Link::Dlt645(link) => {
+            (0u16..).zip(&link.items).map(|(item, _)| points_in_frame(&wanted(profile), item)).collect()
         }
         Link::Modbus(_) | Link::Mqtt(_) => Vec::new(),
     }
@@ -84,6 +88,15 @@ fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
         every: asked.every,
     };
     requests.map(ask).collect()
+}
+
+fn meter_requests(wanted: &[Wanted<'_>], items: &[Dlt645Item]) -> Vec<Request> {
+    let ask = |(item, asked): (u16, &Dlt645Item)| Request {
+        ask: Ask::Frame { request: item },
+        points: points_in_frame(wanted, item),
+        every: asked.every,
+    };
+    (0u16..).zip(items).map(ask).collect()
 }
 
 fn points_in_frame(wanted: &[Wanted<'_>], frame: u16) -> Arc<[PointIx]> {

@@ -55,6 +55,7 @@ impl Unit {
         match &self.device.profile.link {
             Link::Modbus(link) => link.retries,
             Link::Serial(link) => link.retries,
+            Link::Dlt645(link) => link.retries,
             Link::Mqtt(_) => 0,
         }
     }
@@ -120,7 +121,7 @@ impl Layout {
 /// How long a device that speaks by itself may be silent.
 fn heartbeat(link: &Link) -> Option<Duration> {
     match link {
-        Link::Modbus(_) => None,
+        Link::Modbus(_) | Link::Dlt645(_) => None,
         Link::Serial(link) => link.heartbeat,
         Link::Mqtt(link) => link.heartbeat,
     }

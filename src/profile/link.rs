@@ -7,6 +7,7 @@ pub enum Link {
     Modbus(ModbusLink),
     Serial(SerialLink),
     Mqtt(MqttLink),
+    Dlt645(Dlt645Link),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,4 +132,53 @@ pub struct MqttLink {
     /// With `{address}` in it.
     pub topic: String,
     pub heartbeat: Option<Duration>,
+}
+
+/// An electricity meter that speaks DL/T 645-2007.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dlt645Link {
+    /// What it is asked for; a point's `frame` is a place in here.
+    pub items: Vec<Dlt645Item>,
+    /// FE bytes in front of each request.
+    pub wakeup: u8,
+    pub timeout: Duration,
+    pub retries: u8,
+    pub turnaround: Duration,
+}
+
+/// One data identifier (数据标识) and how often it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dlt645Item {
+    /// DI3 is the highest byte.
+    pub id: u32,
+    pub every: Duration,
+    /// Bytes of its data that points read.
+    pub length: u16,
+}
+
+impl Dlt645Item {
+    /// Whether data of so many bytes are this item: what is read in part only might be another format of the same name. How many
+    /// values a block (FF in DI1 or DI0) has is the meter's affair.
+    pub fn fits(&self, length: usize) -> bool {
+        let [.., di1, di0] = self.id.to_be_bytes();
+        di1 == 0xFF || di0 == 0xFF || length == usize::from(self.length)
+    }
+}
+
+impl Dlt645Link {
+    /// A refusal in words: the bits of the error word, as the package `dlt645` 3.2.0 names them.
+    pub fn refusal(code: u16) -> String {
+        const WORDS: [&str; 7] = [
+            "another error",
+            "no such data",
+            "wrong password or not allowed",
+            "the baud rate cannot be changed",
+            "too many yearly time zones",
+            "too many daily periods",
+            "too many tariffs",
+        ];
+        let said = WORDS.iter().enumerate().filter(|(bit, _)| code >> bit & 1 == 1);
+        let said = said.map(|(_, word)| *word).collect::<Vec<_>>().join(", ");
+        if said.is_empty() { format!("error {code:02X}") } else { format!("error {code:02X}: {said}") }
+    }
 }
