@@ -23,6 +23,9 @@ use crate::{
 };
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// A serial server that lost its power or its path says nothing of it: a connection that was silent for so long is opened anew, which
+/// either mends it or shows that it is gone.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// A bus of meters on one port.
 pub fn line_bus(settings: &LineSettings, parts: BusParts) -> Bus<Dlt645Driver> {
@@ -62,6 +65,13 @@ impl Way {
         Ok(Wire::new(OpenPort::new(port, self.name()), port::character(&settings)))
     }
 
+    fn is_stale(&self, wire: &Wire<Box<dyn Port>>) -> bool {
+        match self {
+            Way::Port(_) => false,
+            Way::Server(_) => wire.unanswered_since().is_some_and(|since| since.elapsed() > STALE_AFTER),
+        }
+    }
+
     /// What it is called when it fails.
     fn name(&self) -> PathBuf {
         match self {
@@ -73,9 +83,10 @@ impl Way {
 
 impl Driver for Dlt645Driver {
     async fn connect(&mut self) -> Result<Line, LineFault> {
-        if self.wire.is_some() {
+        if self.wire.as_ref().is_some_and(|wire| !self.way.is_stale(wire)) {
             return Ok(Line::Kept);
         }
+        self.wire = None;
         let mut wire = self.way.open().await?;
         wire.settle().await?;
         self.wire = Some(wire);

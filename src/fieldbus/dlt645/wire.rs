@@ -1,8 +1,9 @@
 //! One line of meters: asks, waits for the answer, and makes sure that what comes late is nobody's answer.
 //!
 //! An answer names its meter and its item, so a late one is never taken for another point's value. It could still be taken for the answer
-//! to the *same* question asked again, and be older than it seems: so an item whose answer never came is asked twice, and only what follows
-//! a silence is believed, unless the meter has answered another question since (meters answer in order).
+//! to the *same* question asked again, and be older than it seems. Meters answer in order, so a meter that owes an answer is first asked
+//! another item (a *marker*): once that came, nothing owed can. Where it has no other, it is asked twice, and only what follows a silence is
+//! believed.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -39,6 +40,7 @@ pub struct Wire<P> {
     frames: VecDeque<Frame>,
     heard: Instant,
     heard_or_sent: Instant,
+    unanswered_since: Option<Instant>,
     /// Heard while something else was waited for, not yet told.
     strangers: u16,
     noises: u16,
@@ -70,6 +72,7 @@ impl<P: Port> Wire<P> {
             frames: VecDeque::new(),
             heard: now,
             heard_or_sent: now,
+            unanswered_since: None,
             strangers: 0,
             noises: 0,
             owed: HashSet::new(),
@@ -96,10 +99,12 @@ impl<P: Port> Wire<P> {
         link: &Dlt645Link,
     ) -> Result<Vec<u8>, AskFault> {
         if self.owed.contains(&question) {
-            self.wait_out(question, link).await?;
+            self.clear_up(question, link).await?;
         }
         let reply = self.exchange(question, link).await?;
-        self.owed.retain(|owed| owed.station != question.station);
+        if !matches!(reply, Reply::Refused(_)) {
+            self.settled(question);
+        }
         match reply {
             Reply::Values(values) if item.fits(values.len()) => Ok(values),
             Reply::Values(values) => Err(AskFault::Garbled {
@@ -134,6 +139,23 @@ impl<P: Port> Wire<P> {
         }
     }
 
+    /// Makes sure that the next answer to `question` is no old one.
+    async fn clear_up(&mut self, question: Question, link: &Dlt645Link) -> Result<(), AskFault> {
+        let others = link.items.iter().map(|item| (item.length, Question { item: item.id, ..question }));
+        let marker = others.filter(|(_, other)| !self.owed.contains(other)).min_by_key(|(length, _)| *length);
+        if let Some((_, marker)) = marker {
+            match self.exchange(marker, link).await? {
+                Reply::Values(_) | Reply::TooLong => {
+                    self.settled(question);
+                    return Ok(());
+                }
+                // a refusal does not say what of
+                Reply::Refused(_) => {}
+            }
+        }
+        self.wait_out(question, link).await
+    }
+
     /// Throws the first answer away: it may be that to the same question, asked long ago. Then nothing may follow it.
     async fn wait_out(&mut self, question: Question, link: &Dlt645Link) -> Result<(), AskFault> {
         self.exchange(question, link).await?;
@@ -150,7 +172,13 @@ impl<P: Port> Wire<P> {
             }
             self.set_aside(&item);
         }
+        self.settled(question);
         Ok(())
+    }
+
+    /// Since when bytes were sent and not one came back.
+    pub fn unanswered_since(&self) -> Option<Instant> {
+        self.unanswered_since
     }
 
     /// Sends and waits. A question without an answer is given up: the meter owes it.
@@ -159,6 +187,7 @@ impl<P: Port> Wire<P> {
         let sent = question.encode(link.wakeup);
         self.port.write(&sent).await?;
         self.heard_or_sent = Instant::now();
+        self.unanswered_since.get_or_insert(self.heard_or_sent);
         let begin_by = self.heard_or_sent + self.character * sent.len() as u32 + link.timeout;
         let end_by = begin_by + self.character * codec::LONGEST as u32;
         let mut garbled = false;
@@ -202,6 +231,11 @@ impl<P: Port> Wire<P> {
         timeout_at(until, self.next()).await.ok().transpose()
     }
 
+    /// The meter named the item that it was asked for: nothing older can come from it.
+    fn settled(&mut self, question: Question) {
+        self.owed.retain(|owed| owed.station != question.station);
+    }
+
     async fn give_up(&mut self, question: Question) -> Result<(), LineFault> {
         if self.owed.len() >= MOST_OWED {
             self.owed.clear();
@@ -218,8 +252,8 @@ impl<P: Port> Wire<P> {
         let mut chunk = [0; 256];
         while let Ok(count) = timeout_at(quiet_at, self.port.read(&mut chunk)).await {
             bytes += count?;
-            let now = Instant::now();
-            (self.heard, self.heard_or_sent, quiet_at) = (now, now, now + quiet);
+            let now = self.note_heard();
+            quiet_at = now + quiet;
             if now - began > BABBLE_AFTER {
                 return Err(LineFault::Babble { bytes, over: now - began });
             }
@@ -249,6 +283,12 @@ impl<P: Port> Wire<P> {
         *counter = counter.saturating_add(1);
     }
 
+    fn note_heard(&mut self) -> Instant {
+        let now = Instant::now();
+        (self.heard, self.heard_or_sent, self.unanswered_since) = (now, now, None);
+        now
+    }
+
     /// The next frame, or that there was none. Cancel-safe.
     async fn next(&mut self) -> Result<Item, LineFault> {
         loop {
@@ -270,8 +310,7 @@ impl<P: Port> Wire<P> {
             } else {
                 self.port.read(&mut chunk).await?
             };
-            let now = Instant::now();
-            (self.heard, self.heard_or_sent) = (now, now);
+            self.note_heard();
             self.frames.extend(self.cutter.push(&chunk[..count]));
         }
     }
