@@ -6,6 +6,8 @@ mod codec_tests;
 pub mod config;
 mod driver;
 mod station;
+#[cfg(test)]
+mod truth_tests;
 mod wire;
 #[cfg(test)]
 mod wire_tests;

@@ -3,7 +3,7 @@
 //! An answer names its meter and its item, so a late one is never taken for another point's value. It could still be taken for the answer
 //! to the *same* question asked again, and be older than it seems. Meters answer in order, so a meter that owes an answer is first asked
 //! another item (a *marker*): once that came, nothing owed can. Where it has no other, it is asked twice, and only what follows a silence is
-//! believed.
+//! believed. What nothing can tell is an answer that something on the way repeats just while its own item is asked for again.
 
 use std::{
     collections::{HashSet, VecDeque},
