@@ -5,6 +5,8 @@ pub mod codec;
 mod codec_tests;
 pub mod config;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
 mod station;
 #[cfg(test)]
 mod truth_tests;
