@@ -86,6 +86,9 @@ async fn play(theirs: &mut DuplexStream, script: &[(u64, Vec<u8>)]) {
     }
 }
 
+/// In words, what the other end does, what comes of it.
+type Fact = (&'static str, Script, Result<Vec<u8>, AskFault>);
+
 /// What comes of one question when the other end does this.
 #[tokio::test(start_paused = true)]
 async fn one_question() {
@@ -100,7 +103,7 @@ async fn one_question() {
     let garbled = |what: &str| Err(AskFault::Garbled { what: what.to_owned() });
     let wrong = || garbled("a frame with a wrong length or checksum");
     let followed = Frame { station: station("7"), control: 0xB1, data: vec![0, 1, 1, 2, 9] }.encode(0);
-    let facts: Vec<(&str, Script, Result<Vec<u8>, AskFault>)> = vec![
+    let facts: Vec<Fact> = vec![
         ("an answer", vec![(100, good.clone())], Ok(vec![0x01, 0x22])),
         ("in two lumps", vec![(100, halves.0.to_vec()), (400, halves.1.to_vec())], Ok(vec![0x01, 0x22])),
         (
