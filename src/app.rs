@@ -367,6 +367,8 @@ async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended 
             Ok(bus) => bus.run(stop).await?,
             Err(error) => stay_away(&id, &error, &stop).await,
         },
+        BusLink::Dlt645(settings) => fieldbus::dlt645::line_bus(&settings, parts).run(stop).await?,
+        BusLink::Dlt645Tcp(settings) => fieldbus::dlt645::tcp_bus(settings, parts).run(stop).await?,
         BusLink::Mqtt(settings) => match fieldbus::mqtt::bus(parts, &settings) {
             Ok(bus) => bus.run(stop).await?,
             Err(error) => stay_away(&id, &error, &stop).await,

@@ -35,7 +35,7 @@ pub fn fresh_for(profile: &Profile, point: PointIx) -> Option<Duration> {
     let point = &profile.points[usize::from(point.0)];
     let stuck = STUCK.max(point.every * 3);
     match (&point.read, &profile.link) {
-        (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(stuck),
+        (Read::Modbus { .. }, _) | (_, Link::Modbus(_) | Link::Dlt645(_)) => Some(stuck),
         (_, Link::Mqtt(link)) => link.heartbeat,
         (_, Link::Serial(link)) => Some(stuck.max(link.heartbeat.unwrap_or(Duration::ZERO))),
     }
@@ -145,7 +145,7 @@ impl Latest {
     /// Whether a value read at `then` may still be acted upon.
     fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
         let polled = match self.profile.link {
-            Link::Modbus(_) => true,
+            Link::Modbus(_) | Link::Dlt645(_) => true,
             Link::Serial(_) | Link::Mqtt(_) => false,
         };
         let in_time = self.fresh_for[point].is_none_or(|limit| now.since(then) <= limit);

@@ -203,7 +203,7 @@ fn cost(priced: &Priced, link: &Link) -> String {
     let cost = about(priced.cost);
     match link {
         Link::Serial(link) if !matches!(link.frame.length, FrameLength::Fixed(_)) => format!("≥ {cost}"),
-        Link::Serial(_) | Link::Modbus(_) | Link::Mqtt(_) => cost,
+        Link::Serial(_) | Link::Modbus(_) | Link::Dlt645(_) | Link::Mqtt(_) => cost,
     }
 }
 
@@ -213,9 +213,13 @@ fn frame_name(ask: &Ask, link: &Link) -> String {
         (Ask::Frame { request }, Link::Serial(link)) => {
             link.requests.get(usize::from(*request)).map(|request| request.name.clone()).unwrap_or_default()
         }
-        (Ask::Frame { .. } | Ask::Block { .. }, Link::Serial(_) | Link::Modbus(_) | Link::Mqtt(_)) => {
-            String::new()
+        (Ask::Frame { request }, Link::Dlt645(link)) => {
+            link.items.get(usize::from(*request)).map(|item| format!("{:08X}", item.id)).unwrap_or_default()
         }
+        (
+            Ask::Frame { .. } | Ask::Block { .. },
+            Link::Serial(_) | Link::Modbus(_) | Link::Dlt645(_) | Link::Mqtt(_),
+        ) => String::new(),
     }
 }
 
@@ -234,6 +238,8 @@ fn kind(link: &BusLink) -> &'static str {
         BusLink::ModbusRtu(_) => "modbus_rtu",
         BusLink::Serial(_) => "serial",
         BusLink::Mqtt(_) => "mqtt",
+        BusLink::Dlt645(_) => "dlt645",
+        BusLink::Dlt645Tcp(_) => "dlt645_tcp",
     }
 }
 
@@ -244,6 +250,8 @@ fn line(link: &BusLink) -> String {
             format!("{} {} {}", line.port.display(), line.baud, line.framing)
         }
         BusLink::Mqtt(broker) => format!("{}:{}", broker.address.host, broker.address.port),
+        BusLink::Dlt645(line) => format!("{} {} {}", line.port.display(), line.baud, line.framing),
+        BusLink::Dlt645Tcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
     }
 }
 

@@ -146,6 +146,7 @@ fn protocol(profile: &Profile) -> &'static str {
         Link::Modbus(_) => "modbus",
         Link::Serial(_) => "serial",
         Link::Mqtt(_) => "mqtt",
+        Link::Dlt645(_) => "dlt645",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Buses: which kind each is, and whether its line or address can be opened at all.
 
-use std::{fs, net::IpAddr};
+use std::{fs, net::IpAddr, path::Path};
 
 use secrecy::ExposeSecret;
 
@@ -15,7 +15,6 @@ use crate::{
     document::Step,
     domain::BusId,
     fieldbus::{
-        modbus::config::{RtuSettings, TcpSettings},
         mqtt::config::{Broker, BrokerUrlError, ClientIdentity, Settings as MqttSettings},
         serial::config::Settings as SerialSettings,
     },
@@ -29,6 +28,8 @@ pub(super) enum BusKind {
     ModbusRtu,
     Serial,
     Mqtt,
+    Dlt645,
+    Dlt645Tcp,
 }
 
 impl BusKind {
@@ -38,11 +39,17 @@ impl BusKind {
             BusKind::ModbusRtu => "modbus_rtu",
             BusKind::Serial => "serial",
             BusKind::Mqtt => "mqtt",
+            BusKind::Dlt645 => "dlt645",
+            BusKind::Dlt645Tcp => "dlt645_tcp",
         }
     }
 
     pub fn is_modbus(self) -> bool {
         matches!(self, BusKind::ModbusTcp | BusKind::ModbusRtu)
+    }
+
+    pub fn has_meters(self) -> bool {
+        matches!(self, BusKind::Dlt645 | BusKind::Dlt645Tcp)
     }
 }
 
@@ -84,6 +91,8 @@ fn kind(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusKind> {
         (table.modbus_rtu.is_some(), BusKind::ModbusRtu),
         (table.serial.is_some(), BusKind::Serial),
         (table.mqtt.is_some(), BusKind::Mqtt),
+        (table.dlt645.is_some(), BusKind::Dlt645),
+        (table.dlt645_tcp.is_some(), BusKind::Dlt645Tcp),
     ];
     let kinds: Vec<BusKind> = there.into_iter().filter(|(there, _)| *there).map(|(_, kind)| kind).collect();
     match kinds[..] {
@@ -94,8 +103,8 @@ fn kind(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusKind> {
                 at!["bus", n, "id"],
                 text!("总线 \"{id}\" 没有说明是哪一种", "bus \"{id}\" does not say of which kind it is"),
                 text!(
-                    "下面写一张表：[bus.modbus_tcp]、[bus.modbus_rtu]、[bus.serial] 或 [bus.mqtt]",
-                    "a table below it does: [bus.modbus_tcp], [bus.modbus_rtu], [bus.serial] or [bus.mqtt]"
+                    "下面写一张表：[bus.modbus_tcp]、[bus.modbus_rtu]、[bus.serial]、[bus.mqtt]、[bus.dlt645] 或 [bus.dlt645_tcp]",
+                    "a table below it does: [bus.modbus_tcp], [bus.modbus_rtu], [bus.serial], [bus.mqtt], [bus.dlt645] or [bus.dlt645_tcp]"
                 ),
             );
             None
@@ -117,13 +126,22 @@ fn kind(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusKind> {
 
 fn link(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusLink> {
     if let Some(settings) = &table.modbus_tcp {
-        host(desk, at!["bus", n, "modbus_tcp", "host"], settings);
+        host(desk, at!["bus", n, "modbus_tcp", "host"], &settings.host);
         return Some(BusLink::ModbusTcp(settings.clone()));
     }
     if let Some(settings) = &table.modbus_rtu {
         line(desk, n, "modbus_rtu", settings);
-        eight_bits(desk, n, settings);
+        eight_bits(desk, n, "modbus_rtu", settings);
         return Some(BusLink::ModbusRtu(settings.clone()));
+    }
+    if let Some(settings) = &table.dlt645 {
+        line(desk, n, "dlt645", &settings.into());
+        eight_bits(desk, n, "dlt645", &settings.into());
+        return Some(BusLink::Dlt645(settings.clone()));
+    }
+    if let Some(settings) = &table.dlt645_tcp {
+        host(desk, at!["bus", n, "dlt645_tcp", "host"], &settings.host);
+        return Some(BusLink::Dlt645Tcp(settings.clone()));
     }
     if let Some(settings) = &table.serial {
         line(desk, n, "serial", settings);
@@ -132,8 +150,7 @@ fn link(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusLink> {
     table.mqtt.as_ref().and_then(|settings| broker(desk, n, settings)).map(BusLink::Mqtt)
 }
 
-fn host(desk: &mut Desk<'_>, path: &[Step<'_>], settings: &TcpSettings) {
-    let host = settings.host.as_str();
+fn host(desk: &mut Desk<'_>, path: &[Step<'_>], host: &str) {
     let told =
         text!("\"{host}\" 不是主机名或 IP 地址", "\"{host}\" is neither a host name nor an IP address");
     let label = |label: &str| {
@@ -172,11 +189,12 @@ fn line(desk: &mut Desk<'_>, n: usize, kind: &str, settings: &SerialSettings) {
     }
 }
 
-/// RTU frames are bytes (Modbus over Serial Line 1.02, 2.5.1): seven bits carry only ASCII mode.
-fn eight_bits(desk: &mut Desk<'_>, n: usize, settings: &RtuSettings) {
+/// RTU frames are bytes (Modbus over Serial Line 1.02, 2.5.1): seven bits carry only ASCII mode. So are those of DL/T 645.
+fn eight_bits(desk: &mut Desk<'_>, n: usize, kind: &str, settings: &SerialSettings) {
     if settings.framing.data_bits != 8 {
-        let told = text!("Modbus RTU 需要 8 个数据位", "Modbus RTU needs 8 data bits");
-        desk.error(at!["bus", n, "modbus_rtu", "framing"], told);
+        let what = if kind == "modbus_rtu" { "Modbus RTU" } else { "DL/T 645" };
+        let told = text!("{what} 需要 8 个数据位", "{what} needs 8 data bits");
+        desk.error(at!["bus", n, kind, "framing"], told);
     }
 }
 
@@ -256,14 +274,18 @@ fn wrong_url(fault: BrokerUrlError) -> crate::domain::Text {
     }
 }
 
+/// By whatever name.
+fn same_port(port: &Path) -> String {
+    fs::canonicalize(port).unwrap_or_else(|_not_there| port.to_owned()).display().to_string()
+}
+
 /// Two buses on one line would talk into each other's frames.
 fn one_user(desk: &mut Desk<'_>, n: usize, kind: BusKind, link: &BusLink, lines: &mut Taken<String>) {
     let (key, line) = match link {
         BusLink::ModbusTcp(tcp) => ("host", format!("{}:{}", tcp.host, tcp.port)),
-        BusLink::ModbusRtu(settings) | BusLink::Serial(settings) => {
-            let port = fs::canonicalize(&settings.port).unwrap_or_else(|_not_there| settings.port.clone());
-            ("port", port.display().to_string())
-        }
+        BusLink::Dlt645Tcp(tcp) => ("host", format!("{}:{}", tcp.host, tcp.port)),
+        BusLink::ModbusRtu(settings) | BusLink::Serial(settings) => ("port", same_port(&settings.port)),
+        BusLink::Dlt645(settings) => ("port", same_port(&settings.port)),
         BusLink::Mqtt(broker) => {
             let address = &broker.address;
             ("client_id", format!("{}:{} as {}", address.host, address.port, broker.client_id))
@@ -272,14 +294,14 @@ fn one_user(desk: &mut Desk<'_>, n: usize, kind: BusKind, link: &BusLink, lines:
     let path = at!["bus", n, kind.word(), key];
     let Some(first) = lines.before(line.clone(), desk.document.place(path)) else { return };
     match kind {
-        BusKind::ModbusTcp => {
+        BusKind::ModbusTcp | BusKind::Dlt645Tcp => {
             let told = text!(
                 "{line} 已有总线在用（第 {first} 行）；不少设备只接受一个连接",
                 "{line} has a bus already (line {first}); many devices take one connection only"
             );
             desk.warning(path, told);
         }
-        BusKind::ModbusRtu | BusKind::Serial => {
+        BusKind::ModbusRtu | BusKind::Serial | BusKind::Dlt645 => {
             let told = text!(
                 "串口 {line} 已有总线在用（第 {first} 行）",
                 "serial port {line} has a bus already (line {first})"

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     domain::{AlarmName, BusId, ClassName, DeviceId, EndpointId, Period, Priority, ProfileId, Size},
-    fieldbus::{modbus, mqtt, serial},
+    fieldbus::{dlt645, modbus, mqtt, serial},
     uplink::{Purpose, Wants, http},
 };
 
@@ -66,7 +66,7 @@ pub struct ConsoleTable {
     pub listen: String,
 }
 
-/// One line or connection; exactly one of the four tables says which kind.
+/// One line or connection; exactly one of the tables says which kind.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Bus")]
@@ -76,6 +76,8 @@ pub struct BusTable {
     pub modbus_rtu: Option<modbus::config::RtuSettings>,
     pub serial: Option<serial::config::Settings>,
     pub mqtt: Option<mqtt::config::Settings>,
+    pub dlt645: Option<dlt645::config::LineSettings>,
+    pub dlt645_tcp: Option<dlt645::config::TcpSettings>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +93,7 @@ pub struct DeviceTable {
     pub bus: BusId,
     /// Modbus unit id.
     pub unit: Option<Unit>,
-    /// Serial and MQTT devices: as the profile puts it into frames and topics.
+    /// Serial and MQTT devices: as the profile puts it into frames and topics. A DL/T 645 meter's number, as printed on it.
     pub address: Option<String>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::{
     alarm::Override,
     domain::{BusId, EndpointId},
-    fieldbus::{cost::LineCost, modbus, mqtt, serial},
+    fieldbus::{cost::LineCost, dlt645, modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
 };
@@ -44,6 +44,8 @@ pub enum BusLink {
     ModbusRtu(modbus::config::RtuSettings),
     Serial(serial::config::Settings),
     Mqtt(mqtt::config::Broker),
+    Dlt645(dlt645::config::LineSettings),
+    Dlt645Tcp(dlt645::config::TcpSettings),
 }
 
 impl BusLink {
@@ -52,6 +54,8 @@ impl BusLink {
         match self {
             BusLink::ModbusTcp(_) => LineCost::tcp(),
             BusLink::ModbusRtu(settings) | BusLink::Serial(settings) => LineCost::serial(settings),
+            BusLink::Dlt645(settings) => LineCost::serial(&settings.into()),
+            BusLink::Dlt645Tcp(_) => LineCost::serial(&dlt645::config::usual_line()),
             BusLink::Mqtt(_) => LineCost::unasked(),
         }
     }

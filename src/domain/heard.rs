@@ -34,7 +34,8 @@ pub enum Raw {
     Registers { table: Table, first: u16, words: Vec<u16> },
     /// Coils or discrete inputs, from `first` on.
     Bits { table: Table, first: u16, bits: Vec<bool> },
-    /// One whole serial frame, `frame` = its place in the profile's requests followed by its events.
+    /// One whole serial frame, `frame` = its place in the profile's requests followed by its events. DL/T 645: the data of the
+    /// profile's item of that place, behind the identifier, 0x33 taken off.
     Frame { frame: u16, bytes: Bytes },
     /// One MQTT message. `retained`: the broker kept it; nobody knows how old it is.
     Payload { bytes: Bytes, retained: bool },

@@ -213,6 +213,7 @@ impl Fleet {
             retries: match &self.profile.link {
                 Link::Modbus(link) => link.retries.into(),
                 Link::Serial(link) => link.retries.into(),
+                Link::Dlt645(link) => link.retries.into(),
                 Link::Mqtt(_) => 0,
             },
         }

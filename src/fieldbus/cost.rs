@@ -25,6 +25,9 @@ const ETHERNET_BYTE: Duration = Duration::from_nanos(800);
 /// What MBAP has and RTU has not: transaction, protocol and length before the unit id, no CRC behind the values.
 const MBAP_BYTES: usize = 6;
 const CRC_BYTES: usize = 2;
+/// DL/T 645-2007: two starts, address, control, length, identifier, checksum, end; meters send up to four bytes ahead of it.
+const METER_FRAME_BYTES: usize = 16;
+const METER_WAKE_UP_BYTES: usize = 4;
 
 /// What a line makes of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ impl LineCost {
         let (timeout, counted) = match link {
             Link::Modbus(link) => (link.timeout, question + answer),
             Link::Serial(link) => (link.timeout, question),
+            Link::Dlt645(link) => (link.timeout, question),
             Link::Mqtt(_) => return Duration::ZERO,
         };
         match (self.wire, link) {
@@ -101,7 +105,7 @@ impl LineCost {
                 let patience = timeout + self.bytes(counted);
                 self.rest(link) + patience + patience.max(QUIET_AFTER_FAULT)
             }
-            (Wire::Serial, Link::Serial(_) | Link::Mqtt(_)) => {
+            (Wire::Serial, Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_)) => {
                 self.rest(link) + self.bytes(counted) + timeout + timeout.max(QUIET_AFTER_FAULT)
             }
         }
@@ -116,7 +120,7 @@ impl LineCost {
         match (self.wire, link) {
             (Wire::Tcp | Wire::Unasked, _) | (_, Link::Mqtt(_)) => Duration::ZERO,
             (Wire::Serial, Link::Modbus(_)) => (self.character * 7 / 2).max(SHORTEST_GAP),
-            (Wire::Serial, Link::Serial(_)) => self.character * 4,
+            (Wire::Serial, Link::Serial(_) | Link::Dlt645(_)) => self.character * 4,
         }
     }
 
@@ -125,6 +129,7 @@ impl LineCost {
         let turnaround = match link {
             Link::Modbus(link) => link.turnaround,
             Link::Serial(link) => link.turnaround,
+            Link::Dlt645(link) => link.turnaround,
             Link::Mqtt(_) => Duration::ZERO,
         };
         self.gap(link).max(turnaround)
@@ -150,9 +155,17 @@ impl LineCost {
                 let question = codec::encode(&link.frame, &request.send, 0).len();
                 Some(Lengths { question, answer: request.reply })
             }
-            (Ask::Block { .. } | Ask::Frame { .. }, Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => {
-                None
+            (Ask::Frame { request }, Link::Dlt645(link)) => {
+                let item = link.items.get(usize::from(*request))?;
+                Some(Lengths {
+                    question: usize::from(link.wakeup) + METER_FRAME_BYTES,
+                    answer: METER_WAKE_UP_BYTES + METER_FRAME_BYTES + usize::from(item.length),
+                })
             }
+            (
+                Ask::Block { .. } | Ask::Frame { .. },
+                Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_),
+            ) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod blocks;
 pub mod budget;
 pub mod bus;
 pub mod cost;
+pub mod dlt645;
 pub mod driver;
 pub mod health;
 mod holder;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{PointIx, Table},
-    profile::{Link, Profile, Read, SerialLink, SerialRequest, When, points_named},
+    profile::{Dlt645Item, Link, Profile, Read, SerialLink, SerialRequest, When, points_named},
 };
 
 /// One question to one device.
@@ -16,7 +16,7 @@ use crate::{
 pub enum Ask {
     /// `count` registers (or bits) of `table` from `first` on.
     Block { table: Table, first: u16, count: u16 },
-    /// The profile's serial request of that number.
+    /// The profile's serial request of that number, or its DL/T 645 item.
     Frame { request: u16 },
 }
 
@@ -45,16 +45,20 @@ pub fn requests(profile: &Profile, line: &LineCost) -> Vec<Request> {
     match &profile.link {
         Link::Modbus(link) => blocks(&wanted(profile), &profile.link, link, line),
         Link::Serial(link) => serial_requests(&wanted(profile), link),
+        Link::Dlt645(link) => meter_requests(&wanted(profile), &link.items),
         Link::Mqtt(_) => Vec::new(),
     }
 }
 
-/// The points of each serial frame: of the requests, then of the events.
+/// The points of each serial frame: of the requests, then of the events. Of each item of a meter.
 pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
     match &profile.link {
         Link::Serial(link) => {
             let frames = link.requests.len() + link.events.len();
             (0u16..).take(frames).map(|frame| points_in_frame(&wanted(profile), frame)).collect()
+        }
+        Link::Dlt645(link) => {
+            (0u16..).zip(&link.items).map(|(item, _)| points_in_frame(&wanted(profile), item)).collect()
         }
         Link::Modbus(_) | Link::Mqtt(_) => Vec::new(),
     }
@@ -96,9 +100,10 @@ pub fn is_for_alarms(profile: &Profile, request: &Request, watched: &BTreeSet<Po
             let numbered = (link.requests.len() as u16..).zip(&link.events);
             numbered.filter(|(_, event)| event.answers.contains(request)).map(|(frame, _)| frame).collect()
         }
-        (Ask::Frame { .. } | Ask::Block { .. }, Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => {
-            Vec::new()
-        }
+        (
+            Ask::Frame { .. } | Ask::Block { .. },
+            Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_),
+        ) => Vec::new(),
     };
     let wanted = wanted(profile);
     let mut heard = events.into_iter().flat_map(|frame| points_in_frame(&wanted, frame).to_vec());
@@ -113,6 +118,15 @@ fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
         every: asked.every,
     };
     requests.map(ask).collect()
+}
+
+fn meter_requests(wanted: &[Wanted<'_>], items: &[Dlt645Item]) -> Vec<Request> {
+    let ask = |(item, asked): (u16, &Dlt645Item)| Request {
+        ask: Ask::Frame { request: item },
+        points: points_in_frame(wanted, item),
+        every: asked.every,
+    };
+    (0u16..).zip(items).map(ask).collect()
 }
 
 fn points_in_frame(wanted: &[Wanted<'_>], frame: u16) -> Arc<[PointIx]> {

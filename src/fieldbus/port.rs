@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
@@ -18,6 +21,9 @@ use super::{
 /// A port whose transmit buffer does not take a request within this time is no port any more.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
+/// More KiB than a line can have brought: a peer that sends without end must not hold us here.
+const MOST_HELD: usize = 64;
+
 /// Bytes in, bytes out: a serial port, or in tests a pipe.
 pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
     /// Throws away what the kernel holds and nobody has read.
@@ -27,6 +33,29 @@ pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
 impl Port for SerialStream {
     fn clear_input(&mut self) -> io::Result<()> {
         SerialPort::clear(self, ClearBuffer::Input).map_err(io::Error::from)
+    }
+}
+
+/// A serial line far away, behind a serial server: what the kernel holds is read and thrown away.
+impl Port for TcpStream {
+    fn clear_input(&mut self) -> io::Result<()> {
+        let mut held = [0; 1024];
+        for _ in 0..MOST_HELD {
+            match self.try_read(&mut held) {
+                // the end of the stream is told by the next read
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port for Box<dyn Port> {
+    fn clear_input(&mut self) -> io::Result<()> {
+        (**self).clear_input()
     }
 }
 

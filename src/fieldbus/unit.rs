@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{DeviceIx, PointIx, Raw},
-    profile::{Link, ModbusLink, Profile},
+    profile::{Dlt645Link, Link, ModbusLink, Profile},
 };
 
 /// One device on the bus, with what the bus remembers of it.
@@ -48,6 +48,7 @@ impl Unit {
         match &self.device.profile.link {
             Link::Modbus(link) => link.retries,
             Link::Serial(link) => link.retries,
+            Link::Dlt645(link) => link.retries,
             Link::Mqtt(_) => 0,
         }
     }
@@ -56,7 +57,7 @@ impl Unit {
     pub fn pipeline(&self) -> usize {
         match &self.device.profile.link {
             Link::Modbus(link) => usize::from(link.pipeline),
-            Link::Serial(_) | Link::Mqtt(_) => 1,
+            Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_) => 1,
         }
     }
 
@@ -65,6 +66,9 @@ impl Unit {
         match &self.device.profile.link {
             Link::Modbus(link) => {
                 Link::Modbus(ModbusLink { timeout: self.health.patience(link.timeout), ..link.clone() })
+            }
+            Link::Dlt645(link) => {
+                Link::Dlt645(Dlt645Link { timeout: self.health.patience(link.timeout), ..link.clone() })
             }
             link @ (Link::Serial(_) | Link::Mqtt(_)) => link.clone(),
         }
@@ -164,7 +168,7 @@ impl Questions {
 /// How long a device that speaks by itself may be silent.
 fn heartbeat(link: &Link) -> Option<Duration> {
     match link {
-        Link::Modbus(_) => None,
+        Link::Modbus(_) | Link::Dlt645(_) => None,
         Link::Serial(link) => link.heartbeat,
         Link::Mqtt(link) => link.heartbeat,
     }

@@ -9,6 +9,7 @@ pub enum Link {
     Modbus(ModbusLink),
     Serial(SerialLink),
     Mqtt(MqttLink),
+    Dlt645(Dlt645Link),
 }
 
 impl Link {
@@ -16,6 +17,7 @@ impl Link {
     pub fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
         match (self, failure) {
             (Link::Modbus(link), Failure::Refused { code }) => Some(link.dialect.refusal(*code)),
+            (Link::Dlt645(_), Failure::Refused { code }) => Some(Dlt645Link::refusal(*code)),
             (Link::Serial(_) | Link::Mqtt(_), Failure::Refused { code }) => {
                 Some(Diagnosis::vendor_error(*code))
             }
@@ -158,4 +160,53 @@ pub struct MqttLink {
     /// With `{address}` in it.
     pub topic: String,
     pub heartbeat: Option<Duration>,
+}
+
+/// An electricity meter that speaks DL/T 645-2007.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dlt645Link {
+    /// What it is asked for; a point's `frame` is a place in here.
+    pub items: Vec<Dlt645Item>,
+    /// FE bytes in front of each request.
+    pub wakeup: u8,
+    pub timeout: Duration,
+    pub retries: u8,
+    pub turnaround: Duration,
+}
+
+/// One data identifier (数据标识) and how often it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dlt645Item {
+    /// DI3 is the highest byte.
+    pub id: u32,
+    pub every: Duration,
+    /// Bytes of its data that points read.
+    pub length: u16,
+}
+
+impl Dlt645Item {
+    /// Whether data of so many bytes are this item: what is read in part only might be another format of the same name. How many
+    /// values a block (FF in DI1 or DI0) has is the meter's affair.
+    pub fn fits(&self, length: usize) -> bool {
+        let [.., di1, di0] = self.id.to_be_bytes();
+        di1 == 0xFF || di0 == 0xFF || length == usize::from(self.length)
+    }
+}
+
+impl Dlt645Link {
+    /// A refusal in words: the bits of the error word, as the package `dlt645` 3.2.0 names them.
+    pub fn refusal(code: u16) -> Diagnosis {
+        const WORDS: [(&str, &str); 7] = [
+            ("其他错误", "another error"),
+            ("无请求数据", "no such data"),
+            ("密码错或未授权", "wrong password or not allowed"),
+            ("通信速率不能更改", "the baud rate cannot be changed"),
+            ("年时区数超", "too many yearly time zones"),
+            ("日时段数超", "too many daily periods"),
+            ("费率数超", "too many tariffs"),
+        ];
+        let said = WORDS.iter().enumerate().filter(|(bit, _)| code >> bit & 1 == 1);
+        let (zh, en): (Vec<_>, Vec<_>) = said.map(|(_, words)| *words).unzip();
+        Diagnosis::meter_error(code, &zh.join("、"), &en.join(", "))
+    }
 }

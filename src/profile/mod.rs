@@ -35,8 +35,8 @@ pub use device::{Address, Device, OWN_LINE};
 pub use encode::{Bits, Patch, RawWrite, put_json};
 pub use library::Library;
 pub use link::{
-    ByteMatch, Checksum, ChecksumKind, Dialect, FrameLength, FrameShape, Link, ModbusLink, MqttLink,
-    SerialEvent, SerialLink, SerialRequest,
+    ByteMatch, Checksum, ChecksumKind, Dialect, Dlt645Item, Dlt645Link, FrameLength, FrameShape, Link,
+    ModbusLink, MqttLink, SerialEvent, SerialLink, SerialRequest,
 };
 pub use product::{Point, Profile, Read};
 pub use schema::{ClassFile, ProfileFile};

@@ -40,7 +40,7 @@ pub enum Read {
         address: u16,
         span: u16,
     },
-    /// `frame` = index into the link's requests followed by its events.
+    /// `frame` = index into the link's requests followed by its events; DL/T 645: into its items.
     Serial {
         frame: u16,
     },

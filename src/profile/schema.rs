@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::written::{Bits, HexBytes, HexTemplate, Meaning, Pointer, RawValue, RegisterNumber};
+use super::written::{Bits, HexBytes, HexTemplate, ItemId, Meaning, Pointer, RawValue, RegisterNumber};
 use crate::domain::{DataClass, Kind, Origin, Period, Priority, Table, Text};
 
 /// `class.toml`: the standard points and alarms of a kind of device.
@@ -79,6 +79,7 @@ pub struct ProfileFile {
     pub modbus: Option<ModbusFile>,
     pub mqtt: Option<MqttFile>,
     pub serial: Option<SerialFile>,
+    pub dlt645: Option<Dlt645File>,
     #[serde(default)]
     pub point: Vec<PointFile>,
     #[serde(default)]
@@ -90,7 +91,7 @@ pub struct ProfileFile {
 pub struct PointFile {
     pub name: String,
     pub read: ReadFile,
-    /// Poll period; Modbus only.
+    /// Poll period; Modbus and DL/T 645 only.
     pub every: Option<Period>,
     pub byte_order: Option<ByteOrder>,
     pub scale: Option<f64>,
@@ -115,14 +116,15 @@ pub struct ReadFile {
     pub table: Option<Table>,
     pub address: Option<RegisterNumber>,
     pub frame: Option<String>,
-    /// Byte offset; negative counts from the end.
+    pub item: Option<ItemId>,
+    /// Byte offset; negative counts from the end. DL/T 645: in the data behind the identifier, 0 if left out.
     #[schemars(range(min = -65535, max = 65535))]
     pub at: Option<i32>,
     pub pointer: Option<Pointer>,
     #[serde(rename = "type")]
     pub kind: Option<WireType>,
     pub bits: Option<Bits>,
-    /// Of a text: registers for Modbus, bytes elsewhere.
+    /// Of a text: registers for Modbus, bytes elsewhere. Of a `bcd` or `bcd_signed`: bytes.
     #[schemars(range(min = 1))]
     pub length: Option<u16>,
     pub order: Option<Endian>,
@@ -149,6 +151,11 @@ pub enum WireType {
     String,
     Decimal,
     Hex,
+    /// `length` bytes of two digits each; DL/T 645 only.
+    Bcd,
+    /// As `bcd`; the top bit is the sign.
+    #[serde(rename = "bcd_signed")]
+    BcdSigned,
 }
 
 /// The bytes of a 32-bit value as they come.
@@ -249,6 +256,18 @@ pub struct SerialFile {
     pub request: Vec<RequestFile>,
     #[serde(default)]
     pub event: Vec<EventFile>,
+}
+
+/// A meter that is asked for data identifiers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dlt645File {
+    pub timeout: Option<Period>,
+    pub retries: Option<u8>,
+    pub turnaround: Option<Period>,
+    /// FE bytes in front of each request, which wake the meter's receiver.
+    #[schemars(range(max = 16))]
+    pub wakeup: Option<u8>,
 }
 
 /// How a frame is cut from the stream: one of `end`, `fixed` and `length`.

@@ -44,6 +44,16 @@ formed_text! {
     Pointer(Box<[String]>), r"^(/([^~]|~[01])*)?$", "/object/occupied", pointer_steps
 }
 
+formed_text! {
+    /// A data identifier of DL/T 645-2007 (数据标识), DI3 first as the standard's tables print it: `"02010100"`.
+    ItemId(u32), "^[0-9A-Fa-f]{8}$", "02010100", item_id
+}
+
+fn item_id(text: &str) -> Option<u32> {
+    let digits = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u32::from_str_radix(text, 16).ok().filter(|_| digits)
+}
+
 /// Bytes in hex, blanks between them or not.
 pub fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     hex_template(text)?.into_iter().collect()

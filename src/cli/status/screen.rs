@@ -147,6 +147,16 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
             "检查供电、网络、站号；网关继续重试。",
             "Check power, network, unit id; the gateway keeps trying."
         ),
+        Some(BusLink::Dlt645(_)) => say!(
+            lang,
+            "检查供电、RS-485 接线、表号（12 位）；网关继续重试。",
+            "Check power, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
+        ),
+        Some(BusLink::Dlt645Tcp(_)) => say!(
+            lang,
+            "检查串口服务器、RS-485 接线、表号（12 位）；网关继续重试。",
+            "Check the serial server, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
+        ),
         Some(BusLink::Serial(_)) => say!(
             lang,
             "检查供电、接线、地址；网关继续监听。",

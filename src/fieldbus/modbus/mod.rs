@@ -44,7 +44,10 @@ fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, 
 fn standard_unit<'a>(unit: &Address, link: &'a Link) -> Option<(u8, &'a ModbusLink)> {
     match (unit, link) {
         (Address::Unit(unit), Link::Modbus(link)) if is_standard(link.dialect) => Some((*unit, link)),
-        (Address::Unit(_) | Address::Text(_), Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => None,
+        (
+            Address::Unit(_) | Address::Text(_),
+            Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_),
+        ) => None,
     }
 }
 

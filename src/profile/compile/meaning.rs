@@ -297,7 +297,10 @@ fn truth_or_number(raw: &str, form: Form) -> Option<i128> {
     match (raw, form) {
         ("true", Form::Truth) => Some(1),
         ("false", Form::Truth) => Some(0),
-        (_, Form::Truth | Form::Unsigned | Form::Signed | Form::SignMagnitude | Form::Bcd) => number_in(raw),
+        (
+            _,
+            Form::Truth | Form::Unsigned | Form::Signed | Form::SignMagnitude | Form::Bcd | Form::SignedBcd,
+        ) => number_in(raw),
     }
 }
 

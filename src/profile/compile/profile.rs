@@ -87,28 +87,35 @@ impl Check<'_> {
             self.error(at!["point"], text!("最多 {MOST_POINTS} 个测点", "more than {MOST_POINTS} points"));
             return None;
         }
-        match (&file.modbus, &file.mqtt, &file.serial) {
-            (Some(modbus), None, None) => Some(self.modbus(modbus, &file.point, class)),
-            (None, Some(mqtt), None) => Some(self.mqtt(mqtt, &file.point, class)),
-            (None, None, Some(serial)) => Some(self.serial(serial, &file.point, class)),
-            (None, None, None) => {
-                let told = text!(
-                    "缺少 [modbus]、[mqtt] 或 [serial]：怎样与设备通信",
-                    "[modbus], [mqtt] or [serial] is missing: how the device is spoken to"
-                );
-                self.error(at![], told);
-                None
-            }
-            (_, _, serial) => {
-                let told = text!(
-                    "[modbus]、[mqtt]、[serial] 只能有一个",
-                    "only one of [modbus], [mqtt] and [serial]"
-                );
-                let second = if serial.is_some() { "serial" } else { "mqtt" };
-                self.key_error(at![second], told);
-                None
-            }
+        let tables = [
+            ("modbus", file.modbus.is_some()),
+            ("mqtt", file.mqtt.is_some()),
+            ("serial", file.serial.is_some()),
+            ("dlt645", file.dlt645.is_some()),
+        ];
+        let written: Vec<&str> = tables.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
+        if let [_, .., second] = written[..] {
+            let told = text!(
+                "[modbus]、[mqtt]、[serial]、[dlt645] 只能有一个",
+                "only one of [modbus], [mqtt], [serial] and [dlt645]"
+            );
+            self.key_error(at![second], told);
+            return None;
         }
+        let points = &file.point;
+        let modbus = file.modbus.as_ref().map(|table| self.modbus(table, points, class));
+        let mqtt = file.mqtt.as_ref().map(|table| self.mqtt(table, points, class));
+        let serial = file.serial.as_ref().map(|table| self.serial(table, points, class));
+        let dlt645 = file.dlt645.as_ref().map(|table| self.dlt645(table, points, class));
+        let found = modbus.or(mqtt).or(serial).or(dlt645);
+        if found.is_none() {
+            let told = text!(
+                "缺少 [modbus]、[mqtt]、[serial] 或 [dlt645]：怎样与设备通信",
+                "[modbus], [mqtt], [serial] or [dlt645] is missing: how the device is spoken to"
+            );
+            self.error(at![], told);
+        }
+        found
     }
 
     fn required_points(&mut self, points: &[Point], class: &Class) {

@@ -20,7 +20,7 @@ fn what_a_profile_can_have_wrong() {
         (
             "two protocols",
             format!("{MODBUS}{MQTT}{}", point(&number)),
-            "only one of [modbus], [mqtt] and [serial]",
+            "only one of [modbus], [mqtt], [serial] and [dlt645]",
         ),
         ("no point", MODBUS.into(), "there is no point at all"),
         (

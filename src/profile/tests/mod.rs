@@ -2,6 +2,7 @@
 
 mod any_bytes;
 mod frames;
+mod items;
 mod messages;
 mod mistakes;
 mod registers;
