@@ -66,7 +66,7 @@ pub struct ConsoleTable {
     pub listen: String,
 }
 
-/// One line or connection; exactly one of the four tables says which kind.
+/// One line or connection; exactly one of the tables says which kind.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Bus")]
@@ -74,6 +74,9 @@ pub struct BusTable {
     pub id: BusId,
     pub modbus_tcp: Option<modbus::config::TcpSettings>,
     pub modbus_rtu: Option<modbus::config::RtuSettings>,
+    pub modbus_rtu_tcp: Option<modbus::config::RtuTcpSettings>,
+    pub modbus_ascii: Option<modbus::config::AsciiSettings>,
+    pub modbus_dtu: Option<modbus::config::DtuSettings>,
     pub serial: Option<serial::config::Settings>,
     pub mqtt: Option<mqtt::config::Settings>,
 }

@@ -6,6 +6,7 @@ mod desk;
 mod devices;
 mod endpoints;
 pub mod file;
+mod modems;
 mod overrides;
 mod port;
 mod repeat;

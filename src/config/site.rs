@@ -40,8 +40,26 @@ pub struct Bus {
 pub enum BusLink {
     ModbusTcp(modbus::config::TcpSettings),
     ModbusRtu(modbus::config::RtuSettings),
+    ModbusRtuTcp(modbus::config::RtuTcpSettings),
+    ModbusAscii(serial::config::Settings),
+    ModbusDtu(modbus::config::DtuSettings),
     Serial(serial::config::Settings),
     Mqtt(mqtt::config::Broker),
+}
+
+impl BusLink {
+    /// The modem that dials in, if that is what it is.
+    pub fn modem(&self) -> Option<&modbus::config::DtuSettings> {
+        match self {
+            BusLink::ModbusDtu(modem) => Some(modem),
+            BusLink::ModbusTcp(_)
+            | BusLink::ModbusRtu(_)
+            | BusLink::ModbusRtuTcp(_)
+            | BusLink::ModbusAscii(_)
+            | BusLink::Serial(_)
+            | BusLink::Mqtt(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ pub mod order;
 pub mod plan;
 pub mod port;
 mod refusal;
+mod rs485;
 mod schedule;
 pub mod serial;
 mod unit;

@@ -17,6 +17,11 @@ const EXCEPTION_LENGTH: usize = 5;
 const NICE_ERROR_LENGTH: usize = 8;
 const NICE_ERROR_REGISTER: [u8; 2] = [0x80, 0x01];
 
+/// The checksum of `body` as it follows it.
+pub(super) fn crc(body: &[u8]) -> [u8; CRC_BYTES] {
+    CRC.checksum(body).to_le_bytes()
+}
+
 /// One read of one unit: all that its answer must fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {

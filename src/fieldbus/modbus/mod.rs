@@ -1,13 +1,24 @@
-//! Modbus over TCP and over serial lines (RTU): reads only, so far.
+//! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems: reads only, so far.
 
+mod ascii;
+mod clothes;
 pub mod codec;
 pub mod config;
 mod debt;
+mod driver;
+mod dtu;
+mod heartbeat;
+mod reception;
 mod rtu;
+mod rtu_tcp;
 mod tcp;
 mod wire;
 
+pub use ascii::{AsciiDriver, ascii_bus};
+pub use dtu::{DtuDriver, dtu_bus};
+pub use reception::{Reception, Receptions};
 pub use rtu::{RtuDriver, rtu_bus};
+pub use rtu_tcp::{RtuTcpDriver, rtu_tcp_bus};
 pub use tcp::{TcpDriver, tcp_bus};
 
 use std::time::Duration;

@@ -35,12 +35,33 @@ pub struct Wire<P> {
     port: OpenPort<P>,
     /// How long one character takes.
     character: Duration,
+    /// How much longer everything takes because of what lies between us and the line: a network.
+    latency: Duration,
     heard_or_sent: Instant,
     debts: Debts,
+    in_flight: Option<InFlight>,
+    /// Nobody is asked before: the answer to a question that the line broke under may still come.
+    hush_until: Option<Instant>,
     /// Something was heard that nobody had asked for, or more than that.
     disturbed: bool,
     /// The last question without an answer came back itself, and nothing else.
     echoed: bool,
+}
+
+/// Sent, and neither answered nor given up yet.
+struct InFlight {
+    question: Question,
+    purpose: Purpose,
+    /// Until its answer came, or it would have been given up and the line listened to for as long again.
+    over_by: Instant,
+}
+
+/// What a line that was closed leaves to the next: what its units may still send. A serial server hands that to whoever is connected
+/// by then.
+#[derive(Debug, Default)]
+pub struct Legacy {
+    debts: Debts,
+    hush_until: Option<Instant>,
 }
 
 impl<P: Port> Wire<P> {
@@ -48,11 +69,37 @@ impl<P: Port> Wire<P> {
         Self {
             port,
             character,
+            latency: Duration::ZERO,
             heard_or_sent: Instant::now(),
             debts: Debts::default(),
+            in_flight: None,
+            hush_until: None,
             disturbed: true,
             echoed: false,
         }
+    }
+
+    /// The same, behind a network that may take so long, there and back together.
+    pub fn behind(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// The same, after one on the same line.
+    pub fn heir_to(self, Legacy { debts, hush_until }: Legacy) -> Self {
+        Self { debts, hush_until, ..self }
+    }
+
+    pub fn leave(mut self) -> Legacy {
+        if let Some(InFlight { question, purpose, over_by }) = self.in_flight {
+            self.debts.given_up(&question, purpose);
+            self.hush_until = self.hush_until.max(Some(over_by));
+        }
+        self.debts.reopened();
+        Legacy { debts: self.debts, hush_until: self.hush_until }
+    }
+
+    pub fn port(&self) -> &P {
+        self.port.port()
     }
 
     /// One question, one answer that is certainly its own.
@@ -143,6 +190,8 @@ impl<P: Port> Wire<P> {
         link: &ModbusLink,
     ) -> Result<Reply, AskFault> {
         self.wait_for_turn(link.turnaround).await?;
+        let over_by = Instant::now() + 2 * self.patience(question, link);
+        self.in_flight = Some(InFlight { question: *question, purpose, over_by });
         self.port.write(&question.encode()).await?;
         self.heard_or_sent = Instant::now();
         let until = self.heard_or_sent + self.patience(question, link);
@@ -153,6 +202,7 @@ impl<P: Port> Wire<P> {
             self.heard_or_sent = Instant::now();
             if let Some(answer) = answer {
                 self.disturbed = hearing.was_disturbed();
+                self.in_flight = None;
                 return Ok(answer);
             }
         }
@@ -171,6 +221,7 @@ impl<P: Port> Wire<P> {
         link: &ModbusLink,
     ) -> Result<(), LineFault> {
         self.debts.given_up(question, purpose);
+        self.in_flight = None;
         self.drain(self.patience(question, link)).await
     }
 
@@ -200,17 +251,20 @@ impl<P: Port> Wire<P> {
         if !self.disturbed && timeout_at(ready_at, self.listen()).await.is_err() {
             return self.port.clear_input();
         }
-        self.drain(gap).await
+        let hush = self.hush_until.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        self.drain(gap.max(hush)).await?;
+        self.hush_until = None;
+        Ok(())
     }
 
     fn quiet(&self) -> Duration {
         (self.character * 7 / 2).max(QUIET_AFTER_FAULT)
     }
 
-    /// How long an answer may take: until the request is out, the product's own time, until the answer is in.
+    /// How long an answer may take: until the request is out, the product's own time, until the answer is in, and what lies between.
     fn patience(&self, question: &Question, link: &ModbusLink) -> Duration {
         let characters = question.encode().len() + question.reply_length();
-        link.timeout + self.character * characters as u32
+        link.timeout + self.latency + self.character * characters as u32
     }
 }
 
