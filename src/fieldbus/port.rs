@@ -15,7 +15,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
     driver::LineFault,
-    rs485,
+    holder, rs485,
     serial::config::{Framing, Parity, Settings},
 };
 
@@ -70,10 +70,23 @@ pub fn open(settings: &Settings) -> Result<SerialStream, LineFault> {
         })
         .stop_bits(if stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
     let held = settings.rs485.map(|rs485| rs485::switch_on(&settings.port, rs485)).transpose()?;
-    let opened = SerialStream::open(&builder).map_err(|error| gone(&settings.port, &error));
+    let opened = SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error));
     // until here, so that the driver has no moment without an owner to forget its settings in
     drop(held);
     opened
+}
+
+/// Why a port did not open.
+fn unopened(port: &Path, error: &tokio_serial::Error) -> LineFault {
+    use tokio_serial::ErrorKind;
+    let name = port.display().to_string();
+    match error.kind {
+        ErrorKind::Io(io::ErrorKind::NotFound) => LineFault::Missing { port: name },
+        ErrorKind::Io(io::ErrorKind::PermissionDenied) => LineFault::Denied { port: name },
+        // what a locked port is reported as, whether by the kernel or by the lock on its file
+        ErrorKind::NoDevice => LineFault::Busy { port: name, holder: holder::of(port) },
+        ErrorKind::Io(_) | ErrorKind::InvalidInput | ErrorKind::Unknown => gone(port, error),
+    }
 }
 
 /// The port (or the connection to one) does not work any more.

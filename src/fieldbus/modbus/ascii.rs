@@ -22,7 +22,7 @@ use crate::fieldbus::{
 
 const CRC_BYTES: usize = 2;
 /// Between `:` and CR LF: unit, function, 252 bytes of the PDU and the LRC, two characters each (2.5.2.1).
-const MOST_DIGITS: usize = 2 * 255;
+const MOST_BYTES: usize = 255;
 /// "Intervals of up to one second may elapse between characters within the message" (2.5.2.1).
 const CHARACTERS_APART: Duration = Duration::from_secs(1);
 /// Stands for each character that belongs to no frame: no function has this number, so no answer is ever made of it.
@@ -52,11 +52,21 @@ impl Opener for AsciiLine {
     }
 }
 
-/// The characters of a frame that has begun: what followed its `:`.
+/// Turns each byte into RTU as it comes, so that half a frame is heard as that: only the last one is kept, which may be the LRC.
 #[derive(Debug, Default)]
 pub struct Ascii {
-    begun: Option<Vec<u8>>,
+    begun: Option<Begun>,
     heard: Option<Instant>,
+}
+
+/// A frame whose `:` has come.
+#[derive(Debug, Default)]
+struct Begun {
+    bytes: Vec<u8>,
+    /// The first digit of the next byte.
+    high: Option<u8>,
+    /// All is there but the LF.
+    ends: bool,
 }
 
 impl Clothes for Ascii {
@@ -83,58 +93,57 @@ impl Clothes for Ascii {
 
 impl Ascii {
     fn take(&mut self, character: u8, bare: &mut Vec<u8>) {
-        match (&mut self.begun, character) {
-            (_, b':') => {
-                self.give_up(bare);
-                self.begun = Some(Vec::new());
+        if character == b':' {
+            self.give_up(bare);
+            self.begun = Some(Begun::default());
+            return;
+        }
+        let Some(begun) = &mut self.begun else { return bare.push(NOISE) };
+        let digit = char::from(character).to_digit(16).map(|digit| digit as u8);
+        match (character, digit) {
+            (b'\n', _) if begun.ends => {
+                bare.extend(begun.checksum());
+                self.begun = None;
             }
-            (None, _) => bare.push(NOISE),
-            (Some(begun), b'\n') if begun.last() == Some(&b'\r') => {
-                begun.pop();
-                match bytes(begun) {
-                    Some(bytes) => {
-                        bare.extend(as_rtu(&bytes));
-                        self.begun = None;
-                    }
-                    None => self.give_up(bare),
-                }
+            (b'\r', _) if !begun.ends && begun.high.is_none() && begun.bytes.len() > 1 => begun.ends = true,
+            (_, Some(digit)) if !begun.ends && begun.bytes.len() < MOST_BYTES => {
+                bare.extend(begun.push(digit))
             }
-            (Some(begun), _) => {
-                begun.push(character);
-                // one more: the CR
-                if begun.len() > MOST_DIGITS + 1 {
-                    self.give_up(bare);
-                }
-            }
+            (_, _) => self.give_up(bare),
         }
     }
 
     /// What has begun is no frame.
     fn give_up(&mut self, bare: &mut Vec<u8>) {
-        let lost = self.begun.take().map_or(0, |begun| begun.len() + 1);
-        bare.extend(std::iter::repeat_n(NOISE, lost));
+        if self.begun.take().is_some() {
+            bare.push(NOISE);
+        }
     }
 }
 
-/// The RTU frame that says the same; its checksum is wrong where that of `bytes` is.
-fn as_rtu(bytes: &[u8]) -> Vec<u8> {
-    let Some((given, body)) = bytes.split_last() else { return vec![NOISE] };
-    let crc = if lrc(body) == *given { codec::crc(body) } else { codec::crc(body).map(|byte| !byte) };
-    [body, &crc].concat()
+impl Begun {
+    /// Takes one more digit. The byte that is certainly not the LRC, if there is one more of them.
+    fn push(&mut self, digit: u8) -> Option<u8> {
+        let Some(high) = self.high.take() else {
+            self.high = Some(digit);
+            return None;
+        };
+        let before = self.bytes.last().copied();
+        self.bytes.push(high << 4 | digit);
+        before
+    }
+
+    /// That of the RTU frame that says the same: wrong where the LRC is.
+    fn checksum(&self) -> [u8; CRC_BYTES] {
+        let (given, body) = self.bytes.split_last().expect("a frame ends after two bytes at least");
+        let crc = codec::crc(body);
+        if lrc(body) == *given { crc } else { crc.map(|byte| !byte) }
+    }
 }
 
 /// The two's complement of the sum of all bytes (6.2.1).
 fn lrc(body: &[u8]) -> u8 {
     body.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
-}
-
-fn bytes(digits: &[u8]) -> Option<Vec<u8>> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
-    let byte = |pair: &[u8]| match *pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    digits.chunks(2).map(byte).collect()
 }
 
 #[cfg(test)]

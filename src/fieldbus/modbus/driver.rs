@@ -7,11 +7,12 @@
 use std::future::Future;
 
 use super::{
-    question,
+    question, standard_unit,
+    telling::Telling,
     wire::{Legacy, Wire},
 };
 use crate::{
-    domain::Raw,
+    domain::{Garble, Instruction, Raw},
     fieldbus::{
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
@@ -71,6 +72,10 @@ impl<O: Opener> WireDriver<O> {
         Ok(())
     }
 
+    fn wire(&mut self) -> Result<&mut Wire<O::Port>, LineFault> {
+        self.wire.as_mut().ok_or_else(|| LineFault::Gone { why: "the line is not open".to_owned() })
+    }
+
     /// What the open line says, or that there may be a better one.
     async fn listen(&mut self) -> Option<Result<usize, LineFault>> {
         let Some(wire) = &mut self.wire else { return std::future::pending().await };
@@ -89,12 +94,17 @@ impl<O: Opener> Driver for WireDriver<O> {
 
     async fn ask(&mut self, unit: &Address, link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
         let (question, link) = question(unit, link, ask)?;
-        let Some(wire) = &mut self.wire else {
-            return Err(LineFault::Gone { why: "the line is not open".to_owned() }.into());
-        };
-        let answer = wire.ask(&question, link).await;
+        let answer = self.wire()?.ask(&question, link).await;
         self.answered |= matches!(answer, Ok(_) | Err(AskFault::Refused { .. }));
         answer
+    }
+
+    async fn tell(&mut self, unit: &Address, link: &Link, instruction: &Instruction) -> Result<(), AskFault> {
+        let (Some((unit, link)), Some(telling)) = (standard_unit(unit, link), Telling::new(instruction))
+        else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        self.wire()?.tell(unit, &telling, link).await
     }
 
     async fn hear(&mut self) -> Unasked {

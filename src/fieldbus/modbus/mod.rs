@@ -1,4 +1,4 @@
-//! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems: reads only, so far.
+//! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems.
 
 mod ascii;
 mod clothes;
@@ -8,10 +8,12 @@ mod debt;
 mod driver;
 mod dtu;
 mod heartbeat;
+pub mod mbap;
 mod reception;
 mod rtu;
 mod rtu_tcp;
 mod tcp;
+pub mod telling;
 mod wire;
 
 pub use ascii::{AsciiDriver, ascii_bus};
@@ -24,7 +26,10 @@ pub use tcp::{TcpDriver, tcp_bus};
 use std::time::Duration;
 
 use super::{driver::AskFault, plan::Ask};
-use crate::profile::{Address, Dialect, Link, ModbusLink};
+use crate::{
+    domain::Garble,
+    profile::{Address, Dialect, Link, ModbusLink},
+};
 use codec::Question;
 
 /// Gateway path unavailable, gateway target failed to respond (Modbus Application Protocol V1.1b3, section 7): a gateway says them
@@ -39,11 +44,19 @@ fn refused(code: u16, waited: Duration) -> AskFault {
 fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, &'a ModbusLink), AskFault> {
     let (Address::Unit(unit), Link::Modbus(link), Ask::Block { table, first, count }) = (unit, link, ask)
     else {
-        return Err(AskFault::Garbled { what: "the device's profile does not speak Modbus".to_owned() });
+        return Err(AskFault::Garbled { what: Garble::Unaskable });
     };
     let question =
         Question { unit: *unit, table: *table, first: *first, count: *count, dialect: link.dialect };
     Ok((question, link))
+}
+
+/// A unit that can be told something: one that speaks the standard.
+fn standard_unit<'a>(unit: &Address, link: &'a Link) -> Option<(u8, &'a ModbusLink)> {
+    match (unit, link) {
+        (Address::Unit(unit), Link::Modbus(link)) if is_standard(link.dialect) => Some((*unit, link)),
+        (Address::Unit(_) | Address::Text(_), Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => None,
+    }
 }
 
 /// Only serial lines have dialects.
