@@ -22,11 +22,14 @@ pub struct Latest {
     /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
     not_before: Mono,
     link: Truth,
+    /// The loss of its whole line is the line's own alarm: then nobody knows how this device is.
+    line_reports: bool,
     answered: Option<Stamp>,
 }
 
 impl Latest {
-    pub fn new(profile: Arc<Profile>) -> Self {
+    /// `line_reports`: its line says by itself when it is down.
+    pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
         let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
             (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
             (_, Link::Mqtt(link)) => link.heartbeat,
@@ -42,6 +45,7 @@ impl Latest {
             fresh_for,
             not_before: Mono(Duration::ZERO),
             link: Truth::Unknown,
+            line_reports,
             answered: None,
         }
     }
@@ -81,6 +85,7 @@ impl Latest {
         let link = match why {
             Failure::Refused { .. } => Truth::False,
             Failure::NotHeardYet => Truth::Unknown,
+            Failure::LineDown { .. } if self.line_reports => Truth::Unknown,
             Failure::Silent | Failure::Garbled { .. } | Failure::LineDown { .. } => Truth::True,
         };
         let mut different = self.link != link;
