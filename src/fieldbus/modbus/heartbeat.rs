@@ -96,7 +96,7 @@ mod tests {
             }
             let came: usize = pieces.iter().map(Vec::len).sum();
             let dropped = came - bare.len() - clothes.begun.len();
-            prop_assert!(dropped == 0 || dropped % heartbeat.len() == 0);
+            prop_assert!(dropped.is_multiple_of(heartbeat.len()));
         }
     }
 }
