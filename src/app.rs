@@ -2,6 +2,7 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod dial_in;
 mod own;
 mod porter;
 
@@ -32,7 +33,10 @@ use crate::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
     },
-    fieldbus::{self, BusDevice, BusGauge, BusParts},
+    fieldbus::{
+        self, BusDevice, BusGauge, BusParts,
+        modbus::{self, Receptions},
+    },
     ops::watchdog,
     pipeline::{Asked, Ledger, Pipeline, Progress, Recent, Trouble},
     profile::Device,
@@ -338,6 +342,7 @@ fn spawn_buses(
     clock: &Arc<dyn Clock>,
     polling: &CancellationToken,
 ) -> Vec<BusGauge> {
+    let receptions = dial_in::receptions(tasks, &buses, polling);
     let spawn = |bus: Bus| {
         let (_counter, inbox) = fieldbus::counter();
         let parts = BusParts {
@@ -352,17 +357,20 @@ fn spawn_buses(
             seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
         };
         let gauge = BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) };
-        tasks.spawn(poll(bus.link, parts, polling.clone()));
+        tasks.spawn(poll(bus.link, parts, Arc::clone(&receptions), polling.clone()));
         gauge
     };
     buses.into_iter().map(spawn).collect()
 }
 
-async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {
+async fn poll(link: BusLink, parts: BusParts, modems: Arc<Receptions>, stop: CancellationToken) -> Ended {
     let id = parts.id.clone();
     match link {
-        BusLink::ModbusTcp(settings) => fieldbus::modbus::tcp_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusRtu(settings) => fieldbus::modbus::rtu_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusTcp(settings) => modbus::tcp_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusRtu(settings) => modbus::rtu_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusRtuTcp(settings) => modbus::rtu_tcp_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusAscii(settings) => modbus::ascii_bus(settings, parts).run(stop).await?,
+        BusLink::ModbusDtu(settings) => modbus::dtu_bus(settings, &modems, parts).run(stop).await?,
         BusLink::Serial(settings) => match fieldbus::serial::bus(parts, &settings) {
             Ok(bus) => bus.run(stop).await?,
             Err(error) => stay_away(&id, &error, &stop).await,

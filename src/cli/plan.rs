@@ -240,13 +240,20 @@ fn kind(link: &BusLink) -> &'static str {
         BusLink::Mqtt(_) => "mqtt",
         BusLink::Dlt645(_) => "dlt645",
         BusLink::Dlt645Tcp(_) => "dlt645_tcp",
+        BusLink::ModbusRtuTcp(_) => "modbus_rtu_tcp",
+        BusLink::ModbusAscii(_) => "modbus_ascii",
+        BusLink::ModbusDtu(_) => "modbus_dtu",
     }
 }
 
 fn line(link: &BusLink) -> String {
     match link {
         BusLink::ModbusTcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
-        BusLink::ModbusRtu(line) | BusLink::Serial(line) => {
+        BusLink::ModbusRtuTcp(server) => {
+            format!("{}:{} {} {}", server.host, server.port, server.baud, server.framing)
+        }
+        BusLink::ModbusDtu(modem) => format!("{} {}", modem.listen, modem.registration),
+        BusLink::ModbusRtu(line) | BusLink::ModbusAscii(line) | BusLink::Serial(line) => {
             format!("{} {} {}", line.port.display(), line.baud, line.framing)
         }
         BusLink::Mqtt(broker) => format!("{}:{}", broker.address.host, broker.address.port),

@@ -213,7 +213,11 @@ fn address(desk: &mut Desk<'_>, entry: &Entry<'_>, number: Option<u32>) -> Optio
         return None;
     }
     match kind {
-        BusKind::ModbusTcp | BusKind::ModbusRtu => unit(desk, entry, number),
+        BusKind::ModbusTcp
+        | BusKind::ModbusRtu
+        | BusKind::ModbusRtuTcp
+        | BusKind::ModbusAscii
+        | BusKind::ModbusDtu => unit(desk, entry, number),
         BusKind::Serial => serial_address(desk, entry, number),
         BusKind::Mqtt => topic_address(desk, entry, number),
         BusKind::Dlt645 | BusKind::Dlt645Tcp => meter_address(desk, entry, number),

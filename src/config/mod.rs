@@ -7,6 +7,7 @@ mod devices;
 mod endpoints;
 pub mod file;
 pub mod line_time;
+mod modems;
 mod overrides;
 mod port;
 mod repeat;

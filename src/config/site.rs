@@ -42,6 +42,9 @@ pub struct Bus {
 pub enum BusLink {
     ModbusTcp(modbus::config::TcpSettings),
     ModbusRtu(modbus::config::RtuSettings),
+    ModbusRtuTcp(modbus::config::RtuTcpSettings),
+    ModbusAscii(serial::config::Settings),
+    ModbusDtu(modbus::config::DtuSettings),
     Serial(serial::config::Settings),
     Mqtt(mqtt::config::Broker),
     Dlt645(dlt645::config::LineSettings),
@@ -54,9 +57,29 @@ impl BusLink {
         match self {
             BusLink::ModbusTcp(_) => LineCost::tcp(),
             BusLink::ModbusRtu(settings) | BusLink::Serial(settings) => LineCost::serial(settings),
+            BusLink::ModbusRtuTcp(server) => server.cost(),
+            BusLink::ModbusAscii(settings) => LineCost::serial(settings).in_ascii(),
+            BusLink::ModbusDtu(modem) => modem.cost(),
             BusLink::Dlt645(settings) => LineCost::serial(&settings.into()),
             BusLink::Dlt645Tcp(_) => LineCost::serial(&dlt645::config::usual_line()),
             BusLink::Mqtt(_) => LineCost::unasked(),
+        }
+    }
+}
+
+impl BusLink {
+    /// The modem that dials in, if that is what it is.
+    pub fn modem(&self) -> Option<&modbus::config::DtuSettings> {
+        match self {
+            BusLink::ModbusDtu(modem) => Some(modem),
+            BusLink::ModbusTcp(_)
+            | BusLink::ModbusRtu(_)
+            | BusLink::ModbusRtuTcp(_)
+            | BusLink::ModbusAscii(_)
+            | BusLink::Serial(_)
+            | BusLink::Mqtt(_)
+            | BusLink::Dlt645(_)
+            | BusLink::Dlt645Tcp(_) => None,
         }
     }
 }

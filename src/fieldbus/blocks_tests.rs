@@ -10,7 +10,12 @@ type Points = Vec<(Table, u16, u16, u64)>;
 type Blocks = Vec<(Table, u16, u16, Vec<u16>)>;
 
 fn serial(baud: u32) -> LineCost {
-    LineCost::serial(&Settings { port: "/dev/ttyS0".into(), baud, framing: "8N1".parse().unwrap() })
+    LineCost::serial(&Settings {
+        port: "/dev/ttyS0".into(),
+        baud,
+        framing: "8N1".parse().unwrap(),
+        rs485: None,
+    })
 }
 
 fn planned(points: &[(Table, u16, u16, u64)], modbus: ModbusLink, line: &LineCost) -> Vec<Request> {

@@ -10,7 +10,8 @@ use crate::{
 
 /// At 10 000 baud and 8N1 a character takes 1 ms, a gap 3.5: a block of `n` registers with an answer at once 20 + 2n.
 fn line() -> LineCost {
-    let settings = Settings { port: "/dev/ttyS0".into(), baud: 10_000, framing: "8N1".parse().unwrap() };
+    let settings =
+        Settings { port: "/dev/ttyS0".into(), baud: 10_000, framing: "8N1".parse().unwrap(), rs485: None };
     LineCost::serial(&settings).answering_after(Duration::ZERO)
 }
 

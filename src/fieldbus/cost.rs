@@ -1,13 +1,16 @@
 //! What an exchange costs a line, known before a byte is sent: the plan weighs requests by it, `check --plan` adds it up, the schedule
 //! estimates with it how long the line will be taken. Pure.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     modbus::codec::Question,
     plan::Ask,
     port,
-    serial::{codec, config::Settings},
+    serial::{
+        codec,
+        config::{Framing, Settings},
+    },
 };
 use crate::profile::Link;
 
@@ -37,6 +40,8 @@ pub struct LineCost {
     character: Duration,
     /// Until a device begins to answer.
     delay: Duration,
+    /// What is waited for a silent device besides its own time.
+    latency: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +63,38 @@ struct Lengths {
 impl LineCost {
     /// A serial port, whatever is spoken on it.
     pub fn serial(settings: &Settings) -> Self {
-        Self { wire: Wire::Serial, character: port::character(settings), delay: USUAL_DELAY }
+        Self {
+            wire: Wire::Serial,
+            character: port::character(settings),
+            delay: USUAL_DELAY,
+            latency: Duration::ZERO,
+        }
+    }
+
+    /// A serial line behind a serial server or a modem, whose network adds up to `latency`.
+    pub fn behind_server(baud: u32, framing: Framing, latency: Duration) -> Self {
+        let line = Self::serial(&Settings { port: PathBuf::new(), baud, framing, rs485: None });
+        Self { delay: USUAL_DELAY + USUAL_ROUND_TRIP, latency, ..line }
+    }
+
+    /// The same line with frames in ASCII: n bytes are 2n + 1 characters.
+    pub fn in_ascii(self) -> Self {
+        Self { character: self.character * 5 / 2, ..self }
     }
 
     /// A connection of its own: bytes cost next to nothing, each exchange a round trip.
     pub fn tcp() -> Self {
-        Self { wire: Wire::Tcp, character: ETHERNET_BYTE, delay: USUAL_ROUND_TRIP }
+        Self { wire: Wire::Tcp, character: ETHERNET_BYTE, delay: USUAL_ROUND_TRIP, latency: Duration::ZERO }
     }
 
     /// A broker: what comes, comes.
     pub fn unasked() -> Self {
-        Self { wire: Wire::Unasked, character: Duration::ZERO, delay: Duration::ZERO }
+        Self {
+            wire: Wire::Unasked,
+            character: Duration::ZERO,
+            delay: Duration::ZERO,
+            latency: Duration::ZERO,
+        }
     }
 
     /// The same line with devices that are known to answer after `delay`.
@@ -98,6 +124,7 @@ impl LineCost {
             Link::Dlt645(link) => (link.timeout, question),
             Link::Mqtt(_) => return Duration::ZERO,
         };
+        let timeout = timeout + self.latency;
         match (self.wire, link) {
             // the connection is given up and made anew
             (Wire::Tcp | Wire::Unasked, _) => timeout + self.delay,

@@ -6,7 +6,12 @@ use crate::{
 };
 
 fn line(baud: u32, framing: &str) -> LineCost {
-    LineCost::serial(&Settings { port: "/dev/ttyS0".into(), baud, framing: framing.parse().unwrap() })
+    LineCost::serial(&Settings {
+        port: "/dev/ttyS0".into(),
+        baud,
+        framing: framing.parse().unwrap(),
+        rs485: None,
+    })
 }
 
 fn registers(count: u16) -> Ask {

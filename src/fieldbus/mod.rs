@@ -16,6 +16,7 @@ pub mod plan;
 pub mod port;
 mod probe;
 mod refusal;
+mod rs485;
 mod schedule;
 pub mod serial;
 mod split;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -14,17 +15,17 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
     driver::LineFault,
-    holder,
+    holder, rs485,
     serial::config::{Framing, Parity, Settings},
 };
 
 /// A port whose transmit buffer does not take a request within this time is no port any more.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
-/// More KiB than a line can have brought: a peer that sends without end must not hold us here.
-const MOST_HELD: usize = 64;
+/// More than this waits unread in no connection of a line: who sends more babbles, and is heard at the next read.
+const MOST_WAITING: usize = 64 * 1024;
 
-/// Bytes in, bytes out: a serial port, or in tests a pipe.
+/// Bytes in, bytes out: a serial port, a connection to one, or in tests a pipe.
 pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
     /// Throws away what the kernel holds and nobody has read.
     fn clear_input(&mut self) -> io::Result<()>;
@@ -36,16 +37,16 @@ impl Port for SerialStream {
     }
 }
 
-/// A serial line far away, behind a serial server: what the kernel holds is read and thrown away.
 impl Port for TcpStream {
+    /// TCP has nothing like a flush of what has come: it is read. The end of the stream is left for the next read to find.
     fn clear_input(&mut self) -> io::Result<()> {
-        let mut held = [0; 1024];
-        for _ in 0..MOST_HELD {
-            match self.try_read(&mut held) {
-                // the end of the stream is told by the next read
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        let mut thrown = [0; 1024];
+        let mut most = MOST_WAITING;
+        while most > 0 {
+            match self.try_read(&mut thrown) {
+                Ok(0) => break,
+                Ok(count) => most = most.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
@@ -74,7 +75,11 @@ pub fn open(settings: &Settings) -> Result<SerialStream, LineFault> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
-    SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error))
+    let held = settings.rs485.map(|rs485| rs485::switch_on(&settings.port, rs485)).transpose()?;
+    let opened = SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error));
+    // until here, so that the driver has no moment without an owner to forget its settings in
+    drop(held);
+    opened
 }
 
 /// Why a port did not open.
@@ -90,27 +95,42 @@ fn unopened(port: &Path, error: &tokio_serial::Error) -> LineFault {
     }
 }
 
-/// The port does not work any more.
-pub fn gone(port: &Path, error: &dyn std::fmt::Display) -> LineFault {
-    LineFault::Gone { why: format!("{}: {error}", port.display()) }
+/// The port (or the connection to one) does not work any more.
+pub fn gone(port: impl AsRef<Path>, error: &dyn std::fmt::Display) -> LineFault {
+    LineFault::Gone { why: format!("{}: {error}", port.as_ref().display()) }
 }
 
-/// How long one character takes on the line: start bit, data, parity, stop.
+/// How long one character takes on the line.
 pub fn character(settings: &Settings) -> Duration {
-    let Framing { data_bits, parity, stop_bits } = settings.framing;
-    let bits = 1 + u32::from(data_bits) + u32::from(parity != Parity::None) + u32::from(stop_bits);
-    Duration::from_secs(1) * bits / settings.baud.max(1)
+    settings.framing.character(settings.baud)
+}
+
+/// Has the kernel watch over a connection: a peer that acknowledges nothing for so long is an error at the next read, where it would
+/// otherwise be silent for a quarter of an hour, or for ever while nothing is sent.
+pub fn watch_over(stream: &TcpStream, within: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, within / 2)?;
+    sockopt::set_tcp_keepintvl(stream, within / 5)?;
+    sockopt::set_tcp_keepcnt(stream, 2)?;
+    sockopt::set_tcp_user_timeout(stream, within.as_millis() as u32)?;
+    Ok(())
 }
 
 /// A port that is open, and what it is called when it fails.
 pub struct OpenPort<P> {
     port: P,
-    path: PathBuf,
+    /// Its path, or `host:port`.
+    name: PathBuf,
 }
 
 impl<P: Port> OpenPort<P> {
-    pub fn new(port: P, path: PathBuf) -> Self {
-        Self { port, path }
+    pub fn new(port: P, name: PathBuf) -> Self {
+        Self { port, name }
+    }
+
+    pub fn port(&self) -> &P {
+        &self.port
     }
 
     /// At least one byte, as soon as there is one. Cancel-safe.
@@ -119,9 +139,9 @@ impl<P: Port> OpenPort<P> {
     /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
         match self.port.read(into).await {
-            Ok(0) => Err(gone(&self.path, &"the port is gone")),
+            Ok(0) => Err(gone(&self.name, &"the port is gone")),
             Ok(count) => Ok(count),
-            Err(error) => Err(gone(&self.path, &error)),
+            Err(error) => Err(gone(&self.name, &error)),
         }
     }
 
@@ -132,15 +152,15 @@ impl<P: Port> OpenPort<P> {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LineFault> {
         match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(&self.path, &error)),
-            Err(_elapsed) => Err(gone(&self.path, &"the port takes no bytes")),
+            Ok(Err(error)) => Err(gone(&self.name, &error)),
+            Err(_elapsed) => Err(gone(&self.name, &"the port takes no bytes")),
         }
     }
 
     /// # Errors
     /// When the port is gone.
     pub fn clear_input(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input().map_err(|error| gone(&self.path, &error))
+        self.port.clear_input().map_err(|error| gone(&self.name, &error))
     }
 }
 

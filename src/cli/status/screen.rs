@@ -137,7 +137,7 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
     let (id, bus) = (&device.id, &device.bus);
     let last = device.answered_at.map_or_else(|| say!(lang, "从未应答", "never heard"), |at| ago(at, lang));
     let advice = match link {
-        Some(BusLink::ModbusRtu(_)) => say!(
+        Some(BusLink::ModbusRtu(_) | BusLink::ModbusAscii(_)) => say!(
             lang,
             "检查供电、接线、站号；网关继续重试。",
             "Check power, wiring, unit id; the gateway keeps trying."
@@ -156,6 +156,16 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
             lang,
             "检查串口服务器、RS-485 接线、表号（12 位）；网关继续重试。",
             "Check the serial server, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
+        ),
+        Some(BusLink::ModbusRtuTcp(_)) => say!(
+            lang,
+            "检查供电、串口服务器到设备的接线、波特率、站号；网关继续重试。",
+            "Check power, the wiring from the serial server to it, baud rate, unit id; the gateway keeps trying."
+        ),
+        Some(BusLink::ModbusDtu(_)) => say!(
+            lang,
+            "检查供电、DTU 到设备的接线、DTU 信号、站号；网关继续重试。",
+            "Check power, the wiring from the modem to it, the modem's signal, unit id; the gateway keeps trying."
         ),
         Some(BusLink::Serial(_)) => say!(
             lang,

@@ -43,11 +43,11 @@ fn default_framing() -> Framing {
 
 impl From<&LineSettings> for Settings {
     fn from(line: &LineSettings) -> Settings {
-        Settings { port: line.port.clone(), baud: line.baud, framing: line.framing }
+        Settings { port: line.port.clone(), baud: line.baud, framing: line.framing, rs485: None }
     }
 }
 
 /// What any such line is set to until somebody changes it: the line behind a serial server, whose rate we are not told.
 pub fn usual_line() -> Settings {
-    Settings { port: PathBuf::new(), baud: default_baud(), framing: default_framing() }
+    Settings { port: PathBuf::new(), baud: default_baud(), framing: default_framing(), rs485: None }
 }

@@ -13,6 +13,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    domain::Garble,
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
         port::OpenPort,

@@ -1,15 +1,26 @@
-//! Modbus over TCP and over serial lines (RTU).
+//! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems.
 
+mod ascii;
+mod clothes;
 pub mod codec;
 pub mod config;
 mod debt;
+mod driver;
+mod dtu;
+mod heartbeat;
 pub mod mbap;
+mod reception;
 mod rtu;
+mod rtu_tcp;
 mod tcp;
 pub mod telling;
 mod wire;
 
+pub use ascii::{AsciiDriver, ascii_bus};
+pub use dtu::{DtuDriver, dtu_bus};
+pub use reception::{Reception, Receptions};
 pub use rtu::{RtuDriver, rtu_bus};
+pub use rtu_tcp::{RtuTcpDriver, rtu_tcp_bus};
 pub use tcp::{TcpDriver, tcp_bus};
 
 use std::time::Duration;

@@ -71,7 +71,7 @@ async fn a_scale_is_asked_and_heard_and_survives_being_unplugged() {
     let link = dir.path().join("scale");
     let (parts, mut heard) = fixtures::parts(&[("", scale())]);
     let counters = parts.counters.clone();
-    let settings = Settings { port: link.clone(), baud: 9600, framing: Default::default() };
+    let settings = Settings { port: link.clone(), baud: 9600, framing: Default::default(), rs485: None };
     let stop = CancellationToken::new();
     let running = tokio::spawn(bus(parts, &settings).unwrap().run(stop.clone()));
 
