@@ -27,7 +27,7 @@ const MBAP_BYTES: usize = 6;
 const CRC_BYTES: usize = 2;
 
 /// What a line makes of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LineCost {
     wire: Wire,
     /// How long one byte takes.
@@ -36,7 +36,7 @@ pub struct LineCost {
     delay: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Wire {
     /// Frames are told apart by silence, one exchange at a time.
     Serial,
