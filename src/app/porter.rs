@@ -12,7 +12,7 @@ use crate::{
     console::door::{Answer, Question, Visit},
     domain::{Clock, command::Command, status::Live},
     fieldbus::BusGauge,
-    pipeline::Asked,
+    pipeline::{Asked, Standing},
     store::TelemetryStore,
     uplink::EndpointGauge,
 };
@@ -59,7 +59,14 @@ impl Porter {
         if self.pipeline.send(Asked::Devices(reply)).await.is_err() {
             return Answer::Stopping;
         }
-        let Ok((devices, storage)) = devices.await else { return Answer::Stopping };
+        let Ok(Standing { devices, storage, messages }) = devices.await else { return Answer::Stopping };
+        let buses = self.buses.iter().map(|gauge| {
+            let mut bus = gauge.read();
+            if let (Some(known), Some(seen)) = (&mut bus.messages, messages.get(&bus.id)) {
+                known.counts += *seen;
+            }
+            bus
+        });
         Answer::Status(Box::new(Live {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -68,7 +75,7 @@ impl Porter {
             readings_lost: self.telemetry.dropped(),
             storage,
             devices,
-            buses: self.buses.iter().map(BusGauge::read).collect(),
+            buses: buses.collect(),
             endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),
         }))
     }

@@ -1,5 +1,6 @@
 //! `status`: one screen about alarms, devices, buses, endpoints and the clock.
 
+mod messages;
 mod screen;
 
 use std::io::{self, ErrorKind, Write};

@@ -238,6 +238,7 @@ fn broker(desk: &mut Desk<'_>, n: usize, settings: &MqttSettings) -> Option<Brok
         password,
         authorities: authorities.map(|pem| pem.expose_secret().to_vec()),
         identity,
+        discover: settings.discover,
     })
 }
 

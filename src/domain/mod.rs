@@ -3,8 +3,10 @@
 pub mod alarm;
 pub mod clock;
 pub mod command;
+pub mod diagnosis;
 pub mod event;
 pub mod expression;
+pub mod fault;
 pub mod heard;
 pub mod ids;
 pub mod lang;
@@ -18,8 +20,10 @@ pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
+pub use diagnosis::Diagnosis;
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
+pub use fault::{Garble, Holder, LineFault};
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
 pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
 pub use lang::{Lang, Text};

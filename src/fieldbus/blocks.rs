@@ -75,6 +75,23 @@ fn stretch(wanted: &Wanted<'_>, of: Table) -> Option<Stretch> {
     }
 }
 
+/// What is really read for `from..to`: some products want start and count to be even. A power of two, so it never goes beyond the table.
+fn aligned(table: Table, from: u32, to: u32, link: &ModbusLink) -> (u32, u32) {
+    match table {
+        Table::Holding | Table::Input => {
+            let align = u32::from(link.align.max(1));
+            (from - from % align, to.next_multiple_of(align).min(TABLE_END))
+        }
+        Table::Coil | Table::Discrete => (from, to),
+    }
+}
+
+/// The question for `from..to` of this product.
+pub(super) fn ask(table: Table, from: u32, to: u32, link: &ModbusLink) -> Ask {
+    let (from, to) = aligned(table, from, to, link);
+    Ask::Block { table, first: from as u16, count: u16::try_from(to - from).unwrap_or(u16::MAX) }
+}
+
 struct Planner<'a> {
     table: Table,
     /// `link`, as the line knows it.
@@ -136,24 +153,12 @@ impl Planner<'_> {
         }
     }
 
-    /// What is really read: some products want start and count to be even. A power of two, so it never goes beyond the table.
     fn aligned(&self, from: u32, to: u32) -> (u32, u32) {
-        match self.table {
-            Table::Holding | Table::Input => {
-                let align = u32::from(self.link.align.max(1));
-                (from - from % align, to.next_multiple_of(align).min(TABLE_END))
-            }
-            Table::Coil | Table::Discrete => (from, to),
-        }
+        aligned(self.table, from, to, self.link)
     }
 
     fn ask(&self, from: u32, to: u32) -> Ask {
-        let (from, to) = self.aligned(from, to);
-        Ask::Block {
-            table: self.table,
-            first: from as u16,
-            count: u16::try_from(to - from).unwrap_or(u16::MAX),
-        }
+        ask(self.table, from, to, self.link)
     }
 
     fn cost(&self, from: u32, to: u32) -> Duration {

@@ -30,6 +30,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
     let parts = BusParts {
         id: "test".into(),
         devices: devices.collect(),
+        own: None,
         sender,
         clock: Arc::new(ManualClock::new()),
         counters: Arc::new(BusCounters::default()),
@@ -54,6 +55,7 @@ pub fn modbus_link() -> ModbusLink {
         timeout: Duration::from_millis(300),
         retries: 1,
         turnaround: Duration::ZERO,
+        pipeline: 1,
     }
 }
 

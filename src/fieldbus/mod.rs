@@ -6,14 +6,18 @@ pub mod bus;
 pub mod cost;
 pub mod driver;
 pub mod health;
+mod holder;
+mod latency;
 pub mod modbus;
 pub mod mqtt;
 pub mod order;
 pub mod plan;
 pub mod port;
+mod probe;
 mod refusal;
 mod schedule;
 pub mod serial;
+mod split;
 mod unit;
 
 #[cfg(test)]
@@ -23,10 +27,11 @@ pub use bus::{Bus, BusDevice, BusError, BusParts};
 pub use order::{Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use self::driver::AskFault;
 use crate::domain::{BusId, status::BusStatus};
 
 /// What a bus has seen so far; read by status, written by its own task only.
@@ -43,6 +48,12 @@ pub struct BusCounters {
     pub unasked: AtomicU64,
     /// Times the line was opened after the first.
     pub reconnects: AtomicU64,
+    /// Questions that missed a whole beat before it was their turn.
+    pub late: AtomicU64,
+    /// How much of its time the line was busy lately, in thousandths.
+    pub busy_permille: AtomicU64,
+    /// Where devices speak by messages.
+    pub messages: OnceLock<Arc<mqtt::Messages>>,
 }
 
 /// The counters of one bus under its name.
@@ -65,6 +76,9 @@ impl BusGauge {
             refusals: seen(&counters.refusals),
             unasked: seen(&counters.unasked),
             reconnects: seen(&counters.reconnects),
+            late: seen(&counters.late),
+            busy_permille: seen(&counters.busy_permille),
+            messages: counters.messages.get().map(|messages| messages.read()),
         }
     }
 }
@@ -72,5 +86,18 @@ impl BusGauge {
 impl BusCounters {
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// One question, and what came of it.
+    pub(crate) fn asked<T>(&self, outcome: &Result<T, AskFault>) {
+        let counter = match outcome {
+            Ok(_) => &self.answers,
+            Err(AskFault::Silent { .. }) => &self.silences,
+            Err(AskFault::Garbled { .. }) => &self.garbled,
+            Err(AskFault::Refused { .. }) => &self.refusals,
+            Err(AskFault::LineDown(_)) => return,
+        };
+        Self::add(&self.requests);
+        Self::add(counter);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::{blocks::blocks, cost::LineCost};
+use super::{
+    blocks::{self, blocks},
+    cost::LineCost,
+};
 use crate::{
     domain::{PointIx, Table},
     profile::{Link, Profile, Read, SerialLink, SerialRequest, When, points_named},
@@ -60,6 +63,20 @@ pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
 /// Every point of the profile.
 pub fn all_points(profile: &Profile) -> Arc<[PointIx]> {
     (0u16..).zip(&profile.points).map(|(ix, _)| PointIx(ix)).collect()
+}
+
+/// The block that holds these points of one table; `None` where they are no registers.
+pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
+    let Link::Modbus(link) = &profile.link else { return None };
+    let places = points.iter().filter_map(|point| match profile.points.get(usize::from(point.0))?.read {
+        Read::Modbus { table, address, span } => {
+            Some((table, u32::from(address), u32::from(address) + u32::from(span.max(1))))
+        }
+        Read::Serial { .. } | Read::Mqtt => None,
+    });
+    let (table, from, to) = places
+        .reduce(|(table, from, to), (_, first, end)| (table, from.min(first), to.max(end.min(0x1_0000))))?;
+    Some(blocks::ask(table, from, to, link))
 }
 
 /// The points of this product that alarms of its class watch. A condition that cannot be read watches none: its class was refused before.

@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, Standing};
 use crate::{
     alarm::{Acknowledged, Truth},
     domain::{
@@ -32,16 +32,19 @@ impl Pipeline {
                 error.map_or(Ok(()), Err)
             }
             Asked::Devices(reply) => {
-                reply
-                    .send((self.statuses(), self.trouble.why_not_stored.clone()))
-                    .unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                let standing = Standing {
+                    devices: self.statuses(),
+                    storage: self.trouble.why_not_stored.clone(),
+                    messages: self.messages.clone(),
+                };
+                reply.send(standing).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
                 Ok(())
             }
         }
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate();
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));

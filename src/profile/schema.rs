@@ -193,6 +193,9 @@ pub struct ModbusFile {
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
     pub turnaround: Option<Period>,
+    /// How many requests the product takes at once over Modbus TCP; serial lines carry one at a time. 1 if left out.
+    #[schemars(range(min = 1, max = 16))]
+    pub pipeline: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -214,7 +217,13 @@ pub struct MqttFile {
     /// JSON only: a message that differs here is not for this profile.
     #[serde(default)]
     pub only: BTreeMap<String, RawValue>,
+    /// The device's own time: RFC 3339 with its offset, or Unix seconds or milliseconds. A message whose time is before that of one
+    /// that was heard already is stale, unless `sequence` counts on; one that the broker kept is stale unless its time is fresh.
     pub time: Option<Pointer>,
+    /// A number that the device counts up with each message. The same number, time and readings within ten minutes are a
+    /// duplicate and dropped; without `time`, only of the newest message. A number that goes back with a newer time, or (without `time`)
+    /// by more than 16 or after ten minutes, is a device that began anew: its message counts. Without `sequence` nothing is
+    /// dropped but what the broker itself sends again before it was acknowledged.
     pub sequence: Option<Pointer>,
     /// Longer silence than this is `comm_loss`.
     pub heartbeat: Option<Period>,

@@ -63,7 +63,7 @@ impl Bench {
     fn restart(&mut self, latching: bool) {
         let watched = vec![rule(latching)];
         let id = DeviceId::from("lift-1");
-        let latest = Latest::new(Arc::clone(&self.profile));
+        let latest = Latest::new(Arc::clone(&self.profile), false);
         let (engine, orphans) =
             Engine::new(vec![(id, latest, watched)], self.disk.clone(), self.clock.boot_id());
         assert!(orphans.is_empty());
@@ -418,6 +418,11 @@ fn what_a_broker_kept_is_no_sign_of_life_and_garbage_is_no_answer() {
     assert_eq!(link(&bench), Truth::True, "a retained message brings nobody back");
     bench.poll(Truth::False);
     assert_eq!(link(&bench), Truth::False);
+    let now = bench.clock.now().mono;
+    let open = [(door, Sample::stale(Value::Text("open".into())))];
+    assert!(bench.engine.device(LIFT).1.good(door, now));
+    bench.engine.recalled(LIFT, &open, at);
+    assert!(bench.engine.device(LIFT).1.good(door, now), "what is known now is better than what was once");
     bench.engine.garbled(LIFT, &[door], at);
     assert_eq!(link(&bench), Truth::True);
     bench.poll(Truth::False);
@@ -430,7 +435,7 @@ fn a_gateway_that_stood_still_concludes_nothing_from_old_polls() {
     let mut problems = Problems::default();
     let library = Library::load(&[], &mut problems);
     let profile = library.profile("elevator/monarch-nice3000").expect("it is shipped");
-    let mut latest = Latest::new(Arc::clone(&profile));
+    let mut latest = Latest::new(Arc::clone(&profile), false);
     let clock = ManualClock::new();
     let floor = profile.point("floor").expect("a point of the controller");
     let sample = [(floor, Sample::good(Value::Number(7.0)))];

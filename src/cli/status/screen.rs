@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Gateway, Seen, failing};
+use super::{Gateway, Seen, failing, messages};
 use crate::{
     cli::alarms::{local, priority_word, state_word},
     config::{BusLink, Site},
@@ -26,6 +26,7 @@ pub(super) fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) 
     print_alarms(out, seen, &site.timezone, lang)?;
     if let Some(live) = seen.live() {
         print_devices(out, site, live, lang)?;
+        messages::print(out, live, &site.timezone, lang)?;
     }
     site.endpoints.iter().try_for_each(|endpoint| print_endpoint(out, seen, &endpoint.id, lang))
 }

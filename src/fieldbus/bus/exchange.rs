@@ -1,0 +1,215 @@
+//! Asking a unit: what is due, again if it failed, in parts if it was refused; or, when the unit is lost, whether it is back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Bus, BusError};
+use crate::{
+    domain::{Failure, Garble, Raw},
+    fieldbus::{
+        driver::{AskFault, Asked, Driver},
+        health::Health,
+        plan::Request,
+        split,
+        unit::Slot,
+    },
+};
+
+/// A place that a device refuses is not asked more often than this: it costs the line and gives nothing.
+const REFUSED_PERIOD: Duration = Duration::from_secs(10);
+
+type Outcome = Result<Raw, AskFault>;
+
+impl<D: Driver> Bus<D> {
+    /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
+    pub(super) async fn poll(&mut self, slot: usize) -> Result<(), BusError> {
+        let slots = self.together(slot);
+        let began = Instant::now();
+        let outcomes = match slots[..] {
+            [slot] => vec![self.exchange(slot).await],
+            ref several => self.exchange_all(several).await,
+        };
+        let now = Instant::now();
+        self.load.carried(began, now, &self.counters);
+        let took = (now - began) / slots.len() as u32;
+        let down = outcomes.iter().find_map(|outcome| match outcome {
+            Err(AskFault::LineDown(fault)) => Some(fault.clone()),
+            _ => None,
+        });
+        if let Some(fault) = down {
+            return self.line_down(fault).await;
+        }
+        for (slot, outcome) in slots.into_iter().zip(outcomes) {
+            let Some((unit, _)) = self.request(slot) else { continue };
+            match &outcome {
+                Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(took)),
+                Err(fault) => self.missed(unit, fault),
+            }
+            self.polled(slot, outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// The slots of one exchange: `first`, and as many others that are due as the products take at once.
+    fn together(&self, first: usize) -> Vec<usize> {
+        let pipeline = |slot: usize| match self.request(slot) {
+            Some((unit, _)) if self.units[unit].health.state() == Health::Online => {
+                self.units[unit].pipeline()
+            }
+            Some(_) | None => 1,
+        };
+        let most = pipeline(first);
+        let mut together = vec![first];
+        if most > 1 && self.driver.pipelines() {
+            together.extend(self.schedule.also_due(first, most - 1, |slot| pipeline(slot) >= most));
+        }
+        together
+    }
+
+    fn request(&self, slot: usize) -> Option<(usize, &Request)> {
+        match &self.slots[slot] {
+            Slot::Ask { unit, request } => Some((*unit, request)),
+            Slot::Watch { .. } => None,
+        }
+    }
+
+    /// As many tries as the profile grants a unit that is online.
+    async fn exchange(&mut self, slot: usize) -> Outcome {
+        let mut retries = self.request(slot).map_or(0, |(unit, _)| match self.units[unit].health.state() {
+            Health::Online => self.units[unit].retries(),
+            // retries are for noise; at a dead unit they would only cost the others their time
+            Health::Degraded | Health::Lost => 0,
+        });
+        loop {
+            let outcome = self.ask(slot).await;
+            match outcome {
+                Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) if retries > 0 => retries -= 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Several at once. Who got no answer may have suffered for another: it is asked again by itself.
+    async fn exchange_all(&mut self, slots: &[usize]) -> Vec<Outcome> {
+        if let Err(fault) = self.open().await {
+            return slots.iter().map(|_| Err(fault.clone().into())).collect();
+        }
+        let asked = slots.iter().filter_map(|slot| match &self.slots[*slot] {
+            Slot::Ask { unit, request } => {
+                let device = &self.units[*unit].device;
+                Some(Asked { unit: &device.address, link: &device.profile.link, ask: &request.ask })
+            }
+            Slot::Watch { .. } => None,
+        });
+        let asked: Vec<Asked<'_>> = asked.collect();
+        let mut outcomes = self.driver.ask_all(&asked).await;
+        outcomes.iter().for_each(|outcome| self.counters.asked(outcome));
+        for (slot, outcome) in slots.iter().zip(&mut outcomes) {
+            if matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
+                *outcome = self.exchange(*slot).await;
+            }
+        }
+        outcomes
+    }
+
+    async fn ask(&mut self, slot: usize) -> Outcome {
+        self.open().await?;
+        let Slot::Ask { unit, request } = &self.slots[slot] else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        let device = &self.units[*unit].device;
+        let outcome = self.driver.ask(&device.address, &device.profile.link, &request.ask).await;
+        self.counters.asked(&outcome);
+        outcome
+    }
+
+    /// What came of one question: told, remembered, and its slot put on its next beat.
+    async fn polled(&mut self, slot: usize, outcome: Outcome) -> Result<(), BusError> {
+        let Some((unit, request)) = self.request(slot).map(|(unit, request)| (unit, request.clone())) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let lost = self.units[unit].health.state() == Health::Lost;
+        if !lost {
+            if outcome.is_ok() {
+                self.schedule.set_period(slot, request.every);
+            }
+            self.schedule.served(slot, now);
+        }
+        let (points, outcome) = match outcome {
+            Ok(raw) => {
+                self.refusals.answered(slot, &self.id, &self.units[unit].device, &request.ask);
+                (self.units[unit].points_of(&raw, Some(&request.points)), Ok(raw))
+            }
+            Err(AskFault::Refused { code }) if self.split(unit, slot, &request, code, now) => return Ok(()),
+            Err(fault @ AskFault::Refused { code }) => {
+                self.refusals.refused(slot, &self.id, &self.units[unit].device, &request.ask, code);
+                (request.points.clone(), Err(Failure::from(&fault)))
+            }
+            Err(fault) => {
+                let points = if lost { &self.units[unit].all } else { &request.points };
+                (points.clone(), Err(Failure::from(&fault)))
+            }
+        };
+        self.tell(unit, points, outcome, None).await
+    }
+
+    /// A refused block is asked in two parts from now on, and so on down to what it is that is refused: its neighbours keep their values.
+    fn split(&mut self, unit: usize, slot: usize, request: &Request, code: u16, now: Instant) -> bool {
+        let profile = &self.units[unit].device.profile;
+        if !split::is_about_the_block(&profile.link, code) {
+            return false;
+        }
+        let Some([low, high]) = split::halves(request, profile) else {
+            self.schedule.set_period(slot, request.every.max(REFUSED_PERIOD));
+            self.schedule.served(slot, now);
+            return false;
+        };
+        let device = &self.units[unit].device.id;
+        info!(bus = %self.id, %device, code, points = request.points.len(), "Device refuses a block; it is asked in parts.");
+        let added = self.schedule.add_beside(slot, now);
+        self.schedule.put_off(slot, now);
+        self.slots[slot] = Slot::Ask { unit, request: low };
+        self.slots.push(Slot::Ask { unit, request: high });
+        self.units[unit].slots.push(added);
+        true
+    }
+
+    /// A whole exchange without a valid answer. A unit that is lost now is only probed.
+    fn missed(&mut self, unit: usize, fault: &AskFault) {
+        let change = self.units[unit].health.missed(matches!(fault, AskFault::Silent { .. }));
+        self.log_change(unit, change, &fault.to_string());
+        if let Some(at) = self.units[unit].health.probe_at(Instant::now()) {
+            self.units[unit].slots.iter().for_each(|slot| self.schedule.pause(*slot));
+            self.probes.put(unit, at);
+        }
+    }
+
+    /// Whether a lost unit is back: one cheap question, without retries.
+    pub(super) async fn probe(&mut self, unit: usize) -> Result<(), BusError> {
+        self.probes.forget(unit);
+        let Some((slot, request)) =
+            self.units[unit].probe.and_then(|slot| Some((slot, self.request(slot)?.1.clone())))
+        else {
+            return Ok(());
+        };
+        let link = self.units[unit].probing();
+        let began = Instant::now();
+        let outcome = self.driver.ask(&self.units[unit].device.address, &link, &request.ask).await;
+        let now = Instant::now();
+        self.counters.asked(&outcome);
+        self.load.carried(began, now, &self.counters);
+        self.probes.spent(now - began, now);
+        match &outcome {
+            Err(AskFault::LineDown(fault)) => {
+                self.probes.put(unit, now);
+                return self.line_down(fault.clone()).await;
+            }
+            Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(now - began)),
+            Err(fault) => self.missed(unit, fault),
+        }
+        self.polled(slot, outcome).await
+    }
+}
