@@ -51,6 +51,7 @@ const EXAMPLES: &str = "\
 Examples / 示例:
   gatehouse demo                                   a simulated compound, nothing to set up / 无需设备的演示
   gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
+  gatehouse check --plan                           how busy each line will be / 总线占用率
   gatehouse run --config gatehouse.toml            the gateway itself / 运行网关
   gatehouse status                                 one screen / 一屏总览
   gatehouse alarms list                            what is active / 当前报警

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     config::{
         Bus, BusLink, Site,
-        line_time::{self, slowed},
+        line_time::{budgets, slowed},
     },
     domain::{Lang, Period, Table, units::about},
     fieldbus::{
@@ -69,22 +69,22 @@ struct DeadRecord {
 
 /// The busiest bus and how busy it would be, for the summary; `None` if nobody is asked anything.
 pub(super) fn busiest(site: &Site) -> Option<(&str, f64)> {
-    let polled = site.buses.iter().map(|bus| (bus.id.as_str(), line_time::budget(site, bus)));
-    let busy = polled.filter(|(_, budget)| budget.is_polled()).map(|(id, budget)| (id, budget.utilisation()));
+    let polled = budgets(site).into_iter().filter(|(_, budget)| budget.is_polled());
+    let busy = polled.map(|(bus, budget)| (bus.id.as_str(), budget.utilisation()));
     busy.max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
 pub(super) fn write_text(site: &Site, lang: Lang, out: &mut impl Write) -> io::Result<()> {
-    for bus in &site.buses {
-        write_bus(bus, &line_time::budget(site, bus), lang, out)?;
+    for (bus, budget) in budgets(site) {
+        write_bus(bus, &budget, lang, out)?;
         writeln!(out)?;
     }
     Ok(())
 }
 
 pub(super) fn write_json(site: &Site, out: &mut impl Write) -> io::Result<()> {
-    for bus in &site.buses {
-        serde_json::to_writer(&mut *out, &record(bus, &line_time::budget(site, bus)))?;
+    for (bus, budget) in budgets(site) {
+        serde_json::to_writer(&mut *out, &record(bus, &budget))?;
         writeln!(out)?;
     }
     Ok(())
@@ -323,4 +323,85 @@ fn dead_record(dead: &Dead) -> DeadRecord {
 /// To the microsecond.
 fn milliseconds(time: std::time::Duration) -> f64 {
     time.as_micros() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config;
+
+    const SITE: &str = "[site]\nid = 'yard'\n\
+        [[bus]]\nid = 'lifts'\nmodbus_rtu = { port = '/dev/ttyS7', baud = 19200, framing = '8E1' }\n\
+        [[bus]]\nid = 'gates'\nserial = { port = '/dev/ttyS8' }\n\
+        [[bus]]\nid = 'broker'\nmqtt = { url = 'mqtt://127.0.0.1', client_id = 'yard' }\n\
+        [[device]]\nrepeat = '1..4'\nid = 'lift-{n}'\nprofile = 'elevator/monarch-nice3000'\nbus = 'lifts'\nunit = '{n}'\n\
+        [[device]]\nid = 'gate'\nprofile = 'access-gate/osdp-v2-reader'\nbus = 'gates'\naddress = '1'\n\
+        [[device]]\nid = 'space'\nprofile = 'parking-sensor/bosch-tps110'\nbus = 'broker'\naddress = 'x'\n";
+
+    fn site() -> Site {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("gatehouse.toml");
+        std::fs::write(&file, SITE).unwrap();
+        config::look(&file).expect("nothing is wrong with it")
+    }
+
+    #[test]
+    fn each_bus_tells_what_it_is_asked_and_what_that_takes() {
+        let said = |lang| {
+            let mut out = Vec::new();
+            write_text(&site(), lang, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let zh = said(Lang::Zh);
+        for part in [
+            "总线 lifts · /dev/ttyS7 19200 8E1 · 4 台\n",
+            " 4 × elevator/monarch-nice3000  保持寄存器 0x1018–0x101D  1s ",
+            "\n  每轮 ",
+            " · 总线占用率 ",
+            " · 可再加约 ",
+            "\n  4 台坏 1 台：判定离线前共占线 ",
+            "\n  4 台坏 2 台：",
+            "总线 gates · /dev/ttyS8 9600 8N1 · 1 台\n",
+            "  poll  ",
+            "  ≥ ",
+            "总线 broker · 127.0.0.1:1883 · 1 台：设备自己上报，不用采集\n",
+        ] {
+            assert!(zh.contains(part), "{part}:\n{zh}");
+        }
+        let en = said(Lang::En);
+        for part in [
+            "holding register 0x1018–0x101D",
+            " · bus utilisation ",
+            "1 of 4 dead: ",
+            "they speak by themselves",
+        ] {
+            assert!(en.contains(part), "{part}:\n{en}");
+        }
+        assert_eq!(busiest(&site()).map(|(bus, _)| bus.to_owned()), Some("lifts".to_owned()));
+    }
+
+    #[test]
+    fn under_json_each_bus_is_an_object_with_all_figures() {
+        let mut out = Vec::new();
+        write_json(&site(), &mut out).unwrap();
+        let buses: Vec<serde_json::Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [lifts, gates, broker] = &buses[..] else { panic!("{buses:?}") };
+        let sum: f64 =
+            lifts["requests"].as_array().unwrap().iter().map(|r| r["utilisation"].as_f64().unwrap()).sum();
+        assert!((sum - lifts["utilisation"].as_f64().unwrap()).abs() < 1e-9 && sum > 0.0, "{lifts}");
+        let block = lifts["requests"].as_array().unwrap().iter().find(|r| r["first"] == 0x1018).unwrap();
+        assert_eq!(
+            (&block["count"], &block["every_ms"], &block["urgent"]),
+            (&6.into(), &1000.0.into(), &true.into())
+        );
+        assert_eq!(lifts["dead"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            (&gates["requests"][0]["request"], &gates["dead"]),
+            (&"poll".into(), &serde_json::json!([]))
+        );
+        assert_eq!((&broker["utilisation"], &broker["room"]), (&0.0.into(), &serde_json::Value::Null));
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     alarm::{Rule, Rules, fresh_for},
     at,
     domain::{AlarmName, DeviceId, Period, Text, units::about},
-    fieldbus::budget::{Budget, Fleet, Pace},
+    fieldbus::budget::{Budget, Fleet, Pace, Prices},
     profile::{Device, Profile},
     text,
 };
@@ -37,16 +37,23 @@ struct Defeated {
     devices: usize,
 }
 
-/// What the line of `bus` is asked for.
-pub fn budget(site: &Site, bus: &Bus) -> Budget {
-    let devices = site.devices.iter().filter(|device| device.bus == bus.id);
-    Budget::new(bus.link.cost(), devices.map(|device| device.profile.clone()))
+/// What the line of each bus is asked for, in the site's order.
+pub fn budgets(site: &Site) -> Vec<(&Bus, Budget)> {
+    let mut units: HashMap<&str, Vec<Arc<Profile>>> = HashMap::new();
+    for device in &site.devices {
+        units.entry(device.bus.as_str()).or_default().push(device.profile.clone());
+    }
+    let mut prices = Prices::default();
+    let budgets = site.buses.iter().map(|bus| {
+        let units = units.remove(bus.id.as_str()).unwrap_or_default();
+        (bus, Budget::new(bus.link.cost(), units, &mut prices))
+    });
+    budgets.collect()
 }
 
 /// Tells of each bus that cannot do what is wanted of it. `site` is that of the file on the desk.
 pub(super) fn line_time(desk: &mut Desk<'_>, site: &Site) {
-    for (n, bus) in site.buses.iter().enumerate() {
-        let budget = budget(site, bus);
+    for (n, (bus, budget)) in budgets(site).into_iter().enumerate() {
         let Some(pace) = budget.pace() else { continue };
         desk.warning(at!["bus", n, "id"], overload(bus, &budget, pace));
         let defeated = defeated(&watched(site, bus), &budget, pace);
@@ -84,7 +91,7 @@ fn overload(bus: &Bus, budget: &Budget, pace: Pace) -> Text {
 
 /// Which periods cannot be had, and what comes instead.
 pub fn slowed(budget: &Budget, pace: Pace) -> Text {
-    let all = budget.fleets.iter().flat_map(|fleet| &fleet.requests);
+    let all = budget.fleets.iter().flat_map(|fleet| fleet.requests.iter());
     let paces = all.map(|priced| (!priced.urgent, priced.request.every, pace.of(priced)));
     let changed: BTreeSet<(bool, Duration, Duration)> =
         paces.filter(|(_, every, really)| really > every).collect();

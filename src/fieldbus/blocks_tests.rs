@@ -313,7 +313,7 @@ proptest! {
             for every in [250, 500, 1000, 1500, 2000, 60_000] {
                 let these = points.iter().filter(|point| (point.0, point.3) == (table, every));
                 let mut these: Vec<Stretch> = these
-                    .map(|point| wanted_at(point))
+                    .map(wanted_at)
                     .map(|(from, to)| Stretch { from, to, point: PointIx(0), every: Duration::from_millis(every) })
                     .collect();
                 these.sort_unstable();

@@ -1,7 +1,7 @@
 //! What the devices of one bus ask of their line, added up before anything is installed: how busy it will be, what becomes of the wanted
 //! periods where it cannot carry them, and what dead units cost the others. Pure.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     cost::LineCost,
@@ -32,11 +32,15 @@ pub struct Budget {
 pub struct Fleet {
     pub profile: Arc<Profile>,
     pub units: usize,
-    pub requests: Vec<Priced>,
+    pub requests: Arc<[Priced]>,
 }
 
+/// What each product is asked on each kind of line, worked out once: a site may have a thousand alike buses.
+#[derive(Debug, Default)]
+pub struct Prices(HashMap<(*const Profile, LineCost), Arc<[Priced]>>);
+
 /// A request of each unit of a fleet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Priced {
     pub request: Request,
     /// Of the line, each time.
@@ -83,12 +87,12 @@ struct Single {
 }
 
 impl Budget {
-    pub fn new(line: LineCost, units: impl IntoIterator<Item = Arc<Profile>>) -> Self {
+    pub fn new(line: LineCost, units: impl IntoIterator<Item = Arc<Profile>>, prices: &mut Prices) -> Self {
         let mut fleets: Vec<Fleet> = Vec::new();
         for profile in units {
             match fleets.iter_mut().find(|fleet| Arc::ptr_eq(&fleet.profile, &profile)) {
                 Some(fleet) => fleet.units += 1,
-                None => fleets.push(Fleet::new(profile, &line)),
+                None => fleets.push(Fleet { requests: prices.of(&profile, line), units: 1, profile }),
             }
         }
         Self { line, fleets }
@@ -177,19 +181,25 @@ impl Budget {
     }
 }
 
-impl Fleet {
-    fn new(profile: Arc<Profile>, line: &LineCost) -> Self {
-        let (link, watched) = (&profile.link, plan::watched(&profile));
-        let price = |request: Request| Priced {
-            cost: line.exchange(&request.ask, link),
-            silence: line.silence(&request.ask, link),
-            urgent: plan::is_for_alarms(&profile, &request, &watched),
-            request,
-        };
-        let requests = plan::requests(&profile, line).into_iter().map(price).collect();
-        Self { requests, units: 1, profile }
+impl Prices {
+    fn of(&mut self, profile: &Arc<Profile>, line: LineCost) -> Arc<[Priced]> {
+        let known = self.0.entry((Arc::as_ptr(profile), line));
+        known.or_insert_with(|| prices(profile, &line)).clone()
     }
+}
 
+fn prices(profile: &Profile, line: &LineCost) -> Arc<[Priced]> {
+    let (link, watched) = (&profile.link, plan::watched(profile));
+    let price = |request: Request| Priced {
+        cost: line.exchange(&request.ask, link),
+        silence: line.silence(&request.ask, link),
+        urgent: plan::is_for_alarms(profile, &request, &watched),
+        request,
+    };
+    plan::requests(profile, line).into_iter().map(price).collect()
+}
+
+impl Fleet {
     /// The share of the line's time that all its units take.
     pub fn utilisation(&self) -> f64 {
         self.units as f64 * self.share()

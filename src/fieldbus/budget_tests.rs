@@ -23,11 +23,19 @@ fn ms(milliseconds: u64) -> Duration {
 fn budget(units: usize, points: &[(u16, u64)], urgent: &[u16]) -> Budget {
     let points: Vec<_> = points.iter().map(|&(address, every)| (address, ms(every))).collect();
     let profile = registers(modbus_link(), &points);
-    let mut budget = Budget::new(line(), (0..units).map(|_| profile.clone()));
-    for priced in budget.fleets.iter_mut().flat_map(|fleet| &mut fleet.requests) {
-        priced.urgent = priced.request.points.iter().any(|point| urgent.contains(&point.0));
+    let mut budget = of_line(line(), (0..units).map(|_| profile.clone()));
+    for fleet in &mut budget.fleets {
+        let mut requests = fleet.requests.to_vec();
+        for priced in &mut requests {
+            priced.urgent = priced.request.points.iter().any(|point| urgent.contains(&point.0));
+        }
+        fleet.requests = requests.into();
     }
     budget
+}
+
+fn of_line(line: LineCost, units: impl IntoIterator<Item = Arc<Profile>>) -> Budget {
+    Budget::new(line, units, &mut Prices::default())
 }
 
 fn near(is: f64, want: f64) -> bool {
@@ -48,7 +56,7 @@ fn a_line_is_as_busy_as_its_units_make_it() {
 #[test]
 fn alike_units_are_folded_and_others_are_not() {
     let [profile, other] = [500, 1000].map(|every| registers(modbus_link(), &[(0, ms(every))]));
-    let budget = Budget::new(line(), [profile.clone(), other, profile]);
+    let budget = of_line(line(), [profile.clone(), other, profile]);
     assert_eq!(budget.fleets.iter().map(|fleet| fleet.units).collect::<Vec<_>>(), [2, 1]);
     assert!(!budget.fleets[0].requests[0].urgent, "its class has no alarms");
 }
@@ -58,7 +66,7 @@ fn an_overloaded_line_slows_down_what_comes_most_often() {
     // each request takes 22 ms; achieved: milliseconds
     let paces = |budget: &Budget| -> Vec<u128> {
         let pace = budget.pace().expect("it is overloaded");
-        let all = budget.fleets.iter().flat_map(|fleet| &fleet.requests);
+        let all = budget.fleets.iter().flat_map(|fleet| fleet.requests.iter());
         all.map(|priced| pace.of(priced).as_millis()).collect()
     };
     for (fact, units, points, urgent, want) in [
@@ -103,7 +111,7 @@ fn dead_units_cost_their_timeouts_once_and_a_twentieth_after_that() {
 fn the_dearest_units_are_taken_to_be_the_dead_ones() {
     let slow = registers(ModbusLink { timeout: ms(900), ..modbus_link() }, &[(0, ms(500))]);
     let quick = registers(modbus_link(), &[(0, ms(250))]);
-    let dead = Budget::new(line(), [slow, quick]).with_dead(1);
+    let dead = of_line(line(), [slow, quick]).with_dead(1);
     assert!(near(dead.utilisation, 0.088 + PROBE_SHARE), "the busier one lives on");
     assert_eq!(
         dead.found_out_after,
@@ -116,10 +124,10 @@ fn the_dearest_units_are_taken_to_be_the_dead_ones() {
 fn who_speaks_by_itself_takes_no_time() {
     let link = MqttLink { topic: String::new(), heartbeat: None };
     let profile = product(Link::Mqtt(link));
-    let budget = Budget::new(LineCost::unasked(), [profile]);
+    let budget = of_line(LineCost::unasked(), [profile]);
     assert!(!budget.is_polled() && budget.utilisation() == 0.0 && budget.pace().is_none());
     assert_eq!((budget.room(), budget.cycle()), (0, Duration::ZERO));
-    let serial = Budget::new(line(), [product(Link::Serial(serial_link(2, 1)))]);
+    let serial = of_line(line(), [product(Link::Serial(serial_link(2, 1)))]);
     // no bytes of a request, 4 of a frame, two gaps of 4
     assert_eq!((serial.is_polled(), serial.cycle()), (true, ms(24)));
 }
@@ -127,7 +135,7 @@ fn who_speaks_by_itself_takes_no_time() {
 #[test]
 fn what_is_read_is_what_the_bus_reads() {
     let profile = registers(modbus_link(), &[(0, ms(500)), (1, ms(500))]);
-    let budget = Budget::new(line(), [profile.clone()]);
+    let budget = of_line(line(), [profile.clone()]);
     let asked: Vec<_> = budget.fleets[0].requests.iter().map(|priced| priced.request.clone()).collect();
     assert_eq!(asked, plan::requests(&profile, &line()));
     assert_eq!(asked[0].ask, plan::Ask::Block { table: Table::Holding, first: 0, count: 2 });

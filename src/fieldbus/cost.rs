@@ -33,7 +33,7 @@ const METER_FRAME_BYTES: usize = 16;
 const METER_WAKE_UP_BYTES: usize = 4;
 
 /// What a line makes of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LineCost {
     wire: Wire,
     /// How long one byte takes.
@@ -44,7 +44,7 @@ pub struct LineCost {
     latency: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Wire {
     /// Frames are told apart by silence, one exchange at a time.
     Serial,

@@ -16,3 +16,21 @@ fn serial_requests_are_asked_as_written_and_events_are_not() {
     assert_eq!(asked, want);
     assert_eq!(points_in_frame(&wanted, 2).to_vec(), [PointIx(0), PointIx(2)], "the event's points");
 }
+
+#[test]
+fn a_poll_that_may_bring_an_alarm_goes_ahead() {
+    let mut link = serial_link(2, 1);
+    link.events[0].answers = vec![1];
+    let reads = [0, 2].map(|frame| (Read::Serial { frame }, Duration::from_secs(1)));
+    let profile = Profile::bare(Link::Serial(link), reads);
+    let line = LineCost::tcp();
+    let ahead = |watched: &[u16]| {
+        let watched = watched.iter().copied().map(PointIx).collect();
+        let requests = requests(&profile, &line);
+        requests.iter().map(|request| is_for_alarms(&profile, request, &watched)).collect::<Vec<_>>()
+    };
+    assert_eq!(ahead(&[]), [false, false]);
+    assert_eq!(ahead(&[0]), [true, false], "its own answer");
+    assert_eq!(ahead(&[1]), [false, true], "the event that may come instead");
+    assert_eq!(watched(&profile), BTreeSet::new(), "its class has no alarms");
+}

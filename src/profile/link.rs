@@ -210,3 +210,27 @@ impl Dlt645Link {
         Diagnosis::meter_error(code, &zh.join("、"), &en.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_what_is_read_of_it_and_what_ends_it() {
+        let sum = |to| Some(Checksum { kind: ChecksumKind::Sum8, from: 0, to, little: false, hex: false });
+        let field = FrameLength::Field { at: 2, size: 2, little: true, adds: 0 };
+        let ends = FrameLength::EndsWith(b"\r\n".to_vec());
+        for (fact, length, checksum, content, want) in [
+            ("always the same", FrameLength::Fixed(9), None, 3, 9),
+            ("what is read, then its end", ends.clone(), None, 5, 7),
+            ("a checksum before the end", ends.clone(), sum(-3), 5, 8),
+            ("no shorter than its length field", field.clone(), None, 0, 4),
+            ("a checksum at the end", field.clone(), sum(-2), 7, 9),
+            ("a checksum at the front", field.clone(), sum(3), 7, 7),
+            ("no longer than any", field, sum(-2), 100, 64),
+        ] {
+            let shape = FrameShape { start: vec![1], length, max: 64, checksum, address: None };
+            assert_eq!(shape.shortest_with(content), want, "{fact}");
+        }
+    }
+}
