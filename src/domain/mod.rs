@@ -21,7 +21,9 @@ pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
-pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
+pub use ids::{
+    AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
+};
 pub use lang::{Lang, Text};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
