@@ -2,9 +2,10 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod dispatch;
 mod porter;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::porter::Porter;
+use self::{dispatch::dispatcher, porter::Porter};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, BusLink, Endpoint, Site},
@@ -26,11 +27,11 @@ use crate::{
         AlarmMemory, BusId, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
     },
-    fieldbus::{self, BusDevice, BusGauge, BusParts},
+    fieldbus::{self, BusDevice, BusGauge, BusParts, Counter},
     ops::watchdog,
-    pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
+    pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Trouble},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, OpenOperation, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
@@ -64,11 +65,14 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
     }
     core.end_orphans().await?;
+    core.close_operations().await?;
 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    let (buses, counters) =
+        spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -181,6 +185,8 @@ struct Core {
     pipeline: Pipeline,
     /// Alarms that were open and have no rule any more.
     orphans: Vec<AlarmMemory>,
+    /// What the last run told devices and did not live to see the end of.
+    cut_off: Vec<OpenOperation>,
 }
 
 impl Core {
@@ -225,8 +231,9 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            operations: Operations::nowhere(),
         };
-        Ok(Self { pipeline, orphans })
+        Ok(Self { pipeline, orphans, cut_off: recovered.operations })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
@@ -244,6 +251,19 @@ impl Core {
                 Ok(())
             }
             closed => closed.context("close alarms without a rule"),
+        }
+    }
+}
+
+impl Core {
+    /// "Nobody knows" is an outcome too: it stands in the audit before anything new is asked.
+    async fn close_operations(&mut self) -> anyhow::Result<()> {
+        match self.pipeline.close_operations(std::mem::take(&mut self.cut_off)).await {
+            Err(StoreError::Full { .. }) => {
+                warn!("There is no room to write down what became of commands; the next start tries again.");
+                Ok(())
+            }
+            closed => closed.context("close commands that were cut off"),
         }
     }
 }
@@ -303,7 +323,7 @@ fn watched(device: &Device, overrides: &[Override]) -> anyhow::Result<(DeviceId,
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile)), rules.on))
 }
 
-/// One task a bus; gives back their gauges.
+/// One task a bus; gives back their gauges and counters.
 fn spawn_buses(
     tasks: &mut JoinSet<Ended>,
     buses: Vec<Bus>,
@@ -311,9 +331,11 @@ fn spawn_buses(
     sender: &mpsc::Sender<Heard>,
     clock: &Arc<dyn Clock>,
     polling: &CancellationToken,
-) -> Vec<BusGauge> {
+) -> (Vec<BusGauge>, HashMap<BusId, Counter>) {
+    let mut counters = HashMap::new();
     let spawn = |bus: Bus| {
-        let (_counter, inbox) = fieldbus::counter();
+        let (counter, inbox) = fieldbus::counter();
+        counters.insert(bus.id.clone(), counter);
         let parts = BusParts {
             id: bus.id.clone(),
             devices: devices_of(&bus.id, devices),
@@ -328,7 +350,7 @@ fn spawn_buses(
         tasks.spawn(poll(bus.link, parts, polling.clone()));
         gauge
     };
-    buses.into_iter().map(spawn).collect()
+    (buses.into_iter().map(spawn).collect(), counters)
 }
 
 async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {

@@ -4,6 +4,7 @@
 //! no longer be trusted: then the whole gateway starts anew.
 
 mod ledger;
+mod operate;
 mod people;
 mod trouble;
 
@@ -19,6 +20,7 @@ use tracing::{debug, warn};
 use self::trouble::log;
 pub use self::{
     ledger::Ledger,
+    operate::{Operations, Tell, Telling},
     trouble::{Progress, Trouble},
 };
 use crate::{
@@ -74,6 +76,8 @@ pub struct Pipeline {
     pub asked: mpsc::Receiver<Asked>,
     pub progress: Arc<Progress>,
     pub trouble: Trouble,
+    /// What is on its way to devices.
+    pub operations: Operations,
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -91,14 +95,16 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 Some(asked) = self.asked.recv() => self.answer(asked).await?,
+                (number, reply) = self.operations.next_reply() => self.told(number, reply).await?,
                 count = self.heard.recv_many(&mut batch, BATCH) => match count {
-                    0 => return Ok(()),
+                    0 => return self.end_operations().await,
                     _ => self.carry(&mut batch).await?,
                 },
                 () = sleep(wait) => {}
             }
             // After every turn: a full inbox must not keep a delay from running out.
             self.look_again().await?;
+            self.watch_operations().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -244,7 +250,7 @@ impl Pipeline {
         let letters = events.iter().flat_map(|sealed| (self.address)(sealed)).collect();
         let alarms = changes.iter().map(Change::stored).collect();
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
-        match self.events.commit(Commit { events, letters, alarms, audit }).await {
+        match self.events.commit(Commit { events, letters, alarms, audit, ..Commit::default() }).await {
             Ok(()) => {
                 self.ledger = ledger;
                 self.engine.apply(changes);

@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod clock;
 pub mod command;
+pub mod ending;
 pub mod event;
 pub mod expression;
 pub mod heard;
@@ -18,6 +19,7 @@ pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
+pub use ending::{Ending, Reply};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};

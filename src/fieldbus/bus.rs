@@ -163,9 +163,13 @@ impl<D: Driver> Bus<D> {
 
     /// Once: what comes of it, nobody knows better than the caller.
     async fn tell_device(&mut self, order: Order) -> Result<(), BusError> {
-        let Order { device, instruction, reply } = order;
-        let Some(&unit) = self.by_device.get(&device) else { return Ok(()) };
+        let Some(&unit) = self.by_device.get(&order.device) else { return Ok(()) };
         let device = &self.units[unit].device;
+        // Whoever gave up must not find it done later; and an elevator is never told anything, whoever asks.
+        if device.profile.class.is_never_told() || !order.begin() {
+            return Ok(());
+        }
+        let Order { instruction, reply, .. } = order;
         BusCounters::add(&self.counters.requests);
         let outcome = self.driver.tell(&device.address, &device.profile.link, &instruction).await;
         self.count(&outcome);

@@ -1,0 +1,480 @@
+//! A device is told something: asked on disk → sent once → read back → its end on disk → answered.
+//!
+//! The pipeline has the latest readings, which interlocks and read-backs need. It never waits for a bus: what is on its way stands
+//! in a bounded table.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    future::{Future, pending},
+    pin::Pin,
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tracing::{debug, info, warn};
+
+use super::Pipeline;
+use crate::{
+    domain::{
+        CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, Quality, Reply, Text, Value,
+        command::{Operate, Outcome},
+    },
+    profile::{Command, Interlock, Profile},
+    store::{AuditEntry, Commit, OpenOperation, OperationStep, StoreError},
+    text,
+};
+
+/// How many devices may be told something at the same time.
+const MOST_OPEN: usize = 32;
+/// A read-back point shows a command within this many of its polls, but not less than `READ_BACK_LEAST`.
+const READ_BACK_POLLS: u32 = 3;
+const READ_BACK_LEAST: Duration = Duration::from_secs(10);
+const READ_BACK_MOST: Duration = Duration::from_secs(120);
+/// How long the end waits for what the buses still have to say; they have hung up by then.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Sends an instruction to the bus of a device, once (handed in, so that nothing here knows the buses).
+pub type Tell = Box<dyn Fn(DeviceIx, Instruction) -> Telling + Send>;
+pub type Telling = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// What is on its way to devices.
+pub struct Operations {
+    tell: Tell,
+    tellings: JoinSet<(u64, Reply)>,
+    open: BTreeMap<u64, Open>,
+    next: u64,
+    /// Who told a device last, and when it had been told.
+    last: HashMap<(DeviceIx, CommandName), (String, Mono)>,
+}
+
+impl fmt::Debug for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operations").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+/// One thing that one device is told.
+#[derive(Debug)]
+struct Open {
+    id: String,
+    device: DeviceIx,
+    asked: Operate,
+    read_back: Option<PointIx>,
+    reply: oneshot::Sender<Outcome>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Telling,
+    /// It went out; the read-back point is watched.
+    Watching {
+        accepted: Result<(), Text>,
+        since: Mono,
+        until: Mono,
+    },
+    /// Known, not on disk yet.
+    Ended(Ending),
+}
+
+/// Nothing speaks against it.
+struct Permitted {
+    device: DeviceIx,
+    instruction: Instruction,
+    value: Value,
+    read_back: Option<PointIx>,
+}
+
+impl Operations {
+    pub fn new(tell: Tell) -> Self {
+        Self { tell, tellings: JoinSet::new(), open: BTreeMap::new(), next: 0, last: HashMap::new() }
+    }
+
+    /// Of a gateway without buses: nothing is sent.
+    pub fn nowhere() -> Self {
+        Self::new(Box::new(|_, _| {
+            let why = text!("网关没有运行", "the gateway does not run");
+            Box::pin(std::future::ready(Reply::NotSent { why }))
+        }))
+    }
+
+    /// What came back next; pending for ever while nothing is on its way. Cancel-safe.
+    pub(super) async fn next_reply(&mut self) -> (u64, Reply) {
+        loop {
+            match self.tellings.join_next().await {
+                Some(Ok(told)) => return told,
+                // Its entry is closed as unknown when the pipeline ends.
+                Some(Err(broken)) => warn!(%broken, "Telling a device broke off."),
+                None => return pending().await,
+            }
+        }
+    }
+
+    fn is_busy(&self, device: DeviceIx) -> bool {
+        self.open.len() >= MOST_OPEN || self.open.values().any(|open| open.device == device)
+    }
+}
+
+impl Pipeline {
+    pub(super) async fn operate(
+        &mut self,
+        asked: Operate,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<(), StoreError> {
+        match self.permit(&asked) {
+            Ok(permitted) => self.send(asked, permitted, reply).await,
+            Err(outcome) => self.turn_down(&asked, outcome, reply).await,
+        }
+    }
+
+    /// What is to be sent, or why nothing is.
+    fn permit(&self, asked: &Operate) -> Result<Permitted, Outcome> {
+        let place = self.devices.iter().position(|device| device.id == asked.device);
+        let Some(place) = place else {
+            return Err(Outcome::NoSuchDevice { device: asked.device.clone() });
+        };
+        let (device, profile) = (DeviceIx(place as u32), &self.devices[place].profile);
+        let no = |ending| Err(asked.ended(asked.value.clone(), ending));
+        if profile.class.is_never_told() {
+            return no(Ending::NeverTold);
+        }
+        let Some(command) = profile.command(&asked.command) else {
+            let known = profile.commands.iter().map(|command| command.name.clone()).collect();
+            return Err(Outcome::NoSuchCommand { device: asked.device.clone(), known });
+        };
+        let setting = match command.setting(&asked.value) {
+            Ok(setting) => setting,
+            Err(unfit) => return no(Ending::Unfit { why: unfit.text() }),
+        };
+        if let Some(ending) = self.needless(device, command, asked, &setting.value) {
+            return no(ending);
+        }
+        if let Some(why) = command.interlock.as_ref().and_then(|interlock| self.forbids(device, interlock)) {
+            let condition = command.interlock.as_ref().map(|interlock| interlock.source.clone());
+            return no(Ending::Interlock { condition: condition.unwrap_or_default(), why });
+        }
+        if self.operations.is_busy(device) {
+            return no(Ending::Busy);
+        }
+        let (instruction, value) = (setting.instruction, setting.value);
+        Ok(Permitted { device, instruction, value, read_back: command.read_back })
+    }
+
+    /// A schedule that told the device for this day already: only what a reading from after that shows undone is told again.
+    fn needless(
+        &self,
+        device: DeviceIx,
+        command: &Command,
+        asked: &Operate,
+        value: &Value,
+    ) -> Option<Ending> {
+        asked.firing.as_ref().filter(|firing| firing.again)?;
+        let last = self.operations.last.get(&(device, command.name.clone()));
+        if last.is_some_and(|(by, _)| *by != asked.by) {
+            return Some(Ending::NotNeeded);
+        }
+        let Some(point) = command.read_back else { return Some(Ending::NotNeeded) };
+        let (_, latest) = self.engine.device(device);
+        let Some((sample, at)) = latest.sample(point, self.clock.now().mono) else {
+            return Some(Ending::NotYet);
+        };
+        let since = last.map_or(Mono(Duration::ZERO), |(_, told)| *told);
+        match sample.value().filter(|_| sample.is_good() && at.mono > since) {
+            None => Some(Ending::NotYet),
+            Some(seen) if latest.profile().shows(command, point, value, seen) => Some(Ending::NotNeeded),
+            Some(_) => None,
+        }
+    }
+
+    /// Why the interlock does not let it through: it does not hold, or nobody knows whether it does.
+    fn forbids(&self, device: DeviceIx, interlock: &Interlock) -> Option<Text> {
+        let (_, latest) = self.engine.device(device);
+        let now = self.clock.now().mono;
+        let profile = latest.profile();
+        let name = |point: &PointIx| &profile.points[usize::from(point.0)].name;
+        if let Some(point) = interlock.points.iter().find(|point| !latest.good(**point, now)) {
+            let (name, sample) = (name(point), latest.sample(*point, now));
+            let quality = sample.map_or("absent", |(sample, _)| sample.quality().word());
+            return Some(text!("{name} 未知（{quality}）", "{name} is not known ({quality})"));
+        }
+        if interlock.expression.truth(latest) == Ok(true) {
+            return None;
+        }
+        let shown = interlock.points.iter().filter_map(|point| {
+            let (sample, _) = latest.sample(*point, now)?;
+            Some(format!("{} = {}", name(point), sample.value()?))
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        Some(Text::new(shown.clone(), shown))
+    }
+
+    /// One row says both that it was asked and why it was not sent.
+    async fn turn_down(
+        &mut self,
+        asked: &Operate,
+        outcome: Outcome,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<(), StoreError> {
+        let (said, settled) = match &outcome {
+            Outcome::Operated { ending: Ending::NotYet, .. } => return answer(reply, outcome),
+            Outcome::Operated { ending, .. } => {
+                (format!("{}: {}", ending.word(), ending.text().en), ending.is_settled())
+            }
+            _ => ("no such device or command".to_owned(), true),
+        };
+        let audit = self.audit_row(asked, &asked.value, said);
+        let commit = Commit { audit: vec![audit], operations: asked.fired(settled), ..Commit::default() };
+        self.keep(commit, reply, outcome).await
+    }
+
+    /// Asked on disk, then sent.
+    async fn send(
+        &mut self,
+        asked: Operate,
+        permitted: Permitted,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<(), StoreError> {
+        let Permitted { device, instruction, value, read_back } = permitted;
+        let id = EventId::random().to_string();
+        let open = OpenOperation {
+            id: id.clone(),
+            at: self.clock.now().wall,
+            device: asked.device.clone(),
+            command: asked.command.clone(),
+            who: asked.by.clone(),
+            from: asked.from.clone(),
+        };
+        let overruled =
+            OperationStep::Overruled { device: asked.device.clone(), command: asked.command.clone() };
+        let mut operations = vec![OperationStep::Asked(open)];
+        operations.extend(if asked.firing.is_some() { asked.fired(false) } else { vec![overruled] });
+        let note = asked.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+        let audit = vec![self.audit_row(&asked, &value, format!("asked{note}"))];
+        if let Err(error) = self.events.commit(Commit { audit, operations, ..Commit::default() }).await {
+            return self.not_stored(error, reply);
+        }
+        let asked = Operate { value, ..asked };
+        let table = &mut self.operations;
+        table.last.insert((device, asked.command.clone()), (asked.by.clone(), self.clock.now().mono));
+        table.next += 1;
+        let (number, telling) = (table.next, (table.tell)(device, instruction));
+        table.open.insert(number, Open { id, device, asked, read_back, reply, stage: Stage::Telling });
+        table.tellings.spawn(async move { (number, telling.await) });
+        Ok(())
+    }
+
+    /// The bus has said what came of it.
+    pub(super) async fn told(&mut self, number: u64, reply: Reply) -> Result<(), StoreError> {
+        let now = self.clock.now().mono;
+        let Some(open) = self.operations.open.get_mut(&number) else { return Ok(()) };
+        let key = (open.device, open.asked.command.clone());
+        self.operations.last.insert(key, (open.asked.by.clone(), now));
+        open.stage = match (reply, open.read_back) {
+            (Reply::Refused { words }, _) => Stage::Ended(Ending::Refused { words }),
+            (Reply::NotSent { why }, _) => Stage::Ended(Ending::NotSent { why }),
+            (Reply::Accepted, None) => Stage::Ended(Ending::Accepted),
+            (Reply::Unknown { why }, None) => Stage::Ended(Ending::Unknown { why }),
+            (Reply::Accepted, Some(point)) => {
+                let profile = &self.devices[open.device.0 as usize].profile;
+                Stage::Watching { accepted: Ok(()), since: now, until: now + patience(profile, point) }
+            }
+            (Reply::Unknown { why }, Some(point)) => {
+                let profile = &self.devices[open.device.0 as usize].profile;
+                Stage::Watching { accepted: Err(why), since: now, until: now + patience(profile, point) }
+            }
+        };
+        self.watch_operations().await
+    }
+
+    /// Looks at the read-back points, and puts on disk what has ended.
+    pub(super) async fn watch_operations(&mut self) -> Result<(), StoreError> {
+        let ended: Vec<(u64, Ending)> = self
+            .operations
+            .open
+            .iter()
+            .filter_map(|(number, open)| Some((*number, self.ending(open)?)))
+            .collect();
+        for (number, ending) in ended {
+            self.end(number, ending).await?;
+        }
+        Ok(())
+    }
+
+    fn ending(&self, open: &Open) -> Option<Ending> {
+        let (accepted, since, until) = match &open.stage {
+            Stage::Telling => return None,
+            Stage::Ended(ending) => return Some(ending.clone()),
+            Stage::Watching { accepted, since, until } => (accepted, *since, *until),
+        };
+        let point = open.read_back?;
+        let now = self.clock.now().mono;
+        let (_, latest) = self.engine.device(open.device);
+        let profile = latest.profile();
+        let fresh = latest
+            .sample(point, now)
+            .filter(|(sample, at)| at.mono > since && sample.quality() == Quality::Good);
+        let seen = fresh.and_then(|(sample, at)| Some((sample.value()?.clone(), at)));
+        let command = profile.command(&open.asked.command)?;
+        let name = profile.points[usize::from(point.0)].name.clone();
+        match seen {
+            Some((seen, at)) if profile.shows(command, point, &open.asked.value, &seen) => {
+                let after_ms = at.mono.since(since).as_millis() as u64;
+                Some(Ending::ReadBack { point: name, after_ms })
+            }
+            _ if now < until => None,
+            seen => Some(undone(name, seen.map(|(value, _)| value), accepted.clone())),
+        }
+    }
+
+    /// The end on disk, then the answer. On a full disk it waits in the table until there is room.
+    async fn end(&mut self, number: u64, ending: Ending) -> Result<(), StoreError> {
+        let resting = self.resting();
+        let Some(open) = self.operations.open.get_mut(&number) else { return Ok(()) };
+        open.stage = Stage::Ended(ending.clone());
+        if resting {
+            return Ok(());
+        }
+        let (asked, id) = (open.asked.clone(), open.id.clone());
+        let said = format!("{}: {}", ending.word(), ending.text().en);
+        let mut operations = vec![OperationStep::Ended { id }];
+        operations.extend(asked.fired(ending.is_settled()));
+        let audit = vec![self.audit_row(&asked, &asked.value, said)];
+        match self.events.commit(Commit { audit, operations, ..Commit::default() }).await {
+            Ok(()) => self.note_storage(None),
+            Err(error @ StoreError::Full { .. }) => {
+                self.note_storage(Some(&error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        log(&asked, &ending);
+        let Some(open) = self.operations.open.remove(&number) else { return Ok(()) };
+        answer(open.reply, asked.ended(asked.value.clone(), ending))
+    }
+
+    /// The buses have hung up: what is still open ends with what is known of it.
+    pub(super) async fn end_operations(&mut self) -> Result<(), StoreError> {
+        while !self.operations.tellings.is_empty() {
+            match timeout(LAST_WORDS, self.operations.next_reply()).await {
+                Ok((number, reply)) => self.told(number, reply).await?,
+                Err(_silent) => break,
+            }
+        }
+        let stopped = || text!("网关停止了", "the gateway was stopped");
+        let endings = self.operations.open.iter().map(|(number, open)| {
+            let ending = match &open.stage {
+                Stage::Telling => Ending::Unknown { why: stopped() },
+                Stage::Watching { accepted: Err(why), .. } => Ending::Unknown { why: why.clone() },
+                Stage::Watching { accepted: Ok(()), .. } => Ending::Accepted,
+                Stage::Ended(ending) => ending.clone(),
+            };
+            (*number, ending)
+        });
+        for (number, ending) in endings.collect::<Vec<_>>() {
+            self.end(number, ending).await?;
+        }
+        Ok(())
+    }
+
+    /// What the last run told devices and did not live to see the end of.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub async fn close_operations(&mut self, open: Vec<OpenOperation>) -> Result<(), StoreError> {
+        for OpenOperation { id, device, command, who, from, .. } in open {
+            warn!(%device, %command, who, "Nobody knows whether the device did it: the gateway was stopped.");
+            let ending = Ending::Unknown { why: text!("网关停止了", "the gateway was stopped") };
+            let audit = AuditEntry {
+                at: self.clock.now().wall,
+                who,
+                from,
+                action: "operate",
+                object: format!("{device}/{command}"),
+                outcome: format!("{}: {}", ending.word(), ending.text().en),
+            };
+            let operations = vec![OperationStep::Ended { id }];
+            self.events.commit(Commit { audit: vec![audit], operations, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+
+    fn audit_row(&self, asked: &Operate, value: &Value, outcome: String) -> AuditEntry {
+        AuditEntry {
+            at: self.clock.now().wall,
+            who: asked.by.clone(),
+            from: asked.from.clone(),
+            action: "operate",
+            object: format!("{}/{} = {value}", asked.device, asked.command),
+            outcome,
+        }
+    }
+
+    async fn keep(
+        &mut self,
+        commit: Commit,
+        reply: oneshot::Sender<Outcome>,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
+        match self.events.commit(commit).await {
+            Ok(()) => answer(reply, outcome),
+            Err(error) => self.not_stored(error, reply),
+        }
+    }
+
+    /// Nothing was sent; a full disk is waited out, anything else ends the gateway.
+    fn not_stored(&mut self, error: StoreError, reply: oneshot::Sender<Outcome>) -> Result<(), StoreError> {
+        self.note_storage(Some(&error));
+        answer(reply, Outcome::NotStored { why: error.to_string() })?;
+        match error {
+            StoreError::Full { .. } => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+impl Operate {
+    fn ended(&self, value: Value, ending: Ending) -> Outcome {
+        Outcome::Operated { device: self.device.clone(), command: self.command.clone(), value, ending }
+    }
+
+    /// For which day its schedule has told the device, if one did.
+    fn fired(&self, settled: bool) -> Vec<OperationStep> {
+        let fired = self.firing.clone().map(|firing| OperationStep::Fired {
+            firing,
+            device: self.device.clone(),
+            command: self.command.clone(),
+            settled,
+        });
+        fired.into_iter().collect()
+    }
+}
+
+fn patience(profile: &Profile, point: PointIx) -> Duration {
+    let polls = profile.points[usize::from(point.0)].every * READ_BACK_POLLS;
+    polls.clamp(READ_BACK_LEAST, READ_BACK_MOST)
+}
+
+/// The read-back point did not show it in time.
+fn undone(point: crate::domain::PointName, shows: Option<Value>, accepted: Result<(), Text>) -> Ending {
+    match (accepted, shows) {
+        (Err(why), None) => Ending::Unknown { why },
+        (accepted, shows) => Ending::NotShown { point, shows, accepted: accepted.is_ok() },
+    }
+}
+
+/// Whoever asked may have gone; what was done stands in the audit.
+fn answer(reply: oneshot::Sender<Outcome>, outcome: Outcome) -> Result<(), StoreError> {
+    reply.send(outcome).unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+    Ok(())
+}
+
+fn log(asked: &Operate, ending: &Ending) {
+    let (device, command, value, by) = (&asked.device, &asked.command, &asked.value, &asked.by);
+    let (ending, why, good) = (ending.word(), ending.text().en, ending.is_good());
+    if good {
+        info!(%device, %command, %value, by, ending, why, "A device was told.");
+    } else {
+        warn!(%device, %command, %value, by, ending, why, "A device was told, and it is not known to be done.");
+    }
+}
