@@ -229,8 +229,7 @@ async fn carry_out(dir: &Path, command: Command, lang: Lang) -> anyhow::Result<O
             Err(anyhow!("too many ask at the same time")).context("reach the running gateway")
         }
         Ok(Answer::Stopping) => {
-            Err(anyhow!("the gateway stops; its audit says what came of it"))
-                .context("hear the outcome")
+            Err(anyhow!("the gateway stops; its audit says what came of it")).context("hear the outcome")
         }
         Ok(Answer::Status(_)) => Err(anyhow!("get the answer to another question")),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),

@@ -17,7 +17,8 @@ use tracing::{debug, info, warn};
 use super::Pipeline;
 use crate::{
     domain::{
-        CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, Quality, Reply, Text, Value,
+        CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, PointName, Quality, Reply, Text,
+        Value,
         command::{Operate, Outcome},
     },
     profile::{Command, Interlock, Profile},
@@ -456,7 +457,7 @@ fn patience(profile: &Profile, point: PointIx) -> Duration {
 }
 
 /// The read-back point did not show it in time.
-fn undone(point: crate::domain::PointName, shows: Option<Value>, accepted: Result<(), Text>) -> Ending {
+fn undone(point: PointName, shows: Option<Value>, accepted: Result<(), Text>) -> Ending {
     match (accepted, shows) {
         (Err(why), None) => Ending::Unknown { why },
         (accepted, shows) => Ending::NotShown { point, shows, accepted: accepted.is_ok() },
@@ -478,3 +479,7 @@ fn log(asked: &Operate, ending: &Ending) {
         warn!(%device, %command, %value, by, ending, why, "A device was told, and it is not known to be done.");
     }
 }
+
+#[cfg(test)]
+#[path = "operate_tests.rs"]
+mod tests;
