@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    domain::{BusId, DeviceIx, Instruction, Reply, Text},
+    domain::{BusId, DeviceIx, Garble, Instruction, Reply},
     fieldbus::{Begun, Counter, Order, driver::AskFault},
     pipeline::{Tell, Telling},
     profile::{Device, Dialect, Link},
@@ -71,6 +71,8 @@ async fn heard(mut answer: Receiver<Result<(), AskFault>>, begun: &Begun, dialec
     answer.close();
     let last = answer.try_recv().ok();
     match said.ok().and_then(Result::ok).or(last) {
+        // Not even begun: the line could not be opened.
+        Some(Err(AskFault::LineDown(fault))) if !begun.is() => Reply::NotSent { why: fault.diagnosis().what },
         Some(outcome) => meant(outcome, dialect),
         None if begun.is() => Reply::Unknown { why: text!("总线没有答复", "the bus did not say") },
         None => Reply::NotSent { why: text!("总线不通", "the line to the device does not work") },
@@ -83,22 +85,20 @@ fn meant(outcome: Result<(), AskFault>, dialect: Dialect) -> Reply {
         Err(AskFault::Refused { code: code @ (ACKNOWLEDGE | NO_ANSWER_BEHIND) })
             if dialect == Dialect::Standard =>
         {
-            let words = dialect.refusal(code);
-            Reply::Unknown { why: Text::new(words.clone(), words) }
+            Reply::Unknown { why: dialect.refusal(code).what }
         }
-        Err(AskFault::Refused { code }) => Reply::Refused { words: dialect.refusal(code) },
+        Err(AskFault::Refused { code }) => Reply::Refused { why: dialect.refusal(code).what },
         Err(AskFault::Silent { waited }) => {
             let seconds = waited.as_secs_f64();
             Reply::Unknown {
                 why: text!("设备 {seconds:.1} 秒内没有应答", "the device was silent for {seconds:.1} s"),
             }
         }
-        Err(AskFault::Garbled { what }) => {
-            Reply::Unknown { why: text!("应答无法辨认（{what}）", "the answer was none ({what})") }
+        Err(AskFault::Garbled { what: what @ Garble::Unaskable }) => {
+            Reply::NotSent { why: what.diagnosis().what }
         }
-        Err(AskFault::LineDown(fault)) => {
-            Reply::Unknown { why: text!("总线断开（{fault}）", "the line broke ({fault})") }
-        }
+        Err(AskFault::Garbled { what }) => Reply::Unknown { why: what.diagnosis().what },
+        Err(AskFault::LineDown(fault)) => Reply::Unknown { why: fault.diagnosis().what },
     }
 }
 
@@ -138,7 +138,8 @@ mod tests {
             (Err(AskFault::Refused { code: 5 }), "unknown"),
             (Err(AskFault::Refused { code: 11 }), "unknown"),
             (Err(silent), "unknown"),
-            (Err(AskFault::Garbled { what: "noise".to_owned() }), "unknown"),
+            (Err(AskFault::Garbled { what: Garble::Checksum }), "unknown"),
+            (Err(AskFault::Garbled { what: Garble::Unaskable }), "not sent"),
             (Err(gone), "unknown"),
         ] {
             let reply = told(async |mut inbox: Inbox| {

@@ -355,7 +355,7 @@ mod tests {
                 "不知道是否执行：原因",
                 "nobody knows whether it was done: the reason",
             ),
-            (Ending::Refused { words: "02".to_owned() }, 1, "设备拒绝：02", "refused by the device: 02"),
+            (Ending::Refused { why: why() }, 1, "设备拒绝：原因", "refused by the device: the reason"),
             (Ending::NotSent { why: why() }, 5, "没有发出：原因", "not sent: the reason"),
             (Ending::Unfit { why: why() }, 2, "没有发出：原因", "not sent: the reason"),
             (

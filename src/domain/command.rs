@@ -36,8 +36,16 @@ pub struct Firing {
     pub schedule: String,
     /// The day of the site's calendar that it is for: once a day is enough.
     pub day: Date,
-    /// It was told for this day, and nobody knows whether that was done: only if the device shows that it was not.
-    pub again: bool,
+    pub attempt: Attempt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    First,
+    /// Nothing went out the last time: now only if the device is heard of.
+    NotSent,
+    /// It was told, and nobody knows whether it was done: only if the device shows, after that, that it was not.
+    Doubtful,
 }
 
 /// What became of a command, said only after it is on disk.

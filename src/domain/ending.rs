@@ -11,7 +11,7 @@ pub enum Reply {
     /// The device says that it did it.
     Accepted,
     /// The device says no.
-    Refused { words: String },
+    Refused { why: Text },
     /// Nothing went over the wire, and nothing will.
     NotSent { why: Text },
     /// It went out, and nothing that says yes or no came back.
@@ -39,7 +39,7 @@ pub enum Ending {
         why: Text,
     },
     Refused {
-        words: String,
+        why: Text,
     },
     NotSent {
         why: Text,
@@ -129,7 +129,10 @@ impl Ending {
                 let (zh, en) = (&why.zh, &why.en);
                 text!("不知道是否执行：{zh}", "nobody knows whether it was done: {en}")
             }
-            Ending::Refused { words } => text!("设备拒绝：{words}", "refused by the device: {words}"),
+            Ending::Refused { why } => {
+                let (zh, en) = (&why.zh, &why.en);
+                text!("设备拒绝：{zh}", "refused by the device: {en}")
+            }
             Ending::NotSent { why } => {
                 let (zh, en) = (&why.zh, &why.en);
                 text!("没有发出：{zh}", "not sent: {en}")

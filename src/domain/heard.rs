@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::Stamp;
+use super::{Garble, LineFault, Stamp};
 
 /// A device's place in the site's list of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,11 +67,11 @@ pub enum Failure {
     /// Nothing came in time.
     Silent,
     /// Something came that is not a valid answer to this question.
-    Garbled { what: String },
+    Garbled { what: Garble },
     /// The device is there and said no (Modbus exception code, vendor error word).
     Refused { code: u16 },
     /// The line itself is down: port gone, connection refused, broker away.
-    LineDown { why: String },
+    LineDown { fault: LineFault },
     /// The line is back; a device that speaks only by itself has not spoken on it yet: nobody knows how it is.
     NotHeardYet,
 }

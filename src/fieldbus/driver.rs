@@ -5,8 +5,9 @@ use std::{future::Future, time::Duration};
 use thiserror::Error;
 
 use super::plan::Ask;
+pub use crate::domain::LineFault;
 use crate::{
-    domain::{DeviceIx, Failure, Instruction, Raw, Receipt},
+    domain::{DeviceIx, Failure, Garble, Instruction, Raw, Receipt},
     profile::{Address, Link},
 };
 
@@ -24,6 +25,27 @@ pub trait Driver: Send {
         ask: &Ask,
     ) -> impl Future<Output = Result<Raw, AskFault>> + Send;
 
+    /// Whether several questions to one unit may be under way at once.
+    fn pipelines(&self) -> bool {
+        false
+    }
+
+    /// Several questions to one unit, an outcome for each. Once one meets silence the others behind it do too.
+    fn ask_all(
+        &mut self,
+        unit: &Address,
+        link: &Link,
+        asks: &[Ask],
+    ) -> impl Future<Output = Vec<Result<Raw, AskFault>>> + Send {
+        async move {
+            let mut outcomes = Vec::with_capacity(asks.len());
+            for ask in asks {
+                outcomes.push(self.ask(unit, link, ask).await);
+            }
+            outcomes
+        }
+    }
+
     /// Tells a device to do something: once, whatever comes of it. After a fault other than `Refused` nobody knows whether it was done,
     /// and what may still come for it is never taken for the answer to a later question.
     fn tell(
@@ -32,9 +54,7 @@ pub trait Driver: Send {
         _link: &Link,
         _instruction: &Instruction,
     ) -> impl Future<Output = Result<(), AskFault>> + Send {
-        std::future::ready(Err(AskFault::Garbled {
-            what: "nothing on this line can be told anything".to_owned(),
-        }))
+        std::future::ready(Err(AskFault::Garbled { what: Garble::Unaskable }))
     }
 
     /// The next thing nobody asked for: also what came in during an `ask`. Cancel-safe; pending for ever where nothing
@@ -58,24 +78,13 @@ pub enum Line {
     Opened,
 }
 
-/// The line itself does not work: nobody on it can be asked.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum LineFault {
-    /// Port gone, connection refused, broker away.
-    #[error("use the line: {why}")]
-    Gone { why: String },
-    /// Somebody talks without end; the line is left alone for a while.
-    #[error("use the line: it carries {bytes} bytes in {over:?} that nobody asked for")]
-    Babble { bytes: usize, over: Duration },
-}
-
 /// Why a question has no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AskFault {
     #[error("get an answer: silent for {waited:?}")]
     Silent { waited: Duration },
     #[error("get a valid answer: {what}")]
-    Garbled { what: String },
+    Garbled { what: Garble },
     /// The device is there and said no.
     #[error("get a value: the device refused with code {code}")]
     Refused { code: u16 },
@@ -89,7 +98,7 @@ impl From<&AskFault> for Failure {
             AskFault::Silent { .. } => Failure::Silent,
             AskFault::Garbled { what } => Failure::Garbled { what: what.clone() },
             AskFault::Refused { code } => Failure::Refused { code: *code },
-            AskFault::LineDown(fault) => Failure::LineDown { why: fault.to_string() },
+            AskFault::LineDown(fault) => Failure::LineDown { fault: fault.clone() },
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
     driver::LineFault,
+    holder,
     serial::config::{Framing, Parity, Settings},
 };
 
@@ -44,7 +45,20 @@ pub fn open(settings: &Settings) -> Result<SerialStream, LineFault> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
-    SerialStream::open(&builder).map_err(|error| gone(&settings.port, &error))
+    SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error))
+}
+
+/// Why a port did not open.
+fn unopened(port: &Path, error: &tokio_serial::Error) -> LineFault {
+    use tokio_serial::ErrorKind;
+    let name = port.display().to_string();
+    match error.kind {
+        ErrorKind::Io(io::ErrorKind::NotFound) => LineFault::Missing { port: name },
+        ErrorKind::Io(io::ErrorKind::PermissionDenied) => LineFault::Denied { port: name },
+        // what a locked port is reported as, whether by the kernel or by the lock on its file
+        ErrorKind::NoDevice => LineFault::Busy { port: name, holder: holder::of(port) },
+        ErrorKind::Io(_) | ErrorKind::InvalidInput | ErrorKind::Unknown => gone(port, error),
+    }
 }
 
 /// The port does not work any more.

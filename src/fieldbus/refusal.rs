@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{BusDevice, plan::Ask};
 use crate::{
-    domain::{BusId, Table},
+    domain::{BusId, Failure, Lang, Table},
     profile::Link,
 };
 
@@ -53,10 +53,7 @@ impl Refusals {
 }
 
 fn words(link: &Link, code: u16) -> String {
-    match link {
-        Link::Modbus(link) => link.dialect.refusal(code),
-        Link::Serial(_) | Link::Mqtt(_) => format!("code {code}"),
-    }
+    link.diagnose(&Failure::Refused { code }).map_or_else(String::new, |told| told.line(Lang::En))
 }
 
 /// The registers as they go over the wire: whoever reads this is about to ask how they are counted.

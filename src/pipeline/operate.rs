@@ -16,10 +16,11 @@ use tracing::{debug, info, warn};
 
 use super::Pipeline;
 use crate::{
+    alarm::Truth,
     domain::{
         CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, PointName, Quality, Reply, Text,
         Value,
-        command::{Operate, Outcome},
+        command::{Attempt, Operate, Outcome},
     },
     profile::{Command, Interlock, Profile},
     store::{AuditEntry, Commit, OpenOperation, OperationStep, StoreError},
@@ -162,7 +163,7 @@ impl Pipeline {
         Ok(Permitted { device, instruction, value, read_back: command.read_back })
     }
 
-    /// A schedule that told the device for this day already: only what a reading from after that shows undone is told again.
+    /// A schedule that had its turn already: what is doubtful is told again only if a reading from after it shows it undone.
     fn needless(
         &self,
         device: DeviceIx,
@@ -170,13 +171,19 @@ impl Pipeline {
         asked: &Operate,
         value: &Value,
     ) -> Option<Ending> {
-        asked.firing.as_ref().filter(|firing| firing.again)?;
+        let attempt = asked.firing.as_ref()?.attempt;
+        if attempt == Attempt::First {
+            return None;
+        }
         let last = self.operations.last.get(&(device, command.name.clone()));
         if last.is_some_and(|(by, _)| *by != asked.by) {
             return Some(Ending::NotNeeded);
         }
-        let Some(point) = command.read_back else { return Some(Ending::NotNeeded) };
         let (_, latest) = self.engine.device(device);
+        if attempt == Attempt::NotSent {
+            return (latest.link_lost() != Truth::False).then_some(Ending::NotYet);
+        }
+        let Some(point) = command.read_back else { return Some(Ending::NotNeeded) };
         let Some((sample, at)) = latest.sample(point, self.clock.now().mono) else {
             return Some(Ending::NotYet);
         };
@@ -225,7 +232,9 @@ impl Pipeline {
             _ => ("no such device or command".to_owned(), true),
         };
         let audit = self.audit_row(asked, &asked.value, said);
-        let commit = Commit { audit: vec![audit], operations: asked.fired(settled), ..Commit::default() };
+        let busy = matches!(&outcome, Outcome::Operated { ending: Ending::Busy, .. });
+        let operations = if busy { Vec::new() } else { asked.fired(settled) };
+        let commit = Commit { audit: vec![audit], operations, ..Commit::default() };
         self.keep(commit, reply, outcome).await
     }
 
@@ -272,7 +281,7 @@ impl Pipeline {
         let key = (open.device, open.asked.command.clone());
         self.operations.last.insert(key, (open.asked.by.clone(), now));
         open.stage = match (reply, open.read_back) {
-            (Reply::Refused { words }, _) => Stage::Ended(Ending::Refused { words }),
+            (Reply::Refused { why }, _) => Stage::Ended(Ending::Refused { why }),
             (Reply::NotSent { why }, _) => Stage::Ended(Ending::NotSent { why }),
             (Reply::Accepted, None) => Stage::Ended(Ending::Accepted),
             (Reply::Unknown { why }, None) => Stage::Ended(Ending::Unknown { why }),
@@ -339,7 +348,11 @@ impl Pipeline {
         let (asked, id) = (open.asked.clone(), open.id.clone());
         let said = format!("{}: {}", ending.word(), ending.text().en);
         let mut operations = vec![OperationStep::Ended { id }];
-        operations.extend(asked.fired(ending.is_settled()));
+        operations.extend(match &ending {
+            // Its turn is still to come.
+            Ending::NotSent { .. } => asked.unfired(),
+            ending => asked.fired(ending.is_settled()),
+        });
         let audit = vec![self.audit_row(&asked, &asked.value, said)];
         match self.events.commit(Commit { audit, operations, ..Commit::default() }).await {
             Ok(()) => self.note_storage(None),
@@ -448,6 +461,13 @@ impl Operate {
             settled,
         });
         fired.into_iter().collect()
+    }
+
+    fn unfired(&self) -> Vec<OperationStep> {
+        let schedule = self.firing.as_ref().map(|firing| firing.schedule.clone());
+        let unfired =
+            schedule.map(|schedule| OperationStep::Unfired { schedule, device: self.device.clone() });
+        unfired.into_iter().collect()
     }
 }
 

@@ -222,7 +222,7 @@ async fn asked_sent_read_back_and_told() {
 async fn what_comes_of_it() {
     let facts: [(&str, &str, Reply, Option<u16>, &str); 7] = [
         ("no point shows it", "blind", Reply::Accepted, None, "accepted"),
-        ("it said no", "dim", Reply::Refused { words: "02".into() }, None, "refused"),
+        ("it said no", "dim", Reply::Refused { why: why() }, None, "refused"),
         ("the line is down", "dim", Reply::NotSent { why: why() }, None, "not_sent"),
         ("silent, nothing shows it", "blind", Reply::Unknown { why: why() }, None, "unknown"),
         ("silent, but it was done", "dim", Reply::Unknown { why: why() }, Some(40), "done"),
@@ -289,7 +289,7 @@ async fn one_thing_at_a_time() {
     let mut bench = Bench::new();
     let first = bench.ask("lamp-1", "dim", 40.0.into()).await;
     assert_eq!(word(bench.ask("lamp-1", "blind", true.into()).await), "busy");
-    bench.bus_says(Reply::Refused { words: "06".into() }).await;
+    bench.bus_says(Reply::Refused { why: why() }).await;
     assert_eq!(word(first), "refused");
     assert_eq!(word(bench.ask("lamp-1", "blind", true.into()).await), "no answer yet");
 }
@@ -331,37 +331,41 @@ async fn a_stop_closes_what_is_open() {
 
 #[tokio::test]
 async fn a_schedule_tells_again_only_what_a_reading_shows_undone() {
-    let again = |by: &str, again| Operate {
+    let again = |by: &str, attempt| Operate {
         device: "lamp-1".into(),
         command: "dim".into(),
         value: 40.0.into(),
         by: by.to_owned(),
         from: "schedule".to_owned(),
         note: None,
-        firing: Some(Firing { schedule: by.to_owned(), day: "2026-11-23".parse().unwrap(), again }),
+        firing: Some(Firing { schedule: by.to_owned(), day: "2026-11-23".parse().unwrap(), attempt }),
     };
     let mut bench = Bench::new();
-    let first = bench.operate(again("on", false)).await;
+    let first = bench.operate(again("on", Attempt::First)).await;
     bench.bus_says(Reply::Unknown { why: why() }).await;
     bench.clock.advance(READ_BACK_LEAST);
     bench.pipeline.watch_operations().await.unwrap();
     assert_eq!(word(first), "unknown");
-    assert_eq!(word(bench.operate(again("on", true)).await), "not_yet", "not heard of since");
+    assert_eq!(word(bench.operate(again("on", Attempt::Doubtful)).await), "not_yet", "not heard of since");
     bench.reads(0, 0).await;
     assert_eq!(
-        word(bench.operate(again("on", true)).await),
+        word(bench.operate(again("on", Attempt::Doubtful)).await),
         "no answer yet",
         "heard of, and undone: told again"
     );
     bench.bus_says(Reply::Unknown { why: why() }).await;
     bench.reads(0, 40).await;
-    assert_eq!(word(bench.operate(again("on", true)).await), "not_needed", "it was done after all");
+    assert_eq!(
+        word(bench.operate(again("on", Attempt::Doubtful)).await),
+        "not_needed",
+        "it was done after all"
+    );
     let person = bench.ask("lamp-1", "dim", 7.0.into()).await;
     bench.bus_says(Reply::Accepted).await;
     bench.reads(0, 7).await;
     assert_eq!(word(person), "done");
     assert_eq!(
-        word(bench.operate(again("on", true)).await),
+        word(bench.operate(again("on", Attempt::Doubtful)).await),
         "not_needed",
         "a person's word is the later one"
     );

@@ -1,7 +1,7 @@
 //! Captured frames taken apart without a field bus: enough to hold the bytes of a manual against a profile.
 
 use super::{ByteMatch, Captured, Dialect, Link, SerialLink, written::hex_bytes};
-use crate::domain::{Raw, Table};
+use crate::domain::{Lang, Raw, Table};
 
 const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
 
@@ -47,10 +47,10 @@ fn rtu_reply(request: &[u8], reply: &[u8], dialect: Dialect) -> Result<Raw, Stri
         return Err(format!("unit {reply_unit} answered, {unit} was asked"));
     }
     if let (true, [code]) = (reply_function == function | 0x80, rest) {
-        return Err(Dialect::Standard.refusal(u16::from(*code)));
+        return Err(Dialect::Standard.refusal(u16::from(*code)).line(Lang::En));
     }
     if let (Dialect::Nice3000, [0x80, 0x01, high, low]) = (dialect, rest) {
-        return Err(dialect.refusal(u16::from_be_bytes([*high, *low])));
+        return Err(dialect.refusal(u16::from_be_bytes([*high, *low])).line(Lang::En));
     }
     if reply_function != function {
         return Err(format!("function {reply_function:#04x} came back, {function:#04x} was asked"));

@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
+use crate::domain::{Diagnosis, Failure};
+
 #[derive(Clone, Debug)]
 pub enum Link {
     Modbus(ModbusLink),
     Serial(SerialLink),
     Mqtt(MqttLink),
+}
+
+impl Link {
+    /// A failure in words, as this product means it. `None` where nothing is wrong yet.
+    pub fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
+        match (self, failure) {
+            (Link::Modbus(link), Failure::Refused { code }) => Some(link.dialect.refusal(*code)),
+            (Link::Serial(_) | Link::Mqtt(_), Failure::Refused { code }) => {
+                Some(Diagnosis::vendor_error(*code))
+            }
+            (_, failure) => failure.diagnosis(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +32,8 @@ pub struct ModbusLink {
     pub timeout: Duration,
     pub retries: u8,
     pub turnaround: Duration,
+    /// How many requests a TCP server of this product takes at once; serial lines carry one at a time.
+    pub pipeline: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,21 +44,13 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// A refusal in words (Modbus Application Protocol V1.1b3, section 7), or as the vendor's number.
-    pub fn refusal(self, code: u16) -> String {
-        let words = match (self, code) {
+    /// A refusal in words, or as the vendor's number.
+    pub fn refusal(self, code: u16) -> Diagnosis {
+        match self {
+            Dialect::Standard => Diagnosis::exception(code),
             // its error words share this place with exceptions and mean other things
-            (Dialect::Nice3000, _) => return format!("error {code:04X}"),
-            (Dialect::Standard, 1) => "no such function",
-            (Dialect::Standard, 2) => "no such address; counted from 0 or from 1?",
-            (Dialect::Standard, 3) => "no such quantity; fewer registers at once?",
-            (Dialect::Standard, 4) => "the device failed",
-            (Dialect::Standard, 5 | 6) => "the device is busy",
-            (Dialect::Standard, 10) => "the gateway has no path to it",
-            (Dialect::Standard, 11) => "it does not answer the gateway",
-            (Dialect::Standard, _) => return format!("exception {code:02X}"),
-        };
-        format!("exception {code:02X}: {words}")
+            Dialect::Nice3000 => Diagnosis::vendor_error(code),
+        }
     }
 }
 

@@ -20,6 +20,11 @@ pub enum OperationStep {
         command: CommandName,
         settled: bool,
     },
+    /// Nothing went out after all.
+    Unfired {
+        schedule: String,
+        device: DeviceId,
+    },
     /// A person told the device: what schedules still wanted of it is over until they fire next.
     Overruled {
         device: DeviceId,
@@ -68,6 +73,9 @@ pub(super) fn step(tx: &Transaction, step: &OperationStep) -> rusqlite::Result<(
                 firing.day.to_string(),
                 settled
             ]),
+        OperationStep::Unfired { schedule, device } => tx
+            .prepare_cached("DELETE FROM firing WHERE schedule = ?1 AND device = ?2")?
+            .execute([schedule.as_str(), device.as_str()]),
         OperationStep::Overruled { device, command } => tx
             .prepare_cached("UPDATE firing SET settled = 1 WHERE device = ?1 AND command = ?2")?
             .execute([device.as_str(), command.as_str()]),

@@ -1,10 +1,12 @@
-//! Modbus over TCP and over serial lines (RTU): reads only, so far.
+//! Modbus over TCP and over serial lines (RTU).
 
 pub mod codec;
 pub mod config;
 mod debt;
+pub mod mbap;
 mod rtu;
 mod tcp;
+pub mod telling;
 mod wire;
 
 pub use rtu::{RtuDriver, rtu_bus};
@@ -13,7 +15,10 @@ pub use tcp::{TcpDriver, tcp_bus};
 use std::time::Duration;
 
 use super::{driver::AskFault, plan::Ask};
-use crate::profile::{Address, Dialect, Link, ModbusLink};
+use crate::{
+    domain::Garble,
+    profile::{Address, Dialect, Link, ModbusLink},
+};
 use codec::Question;
 
 /// Gateway path unavailable, gateway target failed to respond (Modbus Application Protocol V1.1b3, section 7): a gateway says them
@@ -28,11 +33,19 @@ fn refused(code: u16, waited: Duration) -> AskFault {
 fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, &'a ModbusLink), AskFault> {
     let (Address::Unit(unit), Link::Modbus(link), Ask::Block { table, first, count }) = (unit, link, ask)
     else {
-        return Err(AskFault::Garbled { what: "the device's profile does not speak Modbus".to_owned() });
+        return Err(AskFault::Garbled { what: Garble::Unaskable });
     };
     let question =
         Question { unit: *unit, table: *table, first: *first, count: *count, dialect: link.dialect };
     Ok((question, link))
+}
+
+/// A unit that can be told something: one that speaks the standard.
+fn standard_unit<'a>(unit: &Address, link: &'a Link) -> Option<(u8, &'a ModbusLink)> {
+    match (unit, link) {
+        (Address::Unit(unit), Link::Modbus(link)) if is_standard(link.dialect) => Some((*unit, link)),
+        (Address::Unit(_) | Address::Text(_), Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => None,
+    }
 }
 
 /// Only serial lines have dialects.

@@ -305,9 +305,8 @@ async fn both_sides_show_their_certificates() {
     ] {
         let mut bus = run(&settings, &["1"]);
         let heard = bus.next().await;
-        let Err(Failure::LineDown { why: told }) = &heard.outcome else {
-            panic!("{fact}: {:?}", heard.outcome)
-        };
+        let Err(Failure::LineDown { fault }) = &heard.outcome else { panic!("{fact}: {:?}", heard.outcome) };
+        let told = fault.to_string();
         assert!(told.contains(why), "{fact}: {told}");
         bus.kill().await;
     }

@@ -22,7 +22,7 @@ use super::{
     sieve::Mark,
 };
 use crate::{
-    domain::{BusId, DeviceId, DeviceIx, Raw},
+    domain::{BusId, DeviceId, DeviceIx, Garble, Raw},
     fieldbus::{
         Bus, BusParts,
         bus::Chance,
@@ -184,7 +184,7 @@ impl Driver for MqttDriver {
 
     /// MQTT devices are heard, not asked: the plan has no questions for them.
     async fn ask(&mut self, _unit: &Address, _link: &Link, _ask: &Ask) -> Result<Raw, AskFault> {
-        Err(AskFault::Garbled { what: "a device behind a broker cannot be asked".to_owned() })
+        Err(AskFault::Garbled { what: Garble::Unaskable })
     }
 
     async fn hear(&mut self) -> Unasked {

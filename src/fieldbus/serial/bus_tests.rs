@@ -75,7 +75,10 @@ async fn a_scale_is_asked_and_heard_and_survives_being_unplugged() {
     let running = tokio::spawn(bus(parts, &settings).unwrap().run(stop.clone()));
 
     let told = fixtures::next(&mut heard).await;
-    assert!(matches!(&told.outcome, Err(Failure::LineDown { why }) if why.contains("scale")), "{told:?}");
+    assert!(
+        matches!(&told.outcome, Err(Failure::LineDown { fault }) if fault.to_string().contains("scale")),
+        "{told:?}"
+    );
 
     for round in 0..2 {
         let (mut far_end, kept) = plug_in(&link);

@@ -10,7 +10,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    domain::Raw,
+    domain::{Garble, Raw},
     fieldbus::{
         Bus, BusParts,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
@@ -51,7 +51,7 @@ impl Driver for SerialDriver {
     async fn ask(&mut self, unit: &Address, _link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
         let member = self.members.find(unit);
         let (Some(member), Ask::Frame { request }) = (member, ask) else {
-            return Err(AskFault::Garbled { what: "this line has no such question".to_owned() });
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
         let Some(wire) = &mut self.wire else {
             return Err(port::gone(&self.settings.port, &"not open").into());

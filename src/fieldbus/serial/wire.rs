@@ -13,7 +13,7 @@ use super::{
     members::{Meaning, Members, Question},
 };
 use crate::{
-    domain::Raw,
+    domain::{Garble, Raw},
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
         port::{OpenPort, Port},
@@ -137,7 +137,7 @@ impl<P: Port> Wire<P> {
         while let Ok(item) = timeout_at(until, self.next()).await {
             if self.set_aside(item?) == Some(question.member) {
                 self.give_up(question).await?;
-                return Err(AskFault::Garbled { what: "its answers come late".to_owned() });
+                return Err(AskFault::Garbled { what: Garble::Late { by: None } });
             }
         }
         self.debts.waited_out(question);
@@ -149,7 +149,7 @@ impl<P: Port> Wire<P> {
         let link = self.members.link(question.member);
         let (turnaround, patience) = (link.turnaround, link.timeout);
         let Some(sent) = self.members.encode(question) else {
-            return Err(AskFault::Garbled { what: "its profile has no such request".to_owned() });
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
         self.wait_for_turn(turnaround).await?;
         self.port.write(&sent).await?;
@@ -172,7 +172,7 @@ impl<P: Port> Wire<P> {
         }
         self.give_up(question).await?;
         Err(if garbled {
-            AskFault::Garbled { what: "a frame with a wrong length or checksum".to_owned() }
+            AskFault::Garbled { what: Garble::Checksum }
         } else {
             AskFault::Silent { waited: patience }
         })

@@ -13,7 +13,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    domain::{DeviceIx, Raw},
+    domain::{DeviceIx, Garble, Raw},
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
         fixtures,
@@ -158,7 +158,7 @@ async fn a_question_gets_its_own_answer_whatever_else_the_line_says() {
     let status = reply(0x65, 0x48, &[0, 1]);
     let card = reply(0x65, 0x50, &[0, 1, 26, 0, 2, 0x46]);
     let silent = Err(AskFault::Silent { waited: TIMEOUT });
-    let garbled = || Err(AskFault::Garbled { what: "a frame with a wrong length or checksum".to_owned() });
+    let garbled = || Err(AskFault::Garbled { what: Garble::Checksum });
     let broken = || {
         let mut broken = reply(0x65, 0x48, &[0, 1]);
         broken[6] ^= 1;
