@@ -4,6 +4,7 @@
 
 mod dispatch;
 mod porter;
+mod timekeeper;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{dispatch::dispatcher, porter::Porter};
+use self::{dispatch::dispatcher, porter::Porter, timekeeper::Timekeeper};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, BusLink, Endpoint, Site},
@@ -26,12 +27,13 @@ use crate::{
     domain::{
         AlarmMemory, BusId, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
+        timetable::{Place, Schedule},
     },
     fieldbus::{self, BusDevice, BusGauge, BusParts, Counter},
     ops::watchdog,
     pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Trouble},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, OpenOperation, StoreError, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
@@ -57,7 +59,7 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, schedules, place } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
@@ -66,6 +68,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     }
     core.end_orphans().await?;
     core.close_operations().await?;
+    let fired = std::mem::take(&mut core.fired);
 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
@@ -81,6 +84,10 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         Ok("inbox")
     });
     let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
+    if !schedules.is_empty() {
+        let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
+        tasks.spawn(keeper.run(polling.clone()));
+    }
     let porter = Porter {
         started_at: clock.now().wall,
         demo: core.pipeline.demo,
@@ -149,6 +156,8 @@ struct Parts {
     endpoints: Vec<Endpoint>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
+    schedules: Vec<Schedule>,
+    place: Place,
 }
 
 /// What decides and keeps.
@@ -167,6 +176,7 @@ impl Parts {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
         let dir = site.store.dir.clone();
+        let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
@@ -176,7 +186,8 @@ impl Parts {
             overrides: site.overrides,
             routes,
         };
-        Self { core, buses: site.buses, endpoints: site.endpoints, dir }
+        let Site { buses, endpoints, schedules, .. } = site;
+        Self { core, buses, endpoints, dir, schedules, place }
     }
 }
 
@@ -187,6 +198,8 @@ struct Core {
     orphans: Vec<AlarmMemory>,
     /// What the last run told devices and did not live to see the end of.
     cut_off: Vec<OpenOperation>,
+    /// For which day each schedule told each device last.
+    fired: Vec<Fired>,
 }
 
 impl Core {
@@ -233,7 +246,7 @@ impl Core {
             trouble: Trouble::default(),
             operations: Operations::nowhere(),
         };
-        Ok(Self { pipeline, orphans, cut_off: recovered.operations })
+        Ok(Self { pipeline, orphans, cut_off: recovered.operations, fired: recovered.fired })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.

@@ -112,7 +112,8 @@ impl Timekeeper {
         let today = now.wall.to_zoned(self.place.zone.clone()).date();
         let mut asked: Vec<(Key, Operate)> = Vec::new();
         for turn in wanted(&self.schedules, &self.place, now.wall) {
-            let busy = told.contains(turn.device) || asked.iter().any(|((_, device), _)| device == turn.device);
+            let busy =
+                told.contains(turn.device) || asked.iter().any(|((_, device), _)| device == turn.device);
             if busy || asked.len() >= most {
                 continue;
             }
@@ -139,7 +140,9 @@ impl Timekeeper {
     fn settle(&mut self, key: Key, firing: &Firing, outcome: Option<Outcome>) {
         let tries = self.marks.get(&key).filter(|mark| mark.day == firing.day).map_or(0, |mark| mark.tries);
         let (state, sent) = match (&outcome, firing.attempt) {
-            (Some(Outcome::Operated { ending: Ending::NotSent { .. } | Ending::Busy, .. }), _) => (State::NotSent, 0),
+            (Some(Outcome::Operated { ending: Ending::NotSent { .. } | Ending::Busy, .. }), _) => {
+                (State::NotSent, 0)
+            }
             (Some(Outcome::Operated { ending: Ending::NotYet, .. }), Attempt::NotSent) => (State::NotSent, 0),
             (Some(Outcome::Operated { ending: Ending::NotYet, .. }), _) => (State::Doubtful, 0),
             (Some(Outcome::Operated { ending, .. }), _) if ending.is_settled() => (State::Settled, 1),
@@ -283,7 +286,11 @@ mod tests {
         let mut attempts = Vec::new();
         for _ in 0..5 {
             clock.advance(LOOK_AGAIN);
-            attempts.extend(tick(&mut keeper, &Ending::Unknown { why: why() }).into_iter().filter(|told| told.contains("lamp-1")));
+            attempts.extend(
+                tick(&mut keeper, &Ending::Unknown { why: why() })
+                    .into_iter()
+                    .filter(|told| told.contains("lamp-1")),
+            );
         }
         assert_eq!(attempts, ["on lamp-1 NotSent", "on lamp-1 Doubtful", "on lamp-1 Doubtful"]);
     }

@@ -19,6 +19,7 @@ use super::{
     endpoints::endpoints,
     file::{DeviceTable, SiteFile, SiteTable, StoreTable},
     overrides::{overrides, rules_off},
+    schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
 };
 use crate::{
@@ -110,6 +111,8 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
     let endpoints = endpoints(desk, &file.endpoint, library);
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let coordinates = coordinates(desk, &file.site);
+    let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let site = timezone.zip(console_listen).map(|(timezone, console_listen)| Site {
         id: file.site.id.clone(),
@@ -122,6 +125,8 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
         devices,
         endpoints,
         overrides,
+        coordinates,
+        schedules,
         dir: desk.vault.dir.clone(),
     });
     (site, counts)

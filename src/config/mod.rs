@@ -9,6 +9,7 @@ pub mod file;
 mod overrides;
 mod port;
 mod repeat;
+mod schedules;
 #[cfg(test)]
 mod schema;
 mod secret;
