@@ -36,6 +36,8 @@ const AT_ONCE: usize = 8;
 /// How soon a turn that is not settled is looked at again, and how often it goes out at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const MOST_TRIES: u32 = 3;
+/// The same while the device's state is not known: nothing goes out for it.
+const LOOK_SOON: Duration = Duration::from_secs(3);
 
 pub struct Timekeeper {
     pub schedules: Vec<Schedule>,
@@ -143,8 +145,10 @@ impl Timekeeper {
             (Some(Outcome::Operated { ending: Ending::NotSent { .. } | Ending::Busy, .. }), _) => {
                 (State::NotSent, 0)
             }
-            (Some(Outcome::Operated { ending: Ending::NotYet, .. }), Attempt::NotSent) => (State::NotSent, 0),
-            (Some(Outcome::Operated { ending: Ending::NotYet, .. }), _) => (State::Doubtful, 0),
+            (Some(Outcome::Operated { ending: Ending::NotYet, .. }), Attempt::Doubtful) => {
+                (State::Doubtful, 0)
+            }
+            (Some(Outcome::Operated { ending: Ending::NotYet, .. }), _) => (State::NotSent, 0),
             (Some(Outcome::Operated { ending, .. }), _) if ending.is_settled() => (State::Settled, 1),
             (Some(Outcome::Operated { .. }), _) => (State::Doubtful, 1),
             (Some(Outcome::NotStored { .. }), Attempt::Doubtful) => (State::Doubtful, 0),
@@ -155,7 +159,8 @@ impl Timekeeper {
         };
         let tries = tries + sent;
         let state = if tries >= MOST_TRIES { State::Settled } else { state };
-        let not_before = self.clock.now().mono + LOOK_AGAIN;
+        let not_yet = matches!(&outcome, Some(Outcome::Operated { ending: Ending::NotYet, .. }));
+        let not_before = self.clock.now().mono + if not_yet { LOOK_SOON } else { LOOK_AGAIN };
         self.marks.insert(key, Mark { day: firing.day, state, tries, not_before });
     }
 }
@@ -270,7 +275,7 @@ mod tests {
         let mut keeper = keeper(&clock, vec![fired("lamp-1", true), fired("lamp-2", false)]);
         assert_eq!(tick(&mut keeper, &Ending::NotYet), ["on lamp-2 Doubtful"]);
         assert!(tick(&mut keeper, &Ending::NotYet).is_empty(), "not at once");
-        clock.advance(LOOK_AGAIN);
+        clock.advance(LOOK_SOON);
         assert_eq!(tick(&mut keeper, &Ending::Accepted), ["on lamp-2 Doubtful"]);
         clock.advance(LOOK_AGAIN);
         assert!(tick(&mut keeper, &Ending::Accepted).is_empty());

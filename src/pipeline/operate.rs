@@ -3,6 +3,8 @@
 //! The pipeline has the latest readings, which interlocks and read-backs need. It never waits for a bus: what is on its way stands
 //! in a bounded table.
 
+mod outcome;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -11,30 +13,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
-use tracing::{debug, info, warn};
+use tokio::{sync::oneshot, task::JoinSet};
+use tracing::{debug, warn};
 
 use super::Pipeline;
 use crate::{
     alarm::Truth,
     domain::{
-        CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, PointName, Quality, Reply, Text,
-        Value,
+        CommandName, DeviceIx, Ending, EventId, Instruction, Mono, PointIx, Reply, Text, Value,
         command::{Attempt, Operate, Outcome},
     },
-    profile::{Command, Interlock, Profile},
+    profile::{Command, Interlock},
     store::{AuditEntry, Commit, OpenOperation, OperationStep, StoreError},
     text,
 };
 
 /// How many devices may be told something at the same time.
 const MOST_OPEN: usize = 32;
-/// A read-back point shows a command within this many of its polls, but not less than `READ_BACK_LEAST`.
-const READ_BACK_POLLS: u32 = 3;
-const READ_BACK_LEAST: Duration = Duration::from_secs(10);
-const READ_BACK_MOST: Duration = Duration::from_secs(120);
-/// How long the end waits for what the buses still have to say; they have hung up by then.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Sends an instruction to the bus of a device, once (handed in, so that nothing here knows the buses).
 pub type Tell = Box<dyn Fn(DeviceIx, Instruction) -> Telling + Send>;
@@ -152,9 +147,15 @@ impl Pipeline {
         if let Some(ending) = self.needless(device, command, asked, &setting.value) {
             return no(ending);
         }
-        if let Some(why) = command.interlock.as_ref().and_then(|interlock| self.forbids(device, interlock)) {
-            let condition = command.interlock.as_ref().map(|interlock| interlock.source.clone());
-            return no(Ending::Interlock { condition: condition.unwrap_or_default(), why });
+        if let Some(interlock) = &command.interlock {
+            match self.forbids(device, interlock) {
+                None => {}
+                // A schedule can wait until it is known, as after a start.
+                Some((Truth::Unknown, _)) if asked.firing.is_some() => return no(Ending::NotYet),
+                Some((_, why)) => {
+                    return no(Ending::Interlock { condition: interlock.source.clone(), why });
+                }
+            }
         }
         if self.operations.is_busy(device) {
             return no(Ending::Busy);
@@ -175,13 +176,13 @@ impl Pipeline {
         if attempt == Attempt::First {
             return None;
         }
-        let last = self.operations.last.get(&(device, command.name.clone()));
-        if last.is_some_and(|(by, _)| *by != asked.by) {
-            return Some(Ending::NotNeeded);
-        }
         let (_, latest) = self.engine.device(device);
         if attempt == Attempt::NotSent {
             return (latest.link_lost() != Truth::False).then_some(Ending::NotYet);
+        }
+        let last = self.operations.last.get(&(device, command.name.clone()));
+        if last.is_some_and(|(by, _)| *by != asked.by) {
+            return Some(Ending::NotNeeded);
         }
         let Some(point) = command.read_back else { return Some(Ending::NotNeeded) };
         let Some((sample, at)) = latest.sample(point, self.clock.now().mono) else {
@@ -196,7 +197,7 @@ impl Pipeline {
     }
 
     /// Why the interlock does not let it through: it does not hold, or nobody knows whether it does.
-    fn forbids(&self, device: DeviceIx, interlock: &Interlock) -> Option<Text> {
+    fn forbids(&self, device: DeviceIx, interlock: &Interlock) -> Option<(Truth, Text)> {
         let (_, latest) = self.engine.device(device);
         let now = self.clock.now().mono;
         let profile = latest.profile();
@@ -204,7 +205,10 @@ impl Pipeline {
         if let Some(point) = interlock.points.iter().find(|point| !latest.good(**point, now)) {
             let (name, sample) = (name(point), latest.sample(*point, now));
             let quality = sample.map_or("absent", |(sample, _)| sample.quality().word());
-            return Some(text!("{name} 未知（{quality}）", "{name} is not known ({quality})"));
+            return Some((
+                Truth::Unknown,
+                text!("{name} 未知（{quality}）", "{name} is not known ({quality})"),
+            ));
         }
         if interlock.expression.truth(latest) == Ok(true) {
             return None;
@@ -214,7 +218,7 @@ impl Pipeline {
             Some(format!("{} = {}", name(point), sample.value()?))
         });
         let shown = shown.collect::<Vec<_>>().join(", ");
-        Some(Text::new(shown.clone(), shown))
+        Some((Truth::False, Text::new(shown.clone(), shown)))
     }
 
     /// One row says both that it was asked and why it was not sent.
@@ -271,145 +275,6 @@ impl Pipeline {
         let (number, telling) = (table.next, (table.tell)(device, instruction));
         table.open.insert(number, Open { id, device, asked, read_back, reply, stage: Stage::Telling });
         table.tellings.spawn(async move { (number, telling.await) });
-        Ok(())
-    }
-
-    /// The bus has said what came of it.
-    pub(super) async fn told(&mut self, number: u64, reply: Reply) -> Result<(), StoreError> {
-        let now = self.clock.now().mono;
-        let Some(open) = self.operations.open.get_mut(&number) else { return Ok(()) };
-        let key = (open.device, open.asked.command.clone());
-        self.operations.last.insert(key, (open.asked.by.clone(), now));
-        open.stage = match (reply, open.read_back) {
-            (Reply::Refused { why }, _) => Stage::Ended(Ending::Refused { why }),
-            (Reply::NotSent { why }, _) => Stage::Ended(Ending::NotSent { why }),
-            (Reply::Accepted, None) => Stage::Ended(Ending::Accepted),
-            (Reply::Unknown { why }, None) => Stage::Ended(Ending::Unknown { why }),
-            (Reply::Accepted, Some(point)) => {
-                let profile = &self.devices[open.device.0 as usize].profile;
-                Stage::Watching { accepted: Ok(()), since: now, until: now + patience(profile, point) }
-            }
-            (Reply::Unknown { why }, Some(point)) => {
-                let profile = &self.devices[open.device.0 as usize].profile;
-                Stage::Watching { accepted: Err(why), since: now, until: now + patience(profile, point) }
-            }
-        };
-        self.watch_operations().await
-    }
-
-    /// Looks at the read-back points, and puts on disk what has ended.
-    pub(super) async fn watch_operations(&mut self) -> Result<(), StoreError> {
-        let ended: Vec<(u64, Ending)> = self
-            .operations
-            .open
-            .iter()
-            .filter_map(|(number, open)| Some((*number, self.ending(open)?)))
-            .collect();
-        for (number, ending) in ended {
-            self.end(number, ending).await?;
-        }
-        Ok(())
-    }
-
-    fn ending(&self, open: &Open) -> Option<Ending> {
-        let (accepted, since, until) = match &open.stage {
-            Stage::Telling => return None,
-            Stage::Ended(ending) => return Some(ending.clone()),
-            Stage::Watching { accepted, since, until } => (accepted, *since, *until),
-        };
-        let point = open.read_back?;
-        let now = self.clock.now().mono;
-        let (_, latest) = self.engine.device(open.device);
-        let profile = latest.profile();
-        let fresh = latest
-            .sample(point, now)
-            .filter(|(sample, at)| at.mono > since && sample.quality() == Quality::Good);
-        let seen = fresh.and_then(|(sample, at)| Some((sample.value()?.clone(), at)));
-        let command = profile.command(&open.asked.command)?;
-        let name = profile.points[usize::from(point.0)].name.clone();
-        match seen {
-            Some((seen, at)) if profile.shows(command, point, &open.asked.value, &seen) => {
-                let after_ms = at.mono.since(since).as_millis() as u64;
-                Some(Ending::ReadBack { point: name, after_ms })
-            }
-            _ if now < until => None,
-            seen => Some(undone(name, seen.map(|(value, _)| value), accepted.clone())),
-        }
-    }
-
-    /// The end on disk, then the answer. On a full disk it waits in the table until there is room.
-    async fn end(&mut self, number: u64, ending: Ending) -> Result<(), StoreError> {
-        let resting = self.resting();
-        let Some(open) = self.operations.open.get_mut(&number) else { return Ok(()) };
-        open.stage = Stage::Ended(ending.clone());
-        if resting {
-            return Ok(());
-        }
-        let (asked, id) = (open.asked.clone(), open.id.clone());
-        let said = format!("{}: {}", ending.word(), ending.text().en);
-        let mut operations = vec![OperationStep::Ended { id }];
-        operations.extend(match &ending {
-            // Its turn is still to come.
-            Ending::NotSent { .. } => asked.unfired(),
-            ending => asked.fired(ending.is_settled()),
-        });
-        let audit = vec![self.audit_row(&asked, &asked.value, said)];
-        match self.events.commit(Commit { audit, operations, ..Commit::default() }).await {
-            Ok(()) => self.note_storage(None),
-            Err(error @ StoreError::Full { .. }) => {
-                self.note_storage(Some(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        log(&asked, &ending);
-        let Some(open) = self.operations.open.remove(&number) else { return Ok(()) };
-        answer(open.reply, asked.ended(asked.value.clone(), ending))
-    }
-
-    /// The buses have hung up: what is still open ends with what is known of it.
-    pub(super) async fn end_operations(&mut self) -> Result<(), StoreError> {
-        while !self.operations.tellings.is_empty() {
-            match timeout(LAST_WORDS, self.operations.next_reply()).await {
-                Ok((number, reply)) => self.told(number, reply).await?,
-                Err(_silent) => break,
-            }
-        }
-        let stopped = || text!("网关停止了", "the gateway was stopped");
-        let endings = self.operations.open.iter().map(|(number, open)| {
-            let ending = match &open.stage {
-                Stage::Telling => Ending::Unknown { why: stopped() },
-                Stage::Watching { accepted: Err(why), .. } => Ending::Unknown { why: why.clone() },
-                Stage::Watching { accepted: Ok(()), .. } => Ending::Accepted,
-                Stage::Ended(ending) => ending.clone(),
-            };
-            (*number, ending)
-        });
-        for (number, ending) in endings.collect::<Vec<_>>() {
-            self.end(number, ending).await?;
-        }
-        Ok(())
-    }
-
-    /// What the last run told devices and did not live to see the end of.
-    ///
-    /// # Errors
-    /// If it cannot be stored.
-    pub async fn close_operations(&mut self, open: Vec<OpenOperation>) -> Result<(), StoreError> {
-        for OpenOperation { id, device, command, who, from, .. } in open {
-            warn!(%device, %command, who, "Nobody knows whether the device did it: the gateway was stopped.");
-            let ending = Ending::Unknown { why: text!("网关停止了", "the gateway was stopped") };
-            let audit = AuditEntry {
-                at: self.clock.now().wall,
-                who,
-                from,
-                action: "operate",
-                object: format!("{device}/{command}"),
-                outcome: format!("{}: {}", ending.word(), ending.text().en),
-            };
-            let operations = vec![OperationStep::Ended { id }];
-            self.events.commit(Commit { audit: vec![audit], operations, ..Commit::default() }).await?;
-        }
         Ok(())
     }
 
@@ -471,33 +336,10 @@ impl Operate {
     }
 }
 
-fn patience(profile: &Profile, point: PointIx) -> Duration {
-    let polls = profile.points[usize::from(point.0)].every * READ_BACK_POLLS;
-    polls.clamp(READ_BACK_LEAST, READ_BACK_MOST)
-}
-
-/// The read-back point did not show it in time.
-fn undone(point: PointName, shows: Option<Value>, accepted: Result<(), Text>) -> Ending {
-    match (accepted, shows) {
-        (Err(why), None) => Ending::Unknown { why },
-        (accepted, shows) => Ending::NotShown { point, shows, accepted: accepted.is_ok() },
-    }
-}
-
 /// Whoever asked may have gone; what was done stands in the audit.
 fn answer(reply: oneshot::Sender<Outcome>, outcome: Outcome) -> Result<(), StoreError> {
     reply.send(outcome).unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
     Ok(())
-}
-
-fn log(asked: &Operate, ending: &Ending) {
-    let (device, command, value, by) = (&asked.device, &asked.command, &asked.value, &asked.by);
-    let (ending, why, good) = (ending.word(), ending.text().en, ending.is_good());
-    if good {
-        info!(%device, %command, %value, by, ending, why, "A device was told.");
-    } else {
-        warn!(%device, %command, %value, by, ending, why, "A device was told, and it is not known to be done.");
-    }
 }
 
 #[cfg(test)]

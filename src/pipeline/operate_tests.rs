@@ -5,7 +5,7 @@ use std::{path::Path, sync::Mutex};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::*;
+use super::{outcome::READ_BACK_LEAST, *};
 use crate::{
     alarm::{Engine, Latest},
     document::Problems,
