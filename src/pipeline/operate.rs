@@ -121,24 +121,24 @@ impl Pipeline {
     ) -> Result<(), StoreError> {
         match self.permit(&asked) {
             Ok(permitted) => self.send(asked, permitted, reply).await,
-            Err(outcome) => self.turn_down(&asked, outcome, reply).await,
+            Err(outcome) => self.turn_down(&asked, *outcome, reply).await,
         }
     }
 
     /// What is to be sent, or why nothing is.
-    fn permit(&self, asked: &Operate) -> Result<Permitted, Outcome> {
+    fn permit(&self, asked: &Operate) -> Result<Permitted, Box<Outcome>> {
         let place = self.devices.iter().position(|device| device.id == asked.device);
         let Some(place) = place else {
-            return Err(Outcome::NoSuchDevice { device: asked.device.clone() });
+            return Err(Box::new(Outcome::NoSuchDevice { device: asked.device.clone() }));
         };
         let (device, profile) = (DeviceIx(place as u32), &self.devices[place].profile);
-        let no = |ending| Err(asked.ended(asked.value.clone(), ending));
+        let no = |ending| Err(Box::new(asked.ended(asked.value.clone(), ending)));
         if profile.class.is_never_told() {
             return no(Ending::NeverTold);
         }
         let Some(command) = profile.command(&asked.command) else {
             let known = profile.commands.iter().map(|command| command.name.clone()).collect();
-            return Err(Outcome::NoSuchCommand { device: asked.device.clone(), known });
+            return Err(Box::new(Outcome::NoSuchCommand { device: asked.device.clone(), known }));
         };
         let setting = match command.setting(&asked.value) {
             Ok(setting) => setting,

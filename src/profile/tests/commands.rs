@@ -43,7 +43,8 @@ fn what_goes_over_the_wire_and_what_the_device_will_have() {
     let coil = "write = { table = \"coil\", address = 7 }\nread_back = \"f\"";
     let coils = "write = { table = \"coil\", address = 7 }\nmultiple = true";
     let on = |on, multiple| Instruction::Coils { first: 7, bits: vec![on], multiple };
-    let facts: Vec<(&str, &str, Value, Result<(Instruction, Value), Unfit>)> = vec![
+    type Sent = Result<(Instruction, Value), Unfit>;
+    let facts: Vec<(&str, &str, Value, Sent)> = vec![
         ("as it is", u16, 40.0.into(), Ok((words(7, &[40], false), 40.0.into()))),
         (
             "rounded, and what is really set is said",
