@@ -99,8 +99,9 @@ impl Bench {
         let Recovered { operations, .. } = &recovered;
         let operations = operations.clone();
         let clock = std::sync::Arc::new(ManualClock::new());
-        let watched =
-            devices.iter().map(|device| (device.id.clone(), Latest::new(device.profile.clone()), vec![]));
+        let watched = devices
+            .iter()
+            .map(|device| (device.id.clone(), Latest::new(device.profile.clone(), false), vec![]));
         let (engine, _) = Engine::new(watched.collect(), vec![], clock.boot_id());
         let (sender, orders) = mpsc::unbounded_channel();
         let asked_first = dir.clone();
