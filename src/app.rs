@@ -3,8 +3,10 @@
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
 mod dial_in;
+mod dispatch;
 mod own;
 mod porter;
+mod timekeeper;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -24,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::porter::Porter;
+use self::{dispatch::dispatcher, porter::Porter, timekeeper::Timekeeper};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, BusLink, Endpoint, Site},
@@ -32,15 +34,16 @@ use crate::{
     domain::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
+        timetable::{Place, Schedule},
     },
     fieldbus::{
-        self, BusDevice, BusGauge, BusParts,
+        self, BusDevice, BusGauge, BusParts, Counter,
         modbus::{self, Receptions},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Pipeline, Progress, Recent, Trouble},
+    pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
@@ -66,7 +69,7 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, schedules, place } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
@@ -74,11 +77,15 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
     }
     core.end_orphans().await?;
+    core.close_operations().await?;
+    let fired = std::mem::take(&mut core.fired);
 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    let (buses, counters) =
+        spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -87,6 +94,10 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         Ok("inbox")
     });
     let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
+    if !schedules.is_empty() {
+        let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
+        tasks.spawn(keeper.run(polling.clone()));
+    }
     let porter = Porter {
         started_at: clock.now().wall,
         demo: core.pipeline.demo,
@@ -155,6 +166,8 @@ struct Parts {
     endpoints: Vec<Endpoint>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
+    schedules: Vec<Schedule>,
+    place: Place,
 }
 
 /// What decides and keeps.
@@ -176,6 +189,7 @@ impl Parts {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
         let dir = site.store.dir.clone();
+        let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
         let classes_on = own::classes(&site.buses, &site.devices);
         let devices = site.devices.into_iter().chain(own).collect();
@@ -189,7 +203,8 @@ impl Parts {
             overrides: site.overrides,
             routes,
         };
-        Self { core, buses: site.buses, endpoints: site.endpoints, dir }
+        let Site { buses, endpoints, schedules, .. } = site;
+        Self { core, buses, endpoints, dir, schedules, place }
     }
 }
 
@@ -198,6 +213,10 @@ struct Core {
     pipeline: Pipeline,
     /// Alarms that were open and have no rule any more.
     orphans: Vec<AlarmMemory>,
+    /// What the last run told devices and did not live to see the end of.
+    cut_off: Vec<OpenOperation>,
+    /// For which day each schedule told each device last.
+    fired: Vec<Fired>,
 }
 
 impl Core {
@@ -250,8 +269,9 @@ impl Core {
             trouble: Trouble::default(),
             recent: Recent::default(),
             messages: BTreeMap::new(),
+            operations: Operations::nowhere(),
         };
-        Ok(Self { pipeline, orphans })
+        Ok(Self { pipeline, orphans, cut_off: recovered.operations, fired: recovered.fired })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
@@ -269,6 +289,19 @@ impl Core {
                 Ok(())
             }
             closed => closed.context("close alarms without a rule"),
+        }
+    }
+}
+
+impl Core {
+    /// "Nobody knows" is an outcome too: it stands in the audit before anything new is asked.
+    async fn close_operations(&mut self) -> anyhow::Result<()> {
+        match self.pipeline.close_operations(std::mem::take(&mut self.cut_off)).await {
+            Err(StoreError::Full { .. }) => {
+                warn!("There is no room to write down what became of commands; the next start tries again.");
+                Ok(())
+            }
+            closed => closed.context("close commands that were cut off"),
         }
     }
 }
@@ -333,7 +366,7 @@ fn watched(
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
 }
 
-/// One task a bus; gives back their gauges.
+/// One task a bus; gives back their gauges and counters.
 fn spawn_buses(
     tasks: &mut JoinSet<Ended>,
     buses: Vec<Bus>,
@@ -341,10 +374,12 @@ fn spawn_buses(
     sender: &mpsc::Sender<Heard>,
     clock: &Arc<dyn Clock>,
     polling: &CancellationToken,
-) -> Vec<BusGauge> {
+) -> (Vec<BusGauge>, HashMap<BusId, Counter>) {
     let receptions = dial_in::receptions(tasks, &buses, polling);
+    let mut counters = HashMap::new();
     let spawn = |bus: Bus| {
-        let (_counter, inbox) = fieldbus::counter();
+        let (counter, inbox) = fieldbus::counter();
+        counters.insert(bus.id.clone(), counter);
         let parts = BusParts {
             id: bus.id.clone(),
             devices: devices_of(&bus.id, devices, false),
@@ -360,7 +395,7 @@ fn spawn_buses(
         tasks.spawn(poll(bus.link, parts, Arc::clone(&receptions), polling.clone()));
         gauge
     };
-    buses.into_iter().map(spawn).collect()
+    (buses.into_iter().map(spawn).collect(), counters)
 }
 
 async fn poll(link: BusLink, parts: BusParts, modems: Arc<Receptions>, stop: CancellationToken) -> Ended {

@@ -5,6 +5,7 @@
 
 mod ledger;
 mod messages;
+mod operate;
 mod people;
 mod recency;
 mod trouble;
@@ -20,6 +21,7 @@ use tracing::warn;
 
 pub use self::{
     ledger::Ledger,
+    operate::{Operations, Tell, Telling},
     recency::Recent,
     trouble::{Progress, Trouble},
 };
@@ -84,6 +86,8 @@ pub struct Pipeline {
     /// What devices that number or time their messages said lately.
     pub recent: Recent,
     pub messages: BTreeMap<BusId, MessageCounts>,
+    /// What is on its way to devices.
+    pub operations: Operations,
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -101,8 +105,9 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 Some(asked) = self.asked.recv() => self.answer(asked).await?,
+                (number, reply) = self.operations.next_reply() => self.told(number, reply).await?,
                 count = self.heard.recv_many(&mut batch, BATCH) => match count {
-                    0 => return Ok(()),
+                    0 => return self.end_operations().await,
                     _ => {
                         self.take_more(&mut batch).await;
                         self.carry(&mut batch).await?;
@@ -112,6 +117,7 @@ impl Pipeline {
             }
             // After every turn: a full inbox must not keep a delay from running out.
             self.look_again().await?;
+            self.watch_operations().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -235,7 +241,7 @@ impl Pipeline {
         let letters = events.iter().flat_map(|sealed| (self.address)(sealed)).collect();
         let alarms = changes.iter().map(Change::stored).collect();
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
-        match self.events.commit(Commit { events, letters, alarms, audit }).await {
+        match self.events.commit(Commit { events, letters, alarms, audit, ..Commit::default() }).await {
             Ok(()) => {
                 self.ledger = ledger;
                 self.engine.apply(changes);

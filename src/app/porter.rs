@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -29,29 +32,26 @@ pub struct Porter {
 
 impl Porter {
     pub async fn run(self, mut visits: mpsc::Receiver<Visit>, stop: CancellationToken) -> Ended {
+        // As many as the door lets in at once.
+        let mut underway = JoinSet::new();
         loop {
             let (question, reply) = tokio::select! {
                 () = stop.cancelled() => break,
+                Some(_) = underway.join_next() => continue,
                 visit = visits.recv() => match visit {
                     Some(visit) => visit,
                     None => break,
                 },
             };
-            let answer = match question {
-                Question::Command(command) => self.command(command).await,
-                Question::Status => self.status().await,
-            };
-            reply.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+            match question {
+                // A device may take its time: meanwhile others are answered.
+                Question::Command(command) => {
+                    underway.spawn(carry(self.pipeline.clone(), command, reply));
+                }
+                Question::Status => hand(reply, self.status().await),
+            }
         }
         Ok("porter")
-    }
-
-    async fn command(&self, command: Command) -> Answer {
-        let (reply, outcome) = oneshot::channel();
-        if self.pipeline.send(Asked::Command(command, reply)).await.is_err() {
-            return Answer::Stopping;
-        }
-        outcome.await.map_or(Answer::Stopping, Answer::Outcome)
     }
 
     async fn status(&self) -> Answer {
@@ -79,4 +79,17 @@ impl Porter {
             endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),
         }))
     }
+}
+
+async fn carry(pipeline: mpsc::Sender<Asked>, command: Command, to: oneshot::Sender<Answer>) {
+    let (reply, outcome) = oneshot::channel();
+    let answer = match pipeline.send(Asked::Command(command, reply)).await {
+        Ok(()) => outcome.await.map_or(Answer::Stopping, Answer::Outcome),
+        Err(_gone) => Answer::Stopping,
+    };
+    hand(to, answer);
+}
+
+fn hand(to: oneshot::Sender<Answer>, answer: Answer) {
+    to.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
 }

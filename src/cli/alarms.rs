@@ -282,6 +282,13 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::NOTHING_FOUND
         }
+        Outcome::NoSuchDevice { .. } | Outcome::NoSuchCommand { .. } | Outcome::Operated { .. } => {
+            eprintln!(
+                "{}",
+                say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again.")
+            );
+            exit::UNEXPECTED
+        }
         Outcome::NotStored { why } => {
             eprintln!(
                 "{}",

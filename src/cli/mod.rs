@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod check;
+pub mod commands;
 pub mod decode;
 pub mod delivery;
 pub mod demo;
@@ -56,6 +57,7 @@ Examples / 示例:
   gatehouse status                                 one screen / 一屏总览
   gatehouse alarms list                            what is active / 当前报警
   gatehouse alarms ack 9c1e-12 --as 张伟           a person takes it on / 确认
+  gatehouse commands send lamp-3 set_dimming 40 --as 张伟   tell a device, once / 下发命令
   gatehouse readings lift-3-1 --point floor        what was stored / 历史读数";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,6 +86,8 @@ enum Verb {
     Readings(readings::ReadingsArgs),
     /// Alarms: list, acknowledge / 报警
     Alarms(alarms::AlarmsArgs),
+    /// What devices can be told: list, send / 设备命令
+    Commands(commands::CommandsArgs),
     /// Deliveries to endpoints / 上报
     Delivery(delivery::DeliveryArgs),
 }
@@ -110,6 +114,7 @@ pub fn main() -> u8 {
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
+        Verb::Commands(args) => args.run(lang),
         Verb::Delivery(args) => args.run(lang),
     };
     outcome.unwrap_or_else(|error| {

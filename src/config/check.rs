@@ -21,6 +21,7 @@ use super::{
     file::{DeviceTable, SiteFile, SiteTable, StoreTable},
     line_time::line_time,
     overrides::{overrides, rules_off},
+    schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
 };
 use crate::{
@@ -115,6 +116,8 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
     let endpoints = endpoints(desk, &file.endpoint, library);
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let coordinates = coordinates(desk, &file.site);
+    let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let own_line = own_line(desk, library);
     let site =
@@ -129,6 +132,8 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
             devices,
             endpoints,
             overrides,
+            coordinates,
+            schedules,
             own_line,
             dir: desk.vault.dir.clone(),
         });

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
-    domain::{AlarmName, BusId, ClassName, DeviceId, EndpointId, Period, Priority, ProfileId, Size},
+    domain::{
+        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId, Size,
+        Value, timetable::At,
+    },
     fieldbus::{dlt645, modbus, mqtt, serial},
     uplink::{Purpose, Wants, http},
 };
@@ -28,6 +31,8 @@ pub struct SiteFile {
     pub endpoint: Vec<EndpointTable>,
     #[serde(default)]
     pub alarm: Vec<AlarmTable>,
+    #[serde(default)]
+    pub schedule: Vec<ScheduleTable>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +51,12 @@ pub struct SiteTable {
     /// Everything that leaves says that it is not real.
     #[serde(default)]
     pub demo: bool,
+    /// Degrees, north is positive; for schedules by the sun.
+    #[schemars(range(min = -90, max = 90))]
+    pub latitude: Option<f64>,
+    /// Degrees, east is positive.
+    #[schemars(range(min = -180, max = 180))]
+    pub longitude: Option<f64>,
 }
 
 /// Where and how much is kept.
@@ -133,6 +144,45 @@ pub struct AlarmTable {
     pub priority: Option<Priority>,
     pub latching: Option<bool>,
     pub enabled: Option<bool>,
+}
+
+/// Tells devices something at a time of each day, or of some days.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Schedule")]
+pub struct ScheduleTable {
+    pub id: String,
+    /// One device, or `class`: all of a class.
+    pub device: Option<DeviceId>,
+    pub class: Option<ClassName>,
+    /// Of the class, only devices that have all these tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// A command of the devices' profiles: `gatehouse commands list`.
+    pub command: CommandName,
+    pub value: CommandValue,
+    pub at: At,
+    /// Every day if left out.
+    #[serde(default)]
+    pub days: Vec<DayOfWeek>,
+}
+
+/// A number, a word, true or false.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "String", inline, extend("type" = ["integer", "number", "string", "boolean"]))]
+pub struct CommandValue(pub Value);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DayOfWeek {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 fn default_timezone() -> String {

@@ -11,6 +11,7 @@ mod modems;
 mod overrides;
 mod port;
 mod repeat;
+mod schedules;
 #[cfg(test)]
 mod schema;
 mod secret;

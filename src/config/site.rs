@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     alarm::Override,
-    domain::{BusId, EndpointId},
+    domain::{BusId, EndpointId, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
@@ -26,6 +26,8 @@ pub struct Site {
     pub devices: Vec<profile::Device>,
     pub endpoints: Vec<Endpoint>,
     pub overrides: Vec<Override>,
+    pub coordinates: Option<Coordinates>,
+    pub schedules: Vec<Schedule>,
     /// How the gateway's own lines are read.
     pub own_line: Arc<profile::Profile>,
     /// Where the site file is.

@@ -139,13 +139,21 @@ async fn ask(question: Question, visits: &mpsc::Sender<Visit>) -> Answer {
 /// # Errors
 /// `NotFound` or `ConnectionRefused` if no gateway runs there.
 pub async fn visit(dir: &Path, question: &Question) -> io::Result<Answer> {
+    visit_for(dir, question, PATIENCE).await
+}
+
+/// The same, where the answer may take longer.
+///
+/// # Errors
+/// As [`visit`].
+pub async fn visit_for(dir: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
     let (reader, mut writer) = UnixStream::connect(path(dir)).await?.into_split();
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     // Who is turned away at a crowded door hears so, though nobody reads the question.
     let asked = writer.write_all(&line).await;
     let mut answer = String::new();
-    timeout(PATIENCE, BufReader::new(reader).read_line(&mut answer)).await??;
+    timeout(patience, BufReader::new(reader).read_line(&mut answer)).await??;
     if answer.is_empty() {
         asked?;
         return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the gateway hung up without an answer"));

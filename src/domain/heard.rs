@@ -50,6 +50,18 @@ pub enum Instruction {
     Coils { first: u16, bits: Vec<bool>, multiple: bool },
 }
 
+impl Instruction {
+    /// The Modbus function that carries it (Application Protocol V1.1b3, 6.5, 6.6, 6.11, 6.12).
+    pub fn function(&self) -> u8 {
+        match self {
+            Instruction::Coils { bits, multiple, .. } if bits.len() == 1 && !multiple => 5,
+            Instruction::Registers { words, multiple, .. } if words.len() == 1 && !multiple => 6,
+            Instruction::Coils { .. } => 15,
+            Instruction::Registers { .. } => 16,
+        }
+    }
+}
+
 /// Why there is nothing to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {

@@ -26,7 +26,7 @@ mod unit;
 mod fixtures;
 
 pub use bus::{Bus, BusDevice, BusError, BusParts};
-pub use order::{Counter, Inbox, Inquiry, Order, counter};
+pub use order::{Begun, Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
     Arc, OnceLock,

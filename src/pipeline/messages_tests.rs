@@ -89,6 +89,7 @@ impl Bench {
             trouble: Trouble::default(),
             recent: Recent::default(),
             messages: BTreeMap::new(),
+            operations: crate::pipeline::Operations::nowhere(),
         };
         Self { pipeline, clock, dir }
     }

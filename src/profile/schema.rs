@@ -382,12 +382,21 @@ pub struct ByteMatchFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9_]*$", "examples" = ["set_dimming"]))]
     pub name: String,
+    pub title: Option<Text>,
     pub write: ReadFile,
+    /// Lowest and highest value that is ever sent, before scale.
     pub range: Option<[f64; 2]>,
     pub scale: Option<f64>,
     pub offset: Option<f64>,
+    /// Raw value → word, or true or false, that people ask for.
     pub values: Option<BTreeMap<String, Meaning>>,
     /// The point that shows whether it was done.
     pub read_back: Option<String>,
+    /// CEL over the class's points: only while it is true is anything sent. Unknown is not true.
+    pub interlock: Option<String>,
+    /// This product takes the functions for many registers or coils (16, 15) only, also for one.
+    #[serde(default)]
+    pub multiple: bool,
 }

@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::domain::Value;
+
 /// A text with a form of its own, checked when it is read.
 macro_rules! formed_text {
     ($(#[$doc:meta])* $name:ident($inner:ty), $pattern:literal, $example:literal, $parse:expr) => {
@@ -111,6 +113,17 @@ impl fmt::Display for RawValue {
             RawValue::Float(number) => write!(f, "{number}"),
             RawValue::Flag(flag) => write!(f, "{flag}"),
             RawValue::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+impl From<&RawValue> for Value {
+    fn from(written: &RawValue) -> Value {
+        match written {
+            RawValue::Whole(number) => Value::Number(*number as f64),
+            RawValue::Float(number) => Value::Number(*number),
+            RawValue::Flag(flag) => Value::Flag(*flag),
+            RawValue::Text(text) => Value::Text(text.as_str().into()),
         }
     }
 }

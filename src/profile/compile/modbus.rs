@@ -13,7 +13,7 @@ use crate::{
     profile::{
         Class, Dialect, Link, ModbusLink, Read,
         decode::Decoder,
-        plan::Take,
+        plan::{Take, Wire},
         product::Point,
         schema::{ByteOrder, DialectFile, ModbusFile, PointFile, ReadFile, WireType},
         written::RegisterNumber,
@@ -114,13 +114,49 @@ impl Check<'_> {
         Some(Found { read: Read::Modbus { table, address, span }, take, every })
     }
 
-    /// Where a command writes: a register or coil that can be written.
-    pub(super) fn written_register(&mut self, i: usize, write: &ReadFile, modbus: &ModbusFile) {
+    /// Where a command writes: whole registers or a coil that can be written.
+    pub(super) fn written_register(
+        &mut self,
+        i: usize,
+        write: &ReadFile,
+        modbus: &ModbusFile,
+    ) -> Option<(u16, u16, Take)> {
         let of = at!["command", i, "write"];
-        let found = self.register(of, write, modbus, None);
-        if found.is_some_and(|(table, ..)| matches!(table, Table::Input | Table::Discrete)) {
+        let (table, address, span, take) = self.register(of, write, modbus, None)?;
+        if matches!(table, Table::Input | Table::Discrete) {
             let told = text!("这个表只能读", "this table can only be read");
             self.error(at!["command", i, "write", "table"], told);
+            return None;
+        }
+        if let Take::Words { wire, .. } = &take
+            && !self.whole_registers(i, write, *wire, span)
+        {
+            return None;
+        }
+        Some((address, span, take))
+    }
+
+    /// The bits beside those that are meant would have to be read first, and may change in between.
+    fn whole_registers(&mut self, i: usize, write: &ReadFile, wire: Wire, span: u16) -> bool {
+        match wire {
+            Wire::Whole { pick, .. } if u16::from(pick.width) < 16 * span => {
+                let told = text!(
+                    "命令只能写整个寄存器：只改其中几位，就要先读出其余的位再写回，而它们可能在这期间变化",
+                    "a command writes whole registers: to change some bits of one, the others would have to be read and written                      back, and they may change in between"
+                );
+                let key = if write.bits.is_some() { "bits" } else { "type" };
+                self.key_error(at!["command", i, "write", key], told);
+                false
+            }
+            Wire::Text | Wire::Hex | Wire::Decimal => {
+                let told = text!(
+                    "命令写数值、词或开关，不写文本",
+                    "a command writes numbers, words and flags, no texts"
+                );
+                self.error(at!["command", i, "write", "type"], told);
+                false
+            }
+            Wire::Whole { .. } | Wire::Float32 | Wire::Float64 => true,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What profiles promise, as tables of facts.
 
 mod any_bytes;
+mod commands;
 mod frames;
 mod items;
 mod messages;
