@@ -2,9 +2,10 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+pub mod lines;
 mod porter;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
@@ -17,7 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::porter::Porter;
+use self::{
+    lines::{Lines, OneLine},
+    porter::Porter,
+};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, BusLink, Endpoint, Site},
@@ -26,7 +30,7 @@ use crate::{
         AlarmMemory, BusId, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
     },
-    fieldbus::{self, BusDevice, BusGauge, BusParts},
+    fieldbus::{self, BusDevice, BusGauge, BusParts, record::Tape},
     ops::watchdog,
     pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
     profile::Device,
@@ -56,7 +60,7 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, tape_memory } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
@@ -68,7 +72,10 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    let tapes = tapes(&buses, tape_memory, &clock);
+    let field = Field { devices: &core.pipeline.devices, sender: &to_pipeline, clock: &clock, tapes };
+    let (gauges, lines) = field.spawn(&mut tasks, buses, &polling);
+    let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -83,7 +90,8 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         clock,
         pipeline: to_answer,
         telemetry: telemetry.clone(),
-        buses,
+        buses: gauges,
+        lines,
         endpoints,
     };
     let progress = Arc::clone(&core.pipeline.progress);
@@ -145,6 +153,8 @@ struct Parts {
     endpoints: Vec<Endpoint>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
+    /// How much of what all lines carry is kept, in bytes.
+    tape_memory: u64,
 }
 
 /// What decides and keeps.
@@ -162,7 +172,7 @@ impl Parts {
     fn of(site: Site) -> Self {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
-        let dir = site.store.dir.clone();
+        let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
@@ -172,7 +182,7 @@ impl Parts {
             overrides: site.overrides,
             routes,
         };
-        Self { core, buses: site.buses, endpoints: site.endpoints, dir }
+        Self { core, buses: site.buses, endpoints: site.endpoints, dir, tape_memory }
     }
 }
 
@@ -303,32 +313,51 @@ fn watched(device: &Device, overrides: &[Override]) -> anyhow::Result<(DeviceId,
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile)), rules.on))
 }
 
-/// One task a bus; gives back their gauges.
-fn spawn_buses(
-    tasks: &mut JoinSet<Ended>,
-    buses: Vec<Bus>,
-    devices: &[Device],
-    sender: &mpsc::Sender<Heard>,
-    clock: &Arc<dyn Clock>,
-    polling: &CancellationToken,
-) -> Vec<BusGauge> {
-    let spawn = |bus: Bus| {
-        let (_counter, inbox) = fieldbus::counter();
-        let parts = BusParts {
-            id: bus.id.clone(),
-            devices: devices_of(&bus.id, devices),
-            sender: sender.clone(),
-            clock: Arc::clone(clock),
-            counters: Arc::default(),
-            inbox,
-            // Compounds must not reconnect in step after a power cut.
-            seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
-        };
-        let gauge = BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) };
-        tasks.spawn(poll(bus.link, parts, polling.clone()));
-        gauge
-    };
-    buses.into_iter().map(spawn).collect()
+/// What all buses share.
+struct Field<'a> {
+    devices: &'a [Device],
+    sender: &'a mpsc::Sender<Heard>,
+    clock: &'a Arc<dyn Clock>,
+    tapes: HashMap<BusId, Arc<Tape>>,
+}
+
+impl Field<'_> {
+    /// One task a bus; gives back their gauges, and where each is told and asked.
+    fn spawn(
+        mut self,
+        tasks: &mut JoinSet<Ended>,
+        buses: Vec<Bus>,
+        polling: &CancellationToken,
+    ) -> (Vec<BusGauge>, HashMap<BusId, OneLine>) {
+        let (mut gauges, mut lines) = (Vec::new(), HashMap::new());
+        for bus in buses {
+            let (counter, inbox) = fieldbus::counter();
+            let Some(tape) = self.tapes.remove(&bus.id) else { continue };
+            lines.insert(bus.id.clone(), OneLine { counter, tape: Arc::clone(&tape) });
+            let parts = BusParts {
+                id: bus.id.clone(),
+                devices: devices_of(&bus.id, self.devices),
+                sender: self.sender.clone(),
+                clock: Arc::clone(self.clock),
+                counters: Arc::default(),
+                inbox,
+                tape,
+                // Compounds must not reconnect in step after a power cut.
+                seed: u64::from_ne_bytes(
+                    EventId::random().0[..8].try_into().expect("eight of sixteen bytes"),
+                ),
+            };
+            gauges.push(BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) });
+            tasks.spawn(poll(bus.link, parts, polling.clone()));
+        }
+        (gauges, lines)
+    }
+}
+
+/// Each bus gets an equal share of `memory` bytes.
+fn tapes(buses: &[Bus], memory: u64, clock: &Arc<dyn Clock>) -> HashMap<BusId, Arc<Tape>> {
+    let share = usize::try_from(memory).unwrap_or(usize::MAX) / buses.len().max(1);
+    buses.iter().map(|bus| (bus.id.clone(), Arc::new(Tape::new(share, Arc::clone(clock))))).collect()
 }
 
 async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {

@@ -3,19 +3,30 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Ended;
+use super::{Ended, lines::Lines};
 use crate::{
     console::door::{Answer, Question, Visit},
-    domain::{Clock, command::Command, status::Live},
+    domain::{
+        Clock,
+        command::Command,
+        inquiry::{Inquire, Inquired},
+        status::Live,
+    },
     fieldbus::BusGauge,
     pipeline::Asked,
     store::TelemetryStore,
     uplink::EndpointGauge,
 };
+
+/// So many exchanges on lines may be under way for people at once.
+const INQUIRIES: usize = 8;
 
 pub struct Porter {
     pub started_at: Timestamp,
@@ -24,14 +35,17 @@ pub struct Porter {
     pub pipeline: mpsc::Sender<Asked>,
     pub telemetry: TelemetryStore,
     pub buses: Vec<BusGauge>,
+    pub lines: Arc<Lines>,
     pub endpoints: Vec<EndpointGauge>,
 }
 
 impl Porter {
     pub async fn run(self, mut visits: mpsc::Receiver<Visit>, stop: CancellationToken) -> Ended {
+        let mut inquiries = JoinSet::new();
         loop {
             let (question, reply) = tokio::select! {
                 () = stop.cancelled() => break,
+                Some(_) = inquiries.join_next() => continue,
                 visit = visits.recv() => match visit {
                     Some(visit) => visit,
                     None => break,
@@ -40,8 +54,15 @@ impl Porter {
             let answer = match question {
                 Question::Command(command) => self.command(command).await,
                 Question::Status => self.status().await,
+                Question::Tape(wish) => Answer::Tape(self.lines.tape(&wish)),
+                Question::Inquire(inquire) if inquiries.len() < INQUIRIES => {
+                    // a line may be busy for seconds: others at the door do not wait for it
+                    inquiries.spawn(answer_inquiry(Arc::clone(&self.lines), inquire, reply));
+                    continue;
+                }
+                Question::Inquire(_) => Answer::Inquired(Inquired::Busy),
             };
-            reply.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+            give(reply, answer);
         }
         Ok("porter")
     }
@@ -72,4 +93,12 @@ impl Porter {
             endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),
         }))
     }
+}
+
+async fn answer_inquiry(lines: Arc<Lines>, inquire: Inquire, reply: oneshot::Sender<Answer>) {
+    give(reply, Answer::Inquired(lines.inquire(inquire).await));
+}
+
+fn give(reply: oneshot::Sender<Answer>, answer: Answer) {
+    reply.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
 }

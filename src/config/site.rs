@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     alarm::Override,
-    domain::{BusId, EndpointId},
+    domain::{BusId, EndpointId, Size},
     fieldbus::{modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
@@ -26,8 +26,12 @@ pub struct Site {
     pub devices: Vec<profile::Device>,
     pub endpoints: Vec<Endpoint>,
     pub overrides: Vec<Override>,
+    /// How much of what its lines carry is kept in memory, of all together; 0: nothing.
+    pub tape_memory: Size,
     /// Where the site file is.
     pub dir: PathBuf,
+    /// Folders of profiles besides the shipped ones.
+    pub profile_dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug)]

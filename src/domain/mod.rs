@@ -9,11 +9,13 @@ pub mod expression;
 pub mod fault;
 pub mod heard;
 pub mod ids;
+pub mod inquiry;
 pub mod lang;
 pub mod point;
 pub mod reading;
 pub mod secret;
 pub mod status;
+pub mod tape;
 pub mod units;
 
 pub use alarm::{

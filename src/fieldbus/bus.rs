@@ -19,6 +19,7 @@ use super::{
     health::{Change, Health},
     order::{Inbox, Inquiry, Order},
     plan::{Ask, Request},
+    record::Tape,
     refusal::Refusals,
     schedule::Schedule,
     unit::{Layout, Slot, Unit},
@@ -55,6 +56,8 @@ pub struct BusParts {
     pub counters: Arc<BusCounters>,
     /// What it is told and asked out of turn.
     pub inbox: Inbox,
+    /// What its line carries is kept here.
+    pub tape: Arc<Tape>,
     /// Where the jitter of reconnects comes from.
     pub seed: u64,
 }

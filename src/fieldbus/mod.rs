@@ -9,6 +9,7 @@ pub mod mqtt;
 pub mod order;
 pub mod plan;
 pub mod port;
+pub mod record;
 mod refusal;
 mod schedule;
 pub mod serial;

@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 use super::{
     driver::LineFault,
     holder,
+    record::Tape,
     serial::config::{Framing, Parity, Settings},
 };
 
@@ -77,11 +79,21 @@ pub fn character(settings: &Settings) -> Duration {
 pub struct OpenPort<P> {
     port: P,
     path: PathBuf,
+    tape: Option<Arc<Tape>>,
 }
 
 impl<P: Port> OpenPort<P> {
     pub fn new(port: P, path: PathBuf) -> Self {
-        Self { port, path }
+        Self { port, path, tape: None }
+    }
+
+    /// What it carries from now on is kept.
+    pub fn recorded(mut self, tape: Option<Arc<Tape>>) -> Self {
+        if let Some(tape) = &tape {
+            tape.opened();
+        }
+        self.tape = tape;
+        self
     }
 
     /// At least one byte, as soon as there is one. Cancel-safe.
@@ -90,9 +102,14 @@ impl<P: Port> OpenPort<P> {
     /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
         match self.port.read(into).await {
-            Ok(0) => Err(gone(&self.path, &"the port is gone")),
-            Ok(count) => Ok(count),
-            Err(error) => Err(gone(&self.path, &error)),
+            Ok(0) => Err(self.lost(&"the port is gone")),
+            Ok(count) => {
+                if let Some(tape) = &self.tape {
+                    tape.heard(&into[..count]);
+                }
+                Ok(count)
+            }
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -101,17 +118,27 @@ impl<P: Port> OpenPort<P> {
     /// # Errors
     /// When the port is gone, or takes nothing more.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LineFault> {
+        if let Some(tape) = &self.tape {
+            tape.sent(bytes);
+        }
         match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(&self.path, &error)),
-            Err(_elapsed) => Err(gone(&self.path, &"the port takes no bytes")),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_elapsed) => Err(self.lost(&"the port takes no bytes")),
         }
     }
 
     /// # Errors
     /// When the port is gone.
     pub fn clear_input(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input().map_err(|error| gone(&self.path, &error))
+        self.port.clear_input().map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&self, error: &dyn std::fmt::Display) -> LineFault {
+        if let Some(tape) = &self.tape {
+            tape.lost();
+        }
+        gone(&self.path, error)
     }
 }
 

@@ -4,6 +4,10 @@
 //! answered with the registers of the one before; it clears its own buffer but not the kernel's; it does not check how many registers came
 //! (a `debug_assert`); and a vendor's framing (NICE3000's two-byte count) has no door. TCP is built on its client, see `tcp.rs`.
 
+use std::sync::Arc;
+
+use tokio_serial::SerialStream;
+
 use super::{config::RtuSettings, question, wire::Wire};
 use crate::{
     domain::Raw,
@@ -12,24 +16,30 @@ use crate::{
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::{self, OpenPort},
+        record::Tape,
     },
     profile::{Address, Link},
 };
-use tokio_serial::SerialStream;
 
 /// A bus of Modbus RTU units on one port.
 pub fn rtu_bus(settings: RtuSettings, parts: BusParts) -> Bus<RtuDriver> {
-    Bus::new(RtuDriver::new(settings), parts)
+    Bus::new(RtuDriver::new(settings).recorded(&parts.tape), parts)
 }
 
 pub struct RtuDriver {
     settings: RtuSettings,
+    tape: Option<Arc<Tape>>,
     wire: Option<Wire<SerialStream>>,
 }
 
 impl RtuDriver {
     pub fn new(settings: RtuSettings) -> Self {
-        Self { settings, wire: None }
+        Self { settings, tape: None, wire: None }
+    }
+
+    pub fn recorded(mut self, tape: &Arc<Tape>) -> Self {
+        self.tape = Some(Arc::clone(tape));
+        self
     }
 }
 
@@ -39,6 +49,7 @@ impl Driver for RtuDriver {
             return Ok(Line::Kept);
         }
         let port = OpenPort::new(port::open(&self.settings)?, self.settings.port.clone());
+        let port = port.recorded(self.tape.clone());
         self.wire = Some(Wire::new(port, port::character(&self.settings)));
         Ok(Line::Opened)
     }

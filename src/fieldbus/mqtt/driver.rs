@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +29,7 @@ use crate::{
         bus::Chance,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
+        record::Tape,
     },
     profile::{Address, Link},
 };
@@ -66,6 +68,7 @@ pub fn bus(parts: BusParts, broker: &Broker) -> Result<Bus<MqttDriver>, SetupErr
 pub struct MqttDriver {
     bus: BusId,
     options: MqttOptions,
+    tape: Arc<Tape>,
     mark: Mark,
     routes: Routes,
     /// The devices, as `routes` numbers them.
@@ -107,6 +110,7 @@ impl MqttDriver {
         Ok(Self {
             bus: bus.clone(),
             options,
+            tape: Arc::clone(&parts.tape),
             mark,
             routes,
             devices: parts.devices.iter().map(|device| device.ix).collect(),
@@ -119,6 +123,7 @@ impl MqttDriver {
 
     /// Whose message it is: what the bus is to be told, and what the broker may be told after that.
     fn sort(&mut self, publish: Publish) -> Option<Uncommitted> {
+        self.tape.message(&publish.topic, &publish.payload, publish.retain);
         let acknowledged = publish.qos != QoS::AtMostOnce;
         let members =
             str::from_utf8(&publish.topic).map_or_else(|_| Vec::new(), |topic| self.routes.of(topic));
