@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod config;
 mod debt;
+pub mod knock;
 mod rtu;
 mod tcp;
 mod wire;
