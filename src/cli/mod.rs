@@ -11,6 +11,9 @@ pub mod print_config;
 pub mod profile;
 pub mod read;
 pub mod readings;
+pub mod record;
+mod recording;
+pub mod replay;
 pub mod run;
 pub mod scan;
 mod site;
@@ -83,6 +86,10 @@ enum Verb {
     Read(read::ReadArgs),
     /// Who is on a line, and why it is silent / 扫描总线
     Scan(scan::ScanArgs),
+    /// What lines carried lately, as a file / 导出原始报文
+    Record(record::RecordArgs),
+    /// A recording, decoded and judged again / 回放
+    Replay(replay::ReplayArgs),
     /// One screen: alarms, devices, buses, endpoints, clock / 总览
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
@@ -114,6 +121,8 @@ pub fn main() -> u8 {
         Verb::Decode(args) => args.run(lang),
         Verb::Read(args) => args.run(lang),
         Verb::Scan(args) => args.run(lang),
+        Verb::Record(args) => args.run(lang),
+        Verb::Replay(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),

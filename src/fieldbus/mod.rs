@@ -11,6 +11,7 @@ pub mod plan;
 pub mod port;
 pub mod record;
 mod refusal;
+pub mod replay;
 mod schedule;
 pub mod serial;
 mod unit;

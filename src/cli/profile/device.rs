@@ -19,7 +19,7 @@ use crate::{
     document::{Document, Problems, Source},
     domain::{Lang, PointIx, Quality, Sample, Text},
     ops::signals,
-    profile::{Address, Library, Profile, Read, shown},
+    profile::{Address, Library, Link, Profile, Read, shown},
     say, text,
 };
 
@@ -85,6 +85,15 @@ fn of_line(
     let found = found.or_else(|| Some((library.profile(profile)?, library.source(profile))));
     let (profile, source) =
         found.ok_or_else(|| Told::new(exit::NOTHING_FOUND, super::unknown_words(profile, library, lang)))?;
+    if !matches!(profile.link, Link::Modbus(_)) {
+        let id = &profile.id;
+        let words = say!(
+            lang,
+            "{id} 不说 Modbus：先写进配置，再按设备名测试",
+            "{id} does not speak Modbus: put it into the site file and test it by its device's id"
+        );
+        return Err(Told::new(exit::USAGE, words));
+    }
     let aim = Aim::find(target, &args.line, site.as_ref(), lang)?;
     Ok(Bench { aim, unit: Address::Unit(unit), profile, source })
 }
