@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Args;
+use jiff::tz::TimeZone;
 
 use self::theatre::{Said, Theatre};
 use super::{
@@ -114,7 +115,8 @@ impl ReplayArgs {
 
     fn play(&self, recording: &Recording, cast: Cast, lang: Lang) -> anyhow::Result<u8> {
         let mut players = players(&recording.header, &cast.devices, lang);
-        let mut theatre = Theatre::new(cast.devices, &cast.overrides)?;
+        let zone = TimeZone::get(&recording.header.site.timezone).unwrap_or(TimeZone::UTC);
+        let mut theatre = Theatre::new(cast.devices, &cast.overrides, zone)?;
         let mut out = BufWriter::new(io::stdout().lock());
         let (mut told, mut replayed) = (Vec::new(), Vec::new());
         for Line { bus, piece } in &recording.lines {

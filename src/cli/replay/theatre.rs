@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
 use crate::{
     alarm::{Change, Engine, Latest, Override, Rules},
-    cli::alarms::{priority_word, state_word},
+    cli::alarms::{local, priority_word, state_word},
     domain::{
         AlarmName, AlarmState, BusId, DeviceId, DeviceIx, Failure, Heard, Lang, PointIx, Priority, Quality,
         Raw, Sample, Stamp, Text, TransitionKind,
@@ -23,6 +23,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Theatre {
     devices: Vec<Device>,
     engine: Engine,
+    zone: TimeZone,
     now: Option<Stamp>,
     pub counts: Counts,
 }
@@ -77,14 +78,14 @@ impl Said {
 impl Theatre {
     /// # Errors
     /// If a rule is not valid.
-    pub fn new(devices: Vec<Device>, overrides: &[Override]) -> anyhow::Result<Self> {
+    pub fn new(devices: Vec<Device>, overrides: &[Override], zone: TimeZone) -> anyhow::Result<Self> {
         let watched = devices.iter().map(|device| {
             let rules = Rules::compile(&device.id, &device.profile, overrides)?;
             anyhow::Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile)), rules.on))
         });
         let watched = watched.collect::<anyhow::Result<_>>()?;
         let (engine, _nothing_recovered) = Engine::new(watched, Vec::new(), "replay");
-        Ok(Self { devices, engine, now: None, counts: Counts::default() })
+        Ok(Self { devices, engine, zone, now: None, counts: Counts::default() })
     }
 
     /// Lets delays run out on the way to `until`.
@@ -201,26 +202,28 @@ impl Theatre {
         })
     }
 
+    /// As `readings` and `alarms list` write them.
     pub fn record(&self, said: &Said) -> serde_json::Value {
+        let local = |at: &Timestamp| local(*at, &self.zone);
         match said {
             Said::Reading { device, id, point, at, sample } => {
                 let class = self.devices[device.0 as usize].profile.class_point(*point);
                 json!({
-                    "device": id, "point": class.name, "at": at, "value": sample.value(), "unit": class.unit,
+                    "device": id, "point": class.name, "at": local(at), "value": sample.value(), "unit": class.unit,
                     "quality": sample.quality(),
                 })
             }
             Said::Alarm { device, alarm, priority, at, kind, state, .. } => json!({
-                "device": device, "alarm": alarm, "at": at, "kind": kind, "state": state, "priority": priority,
+                "device": device, "alarm": alarm, "at": local(at), "kind": kind, "state": state, "priority": priority,
             }),
             Said::Unknown { bus, at, bytes, what } => {
-                json!({ "bus": bus, "at": at, "unknown": hex(bytes), "why": what })
+                json!({ "bus": bus, "at": local(at), "unknown": hex(bytes), "why": what })
             }
         }
     }
 
     pub fn line(&self, said: &Said, lang: Lang) -> String {
-        let clock = |at: &Timestamp| at.strftime("%H:%M:%S%.3fZ").to_string();
+        let clock = |at: &Timestamp| at.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f").to_string();
         match said {
             Said::Reading { device, id, point, at, sample } => {
                 let class = self.devices[device.0 as usize].profile.class_point(*point);
