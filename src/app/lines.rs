@@ -87,6 +87,7 @@ pub fn plain_modbus(timeout: Duration) -> ModbusLink {
         timeout,
         retries: 0,
         turnaround: Duration::ZERO,
+        pipeline: 1,
     }
 }
 

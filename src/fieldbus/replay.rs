@@ -35,6 +35,8 @@ pub enum Replayed {
 pub struct Player {
     devices: HashMap<DeviceIx, Known>,
     kind: Kind,
+    /// Its devices were told that it is down, and nothing was heard since.
+    told_down: bool,
 }
 
 enum Kind {
@@ -75,12 +77,12 @@ impl Player {
                 ));
             }
         };
-        Ok(Self { devices: known, kind })
+        Ok(Self { devices: known, kind, told_down: false })
     }
 
     /// Plays one piece; what follows from it is added to `into`.
     pub fn play(&mut self, piece: &Piece, at: Stamp, into: &mut Vec<Replayed>) {
-        let mut stage = Stage { devices: &mut self.devices, into };
+        let mut stage = Stage { devices: &mut self.devices, told_down: &mut self.told_down, into };
         if matches!(piece.what, What::Lost) {
             self.kind.end(at, &mut stage);
             stage.line_down(at);
@@ -91,7 +93,7 @@ impl Player {
             (Kind::Rtu(rtu), What::In { hex }) => rtu.heard(hex, at, &mut stage),
             (Kind::Tcp(tcp), What::Out { hex }) => tcp.sent(hex, at, &mut stage),
             (Kind::Tcp(tcp), What::In { hex }) => tcp.heard(hex, at, &mut stage),
-            (Kind::Tcp(tcp), What::Opened) => tcp.opened(),
+            (Kind::Tcp(tcp), What::Opened) => tcp.opened(at, &mut stage),
             (Kind::Serial(serial), What::Out { hex }) => serial.sent(hex, at, &mut stage),
             (Kind::Serial(serial), What::In { hex }) => serial.heard(hex, at, &mut stage),
             (Kind::Mqtt(broker), What::Message { topic, hex, retained }) => {
@@ -103,7 +105,8 @@ impl Player {
 
     /// The tape is over: what waited for its next piece is told.
     pub fn end(&mut self, at: Stamp, into: &mut Vec<Replayed>) {
-        self.kind.end(at, &mut Stage { devices: &mut self.devices, into });
+        let mut stage = Stage { devices: &mut self.devices, told_down: &mut self.told_down, into };
+        self.kind.end(at, &mut stage);
     }
 }
 
@@ -120,6 +123,7 @@ impl Kind {
 /// Where the players of all kinds put what they hear.
 struct Stage<'a> {
     devices: &'a mut HashMap<DeviceIx, Known>,
+    told_down: &'a mut bool,
     into: &'a mut Vec<Replayed>,
 }
 
@@ -132,6 +136,7 @@ impl Stage<'_> {
         if let Some(known) = self.devices.get_mut(&device) {
             known.missed = 0;
         }
+        *self.told_down = false;
         self.into.push(Replayed::Heard(Heard { device, at, points, outcome: Ok(raw), receipt: None }));
     }
 
@@ -143,6 +148,9 @@ impl Stage<'_> {
     }
 
     fn line_down(&mut self, at: Stamp) {
+        if std::mem::replace(self.told_down, true) {
+            return;
+        }
         let mut all: Vec<(DeviceIx, Arc<[PointIx]>)> =
             self.devices.iter().map(|(device, known)| (*device, known.all.clone())).collect();
         all.sort_by_key(|(device, _)| *device);

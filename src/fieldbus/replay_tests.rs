@@ -151,6 +151,16 @@ fn a_connection_is_heard_by_its_transactions() {
             vec![(0, out(1, 0, 1)), (500, out(2, 1, 1)), (510, What::In { hex: reply(1, 7) })],
             vec!["a silent", "unknown"],
         ),
+        (
+            "asked again on a new connection",
+            vec![
+                (0, out(1, 0, 1)),
+                (250, What::Opened),
+                (260, out(1, 0, 1)),
+                (270, What::In { hex: reply(1, 7) }),
+            ],
+            vec!["a=[7]"],
+        ),
         ("no Modbus", vec![(0, What::In { hex: b"HTTP/1.1 400".to_vec() })], vec![]),
     ] {
         assert_eq!(played("modbus_tcp", pieces), expected, "{fact}");

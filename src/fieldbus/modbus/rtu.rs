@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio_serial::SerialStream;
 
-use super::{config::RtuSettings, question, wire::Wire};
+use super::{config::RtuSettings, question, standard_unit, telling::Telling, wire::Wire};
 use crate::{
-    domain::Raw,
+    domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
         driver::{AskFault, Driver, Line, LineFault, Unasked},
@@ -60,6 +60,17 @@ impl Driver for RtuDriver {
             return Err(port::gone(&self.settings.port, &"not open").into());
         };
         wire.ask(&question, link).await
+    }
+
+    async fn tell(&mut self, unit: &Address, link: &Link, instruction: &Instruction) -> Result<(), AskFault> {
+        let (Some((unit, link)), Some(telling)) = (standard_unit(unit, link), Telling::new(instruction))
+        else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        let Some(wire) = &mut self.wire else {
+            return Err(port::gone(&self.settings.port, &"not open").into());
+        };
+        wire.tell(unit, &telling, link).await
     }
 
     async fn hear(&mut self) -> Unasked {

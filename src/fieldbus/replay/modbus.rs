@@ -55,6 +55,14 @@ impl Units {
         let dialect = self.0.get(unit).map_or(Dialect::Standard, |unit| unit.dialect);
         Question::decode(request, dialect)
     }
+
+    /// Whether the bus asks a unit the same again at once.
+    fn may_retry(&self, open: &Open, stage: &Stage<'_>) -> bool {
+        self.0.get(&open.question.unit).is_some_and(|unit| {
+            let online = stage.devices.get(&unit.device).is_some_and(|known| known.missed == 0);
+            online && open.tries <= unit.retries
+        })
+    }
 }
 
 /// A question that has no answer yet.
@@ -132,7 +140,7 @@ impl Rtu {
         }
         let mut tries = 1;
         if let Some(open) = self.open.take() {
-            let again = question == Some(open.question) && self.may_retry(&open, stage);
+            let again = question == Some(open.question) && self.units.may_retry(&open, stage);
             if again {
                 tries = open.tries + 1;
             } else {
@@ -166,13 +174,6 @@ impl Rtu {
         // nobody knows what would still have come
         self.open = None;
     }
-
-    fn may_retry(&self, open: &Open, stage: &Stage<'_>) -> bool {
-        self.units.0.get(&open.question.unit).is_some_and(|unit| {
-            let online = stage.devices.get(&unit.device).is_some_and(|known| known.missed == 0);
-            online && open.tries <= unit.retries
-        })
-    }
 }
 
 /// A question that was only asked so that the next answer can be believed: the same block, another length, right before.
@@ -186,35 +187,40 @@ pub struct Tcp {
     sent: Vec<u8>,
     heard: Vec<u8>,
     open: HashMap<u16, Open>,
+    /// Without an answer, but perhaps asked again at once.
+    missed: Vec<Open>,
 }
 
 impl Tcp {
     pub fn new(devices: &[BusDevice]) -> Self {
-        Self { units: Units::new(devices), sent: Vec::new(), heard: Vec::new(), open: HashMap::new() }
+        let units = Units::new(devices);
+        Self { units, sent: Vec::new(), heard: Vec::new(), open: HashMap::new(), missed: Vec::new() }
     }
 
-    pub fn opened(&mut self) {
+    /// A new connection: nothing that was asked on the old one is answered any more.
+    pub fn opened(&mut self, at: Stamp, stage: &mut Stage<'_>) {
         self.sent.clear();
         self.heard.clear();
+        self.give_up(at, stage, |_, _| true);
     }
 
     pub fn sent(&mut self, bytes: &[u8], at: Stamp, stage: &mut Stage<'_>) {
-        self.give_up(at, stage);
+        self.give_up(at, stage, is_over);
         self.sent.extend_from_slice(bytes);
         while let Some((transaction, rtu)) = cut(&mut self.sent) {
-            match self.units.question(&rtu) {
-                Some(question) => {
-                    if let Some(before) = self.open.insert(transaction, Open::new(question, at)) {
-                        unanswered(&self.units, &before.question, before.why(), at, stage);
-                    }
-                }
-                None => stage.unknown(at, &rtu, text!("发出的不是读请求", "what was sent is no read")),
-            }
+            let Some(question) = self.units.question(&rtu) else {
+                stage.unknown(at, &rtu, text!("发出的不是读请求", "what was sent is no read"));
+                continue;
+            };
+            let again = self.missed.iter().position(|missed| missed.question == question);
+            let tries = again.map_or(1, |again| self.missed.swap_remove(again).tries + 1);
+            self.tell_missed(question.unit, at, stage);
+            self.open.insert(transaction, Open { tries, ..Open::new(question, at) });
         }
     }
 
     pub fn heard(&mut self, bytes: &[u8], at: Stamp, stage: &mut Stage<'_>) {
-        self.give_up(at, stage);
+        self.give_up(at, stage, is_over);
         self.heard.extend_from_slice(bytes);
         while let Some((transaction, rtu)) = cut(&mut self.heard) {
             let Some(mut open) = self.open.remove(&transaction) else {
@@ -236,26 +242,43 @@ impl Tcp {
     }
 
     pub fn end(&mut self, at: Stamp, stage: &mut Stage<'_>) {
-        self.give_up(at, stage);
+        self.give_up(at, stage, is_over);
+        for open in std::mem::take(&mut self.missed) {
+            unanswered(&self.units, &open.question, Failure::Silent, at, stage);
+        }
         self.open.clear();
-        self.opened();
+        self.sent.clear();
+        self.heard.clear();
     }
 
-    /// Questions whose time was over before `now`.
-    fn give_up(&mut self, now: Stamp, stage: &mut Stage<'_>) {
-        let over = |open: &Open| {
-            let unit = self.units.0.get(&open.question.unit);
-            unit.map_or(Duration::from_secs(5), |unit| unit.timeout) < now.mono.since(open.asked.mono)
-        };
-        let mut late: Vec<u16> =
-            self.open.iter().filter(|(_, open)| over(open)).map(|(number, _)| *number).collect();
+    /// Questions whose time is over: told, or kept where they may be asked again.
+    fn give_up(&mut self, now: Stamp, stage: &mut Stage<'_>, over: fn(&Open, (Duration, Stamp)) -> bool) {
+        let timeout = |unit: u8| self.units.0.get(&unit).map_or(Duration::from_secs(5), |unit| unit.timeout);
+        let is_over = |(_, open): &(&u16, &Open)| over(open, (timeout(open.question.unit), now));
+        let mut late: Vec<u16> = self.open.iter().filter(is_over).map(|(number, _)| *number).collect();
         late.sort_unstable();
-        for number in late {
-            if let Some(open) = self.open.remove(&number) {
-                unanswered(&self.units, &open.question, Failure::Silent, now, stage);
+        for open in late.into_iter().filter_map(|number| self.open.remove(&number)).collect::<Vec<_>>() {
+            match self.units.may_retry(&open, stage) {
+                true => self.missed.push(open),
+                false => unanswered(&self.units, &open.question, Failure::Silent, now, stage),
             }
         }
     }
+
+    /// The unit is asked something else: what it missed was not asked again.
+    fn tell_missed(&mut self, unit: u8, at: Stamp, stage: &mut Stage<'_>) {
+        let (told, kept) =
+            std::mem::take(&mut self.missed).into_iter().partition(|missed| missed.question.unit == unit);
+        self.missed = kept;
+        let told: Vec<Open> = told;
+        for open in told {
+            unanswered(&self.units, &open.question, Failure::Silent, at, stage);
+        }
+    }
+}
+
+fn is_over(open: &Open, (timeout, now): (Duration, Stamp)) -> bool {
+    timeout < now.mono.since(open.asked.mono)
 }
 
 /// The first whole message of `stream`, as the RTU frame that says the same; what is no Modbus empties it.
