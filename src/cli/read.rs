@@ -82,7 +82,7 @@ struct Reader<'a> {
     link: Link,
     member: Option<&'a Member>,
     spec: &'a Spec,
-    tally: Tally,
+    tally: &'a mut Tally,
 }
 
 impl ReadArgs {
@@ -90,21 +90,24 @@ impl ReadArgs {
     /// If the runtime cannot be started or the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
         let runtime = super::run::runtime()?;
-        let read = async {
+        let mut tally = Tally::default();
+        let ended = runtime.block_on(async {
             tokio::select! {
-                ended = self.read(lang) => ended,
+                ended = self.read(&mut tally, lang) => ended,
                 told = signals::told_to_stop() => told.map(|_| exit::INTERRUPTED).map_err(anyhow::Error::from),
             }
-        };
-        runtime.block_on(read)
+        });
+        tally.tell(lang);
+        ended
     }
 
-    async fn read(&self, lang: Lang) -> anyhow::Result<u8> {
-        match self.reader_parts(lang) {
-            Ok((aim, spec)) => match self.open(&aim, &spec, lang).await {
-                Ok(reader) => self.rounds(reader, lang).await,
-                Err(told) => Ok(told.tell()),
-            },
+    async fn read(&self, tally: &mut Tally, lang: Lang) -> anyhow::Result<u8> {
+        let (aim, spec) = match self.reader_parts(lang) {
+            Ok(parts) => parts,
+            Err(told) => return Ok(told.tell()),
+        };
+        match self.open(&aim, &spec, tally, lang).await {
+            Ok(reader) => self.rounds(reader, lang).await,
             Err(told) => Ok(told.tell()),
         }
     }
@@ -121,7 +124,13 @@ impl ReadArgs {
         Ok((aim, spec.map_err(|words| Told::new(exit::USAGE, words))?))
     }
 
-    async fn open<'a>(&self, aim: &'a Aim, spec: &'a Spec, lang: Lang) -> Result<Reader<'a>, Told> {
+    async fn open<'a>(
+        &self,
+        aim: &'a Aim,
+        spec: &'a Spec,
+        tally: &'a mut Tally,
+        lang: Lang,
+    ) -> Result<Reader<'a>, Told> {
         let timeout = self.timeout.map_or(TIMEOUT, Duration::from);
         let of_member =
             aim.member.as_ref().map(|member| (member.address.clone(), member.profile.link.clone()));
@@ -141,14 +150,14 @@ impl ReadArgs {
         };
         let member = aim.member.as_ref().filter(|_| self.unit.is_none());
         let line = aim.open(lang).await?;
-        Ok(Reader { line, unit, link, member, spec, tally: Tally::default() })
+        Ok(Reader { line, unit, link, member, spec, tally })
     }
 
     async fn rounds(&self, mut reader: Reader<'_>, lang: Lang) -> anyhow::Result<u8> {
         let asks = reader.spec.asks(self.max_registers);
         let began = Instant::now();
         let mut rounds = 0u32;
-        let ended = loop {
+        loop {
             let mut out = io::stdout().lock();
             for (ask, points) in &asks {
                 for row in reader.rows(ask, points).await {
@@ -159,16 +168,9 @@ impl ReadArgs {
             drop(out);
             rounds += 1;
             let more = self.count.is_none_or(|count| u64::from(rounds) < count);
-            match self.watch.filter(|_| more) {
-                Some(every) => tokio::select! {
-                    () = sleep_until(began + every.0 * rounds) => {}
-                    told = signals::told_to_stop() => break told.map(|_| exit::INTERRUPTED)?,
-                },
-                None => break reader.tally.code(),
-            }
-        };
-        eprintln!("{}", reader.tally.line(lang));
-        Ok(ended)
+            let Some(every) = self.watch.filter(|_| more) else { return Ok(reader.tally.code()) };
+            sleep_until(began + every.0 * rounds).await;
+        }
     }
 }
 

@@ -163,7 +163,7 @@ impl ReplayArgs {
     ) -> io::Result<()> {
         for said in told.drain(..) {
             let wanted = self.device.as_deref().is_none_or(|device| said.device() == Some(device));
-            if wanted && !(self.alarms && !said.is_alarm()) {
+            if wanted && (said.is_alarm() || !self.alarms) {
                 match self.json {
                     true => writeln!(out, "{}", theatre.record(&said))?,
                     false => writeln!(out, "{}", theatre.line(&said, lang))?,

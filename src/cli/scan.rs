@@ -19,19 +19,16 @@ use self::{
 };
 use super::{
     exit,
-    live::{Aim, LineArgs, LiveLine, Place, Told, site_if_any},
+    live::{Aim, LineArgs, LiveLine, Place, Told, refused, site_if_any},
 };
 use crate::{
     app::lines::plain_modbus,
     config::Site,
     document::Problems,
     domain::{BusId, Diagnosis, Lang, Period},
-    fieldbus::{
-        driver::LineFault,
-        modbus::{
-            config::{RtuSettings, TcpSettings},
-            knock::Knocker,
-        },
+    fieldbus::modbus::{
+        config::{RtuSettings, TcpSettings},
+        knock::Knocker,
     },
     ops::signals,
     profile::{Address, Library},
@@ -194,20 +191,34 @@ impl Scan<'_> {
                 "{port}: {lines} line settings × {each} unit ids, about {about}, read-only"
             )
         );
+        let mut left = settings.len();
         for settings in settings {
+            left -= 1;
             let name = format!("{} {}", settings.baud, settings.framing);
             // a unit speaks at one setting only; on a pty, at all
-            let left: Vec<u8> = units.iter().copied().filter(|unit| !self.is_known(*unit)).collect();
-            self.progress.skipped(units.len() - left.len());
-            self.progress.part(&name, left.len());
+            let knock_at: Vec<u8> = units.iter().copied().filter(|unit| !self.is_known(*unit)).collect();
+            self.progress.skipped(units.len() - knock_at.len());
+            self.progress.part(&name, knock_at.len());
             let mut knocker = Knocker::serial(&settings).map_err(|fault| refused(&fault, self.lang))?;
-            let round = Round { name: name.clone(), units: &left, patience };
+            let round = Round { name: name.clone(), units: &knock_at, patience };
             let Self { line, found, progress, .. } = self;
             let knocked = round.knock(&mut knocker, line, found, progress).await;
             drop(knocker);
             knocked.map_err(|fault| refused(&fault, self.lang))?;
             self.fit(&Place::Serial(settings), &name).await;
-            if !self.line.masters.is_empty() || (!self.found.is_empty() && !full) {
+            if !self.line.masters.is_empty() {
+                break;
+            }
+            if !self.found.is_empty() && !full && left > 0 {
+                self.progress.end();
+                eprintln!(
+                    "{}",
+                    say!(
+                        self.lang,
+                        "其余 {left} 种线路设置不再试；--full 全部试",
+                        "the other {left} line settings are not tried; --full tries all"
+                    )
+                );
                 break;
             }
         }
@@ -289,15 +300,4 @@ impl Scan<'_> {
         show::next(&self.found, &self.args.targets, self.lang);
         Ok(if stopped { exit::INTERRUPTED } else { exit::OK })
     }
-}
-
-fn refused(fault: &LineFault, lang: Lang) -> Told {
-    let code = match fault {
-        LineFault::Denied { .. } => exit::NOT_PERMITTED,
-        LineFault::Missing { .. }
-        | LineFault::Busy { .. }
-        | LineFault::Gone { .. }
-        | LineFault::Babble { .. } => exit::NO_ANSWER,
-    };
-    Told::new(code, fault.diagnosis().line(lang))
 }

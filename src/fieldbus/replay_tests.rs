@@ -149,7 +149,7 @@ fn a_connection_is_heard_by_its_transactions() {
         (
             "given up before the next",
             vec![(0, out(1, 0, 1)), (500, out(2, 1, 1)), (510, What::In { hex: reply(1, 7) })],
-            vec!["a silent", "unknown"],
+            vec!["ab silent", "unknown"],
         ),
         (
             "asked again on a new connection",

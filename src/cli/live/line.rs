@@ -13,7 +13,7 @@ use crate::{
         inquiry::{Inquire, Inquired, Wanted, Whom},
     },
     fieldbus::{
-        driver::{AskFault, Driver},
+        driver::{AskFault, Driver, LineFault},
         modbus::{RtuDriver, TcpDriver},
         plan::Ask,
     },
@@ -67,18 +67,18 @@ impl LiveLine {
                 return Err(Told::new(exit::NO_ANSWER, words));
             }
         };
-        line.connect().await.map_err(|no| Told::new(no.code(), no.told.line(lang)))?;
-        Ok(line)
+        match line.connect().await {
+            Ok(()) => Ok(line),
+            Err(fault) => Err(refused(&fault, lang)),
+        }
     }
 
-    async fn connect(&mut self) -> Result<(), NoAnswer> {
-        let connected = match self {
-            LiveLine::Rtu(driver) => driver.connect().await,
-            LiveLine::Tcp(driver) => driver.connect().await,
-            LiveLine::Through { .. } => return Ok(()),
-        };
-        let fault = |fault| NoAnswer::of(&AskFault::LineDown(fault), None);
-        connected.map(drop).map_err(fault)
+    async fn connect(&mut self) -> Result<(), LineFault> {
+        match self {
+            LiveLine::Rtu(driver) => driver.connect().await.map(drop),
+            LiveLine::Tcp(driver) => driver.connect().await.map(drop),
+            LiveLine::Through { .. } => Ok(()),
+        }
     }
 
     pub fn is_through_gateway(&self) -> bool {
@@ -95,7 +95,7 @@ impl LiveLine {
     ) -> (Result<Raw, NoAnswer>, Duration) {
         let began = Instant::now();
         if let Err(fault) = self.connect().await {
-            return (Err(fault), began.elapsed());
+            return (Err(NoAnswer::of(&AskFault::LineDown(fault), link)), began.elapsed());
         }
         let began = Instant::now();
         let answer = match self {
@@ -106,7 +106,7 @@ impl LiveLine {
                 return (answer, began.elapsed());
             }
         };
-        (answer.map_err(|fault| NoAnswer::of(&fault, Some(link))), began.elapsed())
+        (answer.map_err(|fault| NoAnswer::of(&fault, link)), began.elapsed())
     }
 }
 
@@ -194,15 +194,14 @@ fn understood(answer: Inquired, ask: &Ask) -> Result<Raw, NoAnswer> {
 }
 
 impl NoAnswer {
-    fn of(fault: &AskFault, link: Option<&Link>) -> Self {
+    fn of(fault: &AskFault, link: &Link) -> Self {
         let why = match fault {
             AskFault::Silent { .. } => Why::Silent,
             AskFault::Garbled { .. } => Why::Garbled,
             AskFault::Refused { code } => Why::Refused(*code),
             AskFault::LineDown(_) => Why::LineDown,
         };
-        let failure = Failure::from(fault);
-        let told = link.map_or_else(|| failure.diagnosis(), |link| link.diagnose(&failure));
+        let told = link.diagnose(&Failure::from(fault));
         Self { why, told: told.unwrap_or_else(Diagnosis::unasked) }
     }
 
@@ -219,8 +218,23 @@ impl NoAnswer {
     pub fn is_from_device(&self) -> bool {
         matches!(self.why, Why::Refused(_))
     }
+}
 
-    fn code(&self) -> u8 {
-        if self.told.kind == "port_denied" { exit::NOT_PERMITTED } else { exit::NO_ANSWER }
+/// A line that does not open, in words: a port that a gateway has is asked through that gateway.
+pub fn refused(fault: &LineFault, lang: Lang) -> Told {
+    let told = fault.diagnosis().line(lang);
+    match fault {
+        LineFault::Denied { .. } => Told::new(exit::NOT_PERMITTED, told),
+        LineFault::Busy { .. } => {
+            let told = say!(
+                lang,
+                "{told}\n如果是网关在用：加上 --config 配置文件，就通过网关询问",
+                "{told}\nif it is the gateway: with --config FILE it is asked through the gateway"
+            );
+            Told::new(exit::NO_ANSWER, told)
+        }
+        LineFault::Missing { .. } | LineFault::Gone { .. } | LineFault::Babble { .. } => {
+            Told::new(exit::NO_ANSWER, told)
+        }
     }
 }

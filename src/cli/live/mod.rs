@@ -6,5 +6,5 @@ mod numbers;
 pub mod trial;
 
 pub use aim::{Aim, LineArgs, Member, Place, Told, site_if_any};
-pub use line::{LiveLine, NoAnswer, Why};
+pub use line::{LiveLine, NoAnswer, Why, refused};
 pub use numbers::{manual, register};

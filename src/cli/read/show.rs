@@ -102,7 +102,14 @@ impl Tally {
         }
     }
 
-    pub fn line(&self, lang: Lang) -> String {
+    /// The closing line, where anything was asked.
+    pub fn tell(&self, lang: Lang) {
+        if self.sent > 0 {
+            eprintln!("{}", self.line(lang));
+        }
+    }
+
+    fn line(&self, lang: Lang) -> String {
         let Self { sent, refused, silent, garbled, .. } = *self;
         let heard = self.answered + refused;
         let lost = f64::from(sent - heard) * 100.0 / f64::from(sent.max(1));

@@ -3,7 +3,7 @@
 //!
 //! Nothing that is heard here becomes a reading: whose answer it is matters, not to which question.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use crc::{CRC_16_MODBUS, Crc};
 use tokio::{
@@ -25,6 +25,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const SHORTEST_GAP: Duration = Duration::from_micros(1750);
 /// The longest frame (2.5.1).
 const LONGEST_FRAME: usize = 256;
+/// An echo comes late on a slow adapter: so many of our last requests are still known as ours.
+const REMEMBERED: usize = 4;
 /// What a gateway says about a unit that does not answer it.
 const SAID_BY_GATEWAYS: [u8; 2] = [0x0A, 0x0B];
 
@@ -77,7 +79,7 @@ pub enum Sort {
 
 /// A line on which units are looked for.
 pub enum Knocker<P = SerialStream> {
-    Serial { port: OpenPort<P>, character: Duration, busy_until: Instant },
+    Serial { port: OpenPort<P>, character: Duration, busy_until: Instant, ours: VecDeque<Vec<u8>> },
     Tcp { settings: TcpSettings, stream: Option<TcpStream>, transaction: u16 },
 }
 
@@ -99,7 +101,7 @@ impl Knocker {
 
 impl<P: Port> Knocker<P> {
     pub fn new(port: OpenPort<P>, character: Duration) -> Self {
-        Knocker::Serial { port, character, busy_until: Instant::now() }
+        Knocker::Serial { port, character, busy_until: Instant::now(), ours: VecDeque::new() }
     }
 
     /// Hears what the line says by itself for `span`: the frames, and how many bytes were none.
@@ -126,11 +128,13 @@ impl<P: Port> Knocker<P> {
     /// When the line is gone.
     pub async fn knock(&mut self, unit: u8, pdu: &[u8], patience: Duration) -> Result<Knocked, LineFault> {
         match self {
-            Knocker::Serial { port, character, busy_until } => {
+            Knocker::Serial { port, character, busy_until, ours } => {
                 let gap = (*character * 7 / 2).max(SHORTEST_GAP);
                 sleep_until(*busy_until + gap).await;
                 let request = framed(unit, pdu);
                 port.write(&request).await?;
+                ours.truncate(REMEMBERED - 1);
+                ours.push_front([&[unit], pdu].concat());
                 let sent = Instant::now();
                 let until = sent + patience + *character * (request.len() + LONGEST_FRAME / 16) as u32;
                 let (mut heard, mut chunk) = (Vec::new(), [0; 256]);
@@ -143,7 +147,7 @@ impl<P: Port> Knocker<P> {
                     }
                 }
                 *busy_until = Instant::now();
-                Ok(judge(&heard, unit, pdu, &request, sent.elapsed()))
+                Ok(judge(&heard, (unit, pdu), ours, sent.elapsed()))
             }
             Knocker::Tcp { settings, stream, transaction } => {
                 *transaction = transaction.wrapping_add(1);
@@ -235,9 +239,12 @@ fn is_answered(heard: &[u8], unit: u8, pdu: &[u8]) -> bool {
     frames(heard).0.iter().any(|seen| answers(seen, unit, pdu))
 }
 
-fn judge(heard: &[u8], unit: u8, pdu: &[u8], request: &[u8], took: Duration) -> Knocked {
-    let echoed = heard.starts_with(request);
-    let (seen, stray) = frames(if echoed { &heard[request.len()..] } else { heard });
+/// `ours`: unit and PDU of our last requests: where they come back, that is the line's echo.
+fn judge(heard: &[u8], (unit, pdu): (u8, &[u8]), ours: &VecDeque<Vec<u8>>, took: Duration) -> Knocked {
+    let (seen, stray) = frames(heard);
+    let is_ours =
+        |seen: &&Seen| ours.iter().any(|sent| sent.split_first() == Some((&seen.unit, &seen.pdu[..])));
+    let echoed = seen.iter().any(|seen| is_ours(&seen));
     let outcome = match seen.iter().find(|seen| answers(seen, unit, pdu)) {
         Some(seen) => sort_out(seen.pdu.clone()),
         None if stray > 0 => Outcome::Noise,
@@ -250,7 +257,7 @@ fn judge(heard: &[u8], unit: u8, pdu: &[u8], request: &[u8], took: Duration) -> 
         outcome,
         took,
         late: replies.iter().map(|seen| seen.unit).filter(|its| *its != unit).collect(),
-        asked_by_others: requests.iter().map(|seen| seen.unit).collect(),
+        asked_by_others: requests.into_iter().filter(|seen| !is_ours(seen)).map(|seen| seen.unit).collect(),
     }
 }
 

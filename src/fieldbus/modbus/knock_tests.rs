@@ -48,6 +48,19 @@ async fn what_is_heard_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_echo_is_no_other_master() {
+    let (mut knocker, mut theirs) = line();
+    for unit in [3, 4] {
+        let knocked = knocker.knock(unit, &READ_ONE, PATIENCE).await.unwrap();
+        assert_eq!(knocked.asked_by_others, [0u8; 0]);
+        let mut request = [0; 8];
+        theirs.read_exact(&mut request).await.unwrap();
+        theirs.write_all(&request).await.unwrap();
+    }
+    assert_eq!(knocker.knock(5, &READ_ONE, PATIENCE).await.unwrap().outcome, Outcome::Echo);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_master_is_heard_before_anything_is_asked() {
     let (mut knocker, mut theirs) = line();
     theirs.write_all(&framed(9, &READ_ONE)).await.unwrap();
@@ -63,7 +76,7 @@ fn a_device_says_who_it_is() {
     let basic = b"\x2B\x0E\x01\x01\x00\x00\x03\x00\x05Maker\x01\x02X1\x02\x04V2.0";
     for (fact, pdu, expected) in [
         ("identification", &basic[..], Some("Maker X1 V2.0")),
-        ("an object is cut off", &basic[..18], None),
+        ("an object is cut off", &basic[..17], None),
         ("server id", b"\x11\x06\x01\xFFDoor", Some("Door")),
         ("no text in it", b"\x11\x02\x01\xFF", None),
         ("something else", b"\x03\x02\x00\x01", None),
