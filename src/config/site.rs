@@ -1,7 +1,7 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use jiff::tz::TimeZone;
 
@@ -28,6 +28,8 @@ pub struct Site {
     pub overrides: Vec<Override>,
     /// How much of what its lines carry is kept in memory, of all together; 0: nothing.
     pub tape_memory: Size,
+    /// How the gateway's own lines are read.
+    pub own_line: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

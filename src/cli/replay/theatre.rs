@@ -81,7 +81,7 @@ impl Theatre {
     pub fn new(devices: Vec<Device>, overrides: &[Override], zone: TimeZone) -> anyhow::Result<Self> {
         let watched = devices.iter().map(|device| {
             let rules = Rules::compile(&device.id, &device.profile, overrides)?;
-            anyhow::Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile)), rules.on))
+            anyhow::Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), false), rules.on))
         });
         let watched = watched.collect::<anyhow::Result<_>>()?;
         let (engine, _nothing_recovered) = Engine::new(watched, Vec::new(), "replay");
