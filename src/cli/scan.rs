@@ -85,7 +85,8 @@ struct Scan<'a> {
     args: &'a ScanArgs,
     lang: Lang,
     site: Option<Site>,
-    library: Library,
+    /// Loaded once somebody is found.
+    library: Option<Library>,
     found: Vec<Found>,
     line: Line,
     progress: Progress,
@@ -101,15 +102,11 @@ impl ScanArgs {
             Ok(site) => site,
             Err(told) => return Ok(told.tell()),
         };
-        let mut problems = Problems::default();
-        let dirs =
-            site.iter().flat_map(|site| &site.profile_dirs).chain(&self.dirs).cloned().collect::<Vec<_>>();
-        let library = Library::load(&dirs, &mut problems);
         let mut scan = Scan {
             args: &self,
             lang,
             site,
-            library,
+            library: None,
             found: Vec::new(),
             line: Line::default(),
             progress: Progress::new(lang, 0),
@@ -280,13 +277,19 @@ impl Scan<'_> {
     }
 
     async fn fits_of(&mut self, line: &mut LiveLine, name: &str) {
-        if self.args.no_profiles {
+        if self.args.no_profiles
+            || !self.found.iter().any(|found| found.line == name && found.device.is_none())
+        {
             return;
         }
+        let of_site = self.site.iter().flat_map(|site| &site.profile_dirs);
+        let dirs = of_site.chain(&self.args.dirs).cloned().collect::<Vec<_>>();
+        // a profile with mistakes fits nothing; `profile check` says what is wrong with it
+        let library = self.library.get_or_insert_with(|| Library::load(&dirs, &mut Problems::default()));
         for found in self.found.iter_mut().filter(|found| found.line == name && found.device.is_none()) {
             let unit = found.unit;
             self.progress.doing(&say!(self.lang, "站号 {unit}：试模板…", "unit {unit}: trying profiles…"));
-            found.fits = fits::of(line, unit, &self.library).await;
+            found.fits = fits::of(line, unit, library).await;
         }
     }
 
