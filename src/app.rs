@@ -4,6 +4,8 @@
 
 mod dial_in;
 mod dispatch;
+mod field;
+pub mod lines;
 mod own;
 mod porter;
 mod timekeeper;
@@ -26,19 +28,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{dispatch::dispatcher, porter::Porter, timekeeper::Timekeeper};
+use self::{dispatch::dispatcher, field::Field, lines::Lines, porter::Porter, timekeeper::Timekeeper};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
-    config::{Bus, BusLink, Endpoint, Site},
+    config::{Bus, Endpoint, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
         command::{Command, Outcome},
         timetable::{Place, Schedule},
-    },
-    fieldbus::{
-        self, BusDevice, BusGauge, BusParts, Counter,
-        modbus::{self, Receptions},
     },
     ops::watchdog,
     pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
@@ -69,7 +67,7 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir, schedules, place } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
@@ -83,9 +81,11 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let (buses, counters) =
-        spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    let field = Field { devices: &core.pipeline.devices, sender: &to_pipeline, clock: &clock };
+    let (gauges, lines) = field.spawn(&mut tasks, buses, tape_memory, &polling);
+    let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
+    let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -104,7 +104,8 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         clock,
         pipeline: to_answer,
         telemetry: telemetry.clone(),
-        buses,
+        buses: gauges,
+        lines,
         endpoints,
     };
     let progress = Arc::clone(&core.pipeline.progress);
@@ -168,6 +169,8 @@ struct Parts {
     dir: PathBuf,
     schedules: Vec<Schedule>,
     place: Place,
+    /// How much of what all lines carry is kept, in bytes.
+    tape_memory: u64,
 }
 
 /// What decides and keeps.
@@ -188,7 +191,7 @@ impl Parts {
     fn of(site: Site) -> Self {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
-        let dir = site.store.dir.clone();
+        let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
         let classes_on = own::classes(&site.buses, &site.devices);
@@ -204,7 +207,7 @@ impl Parts {
             routes,
         };
         let Site { buses, endpoints, schedules, .. } = site;
-        Self { core, buses, endpoints, dir, schedules, place }
+        Self { core, buses, endpoints, dir, schedules, place, tape_memory }
     }
 }
 
@@ -364,79 +367,6 @@ fn watched(
 ) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
     let rules = Rules::compile(&device.id, &device.profile, overrides)?;
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
-}
-
-/// One task a bus; gives back their gauges and counters.
-fn spawn_buses(
-    tasks: &mut JoinSet<Ended>,
-    buses: Vec<Bus>,
-    devices: &[Device],
-    sender: &mpsc::Sender<Heard>,
-    clock: &Arc<dyn Clock>,
-    polling: &CancellationToken,
-) -> (Vec<BusGauge>, HashMap<BusId, Counter>) {
-    let receptions = dial_in::receptions(tasks, &buses, polling);
-    let mut counters = HashMap::new();
-    let spawn = |bus: Bus| {
-        let (counter, inbox) = fieldbus::counter();
-        counters.insert(bus.id.clone(), counter);
-        let parts = BusParts {
-            id: bus.id.clone(),
-            devices: devices_of(&bus.id, devices, false),
-            own: devices_of(&bus.id, devices, true).pop(),
-            sender: sender.clone(),
-            clock: Arc::clone(clock),
-            counters: Arc::default(),
-            inbox,
-            // Compounds must not reconnect in step after a power cut.
-            seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
-        };
-        let gauge = BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) };
-        tasks.spawn(poll(bus.link, parts, Arc::clone(&receptions), polling.clone()));
-        gauge
-    };
-    (buses.into_iter().map(spawn).collect(), counters)
-}
-
-async fn poll(link: BusLink, parts: BusParts, modems: Arc<Receptions>, stop: CancellationToken) -> Ended {
-    let id = parts.id.clone();
-    match link {
-        BusLink::ModbusTcp(settings) => modbus::tcp_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusRtu(settings) => modbus::rtu_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusRtuTcp(settings) => modbus::rtu_tcp_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusAscii(settings) => modbus::ascii_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusDtu(settings) => modbus::dtu_bus(settings, &modems, parts).run(stop).await?,
-        BusLink::Serial(settings) => match fieldbus::serial::bus(parts, &settings) {
-            Ok(bus) => bus.run(stop).await?,
-            Err(error) => stay_away(&id, &error, &stop).await,
-        },
-        BusLink::Dlt645(settings) => fieldbus::dlt645::line_bus(&settings, parts).run(stop).await?,
-        BusLink::Dlt645Tcp(settings) => fieldbus::dlt645::tcp_bus(settings, parts).run(stop).await?,
-        BusLink::Mqtt(settings) => match fieldbus::mqtt::bus(parts, &settings) {
-            Ok(bus) => bus.run(stop).await?,
-            Err(error) => stay_away(&id, &error, &stop).await,
-        },
-    }
-    Ok("bus")
-}
-
-/// A bus that cannot be set up costs its own devices, nobody else.
-async fn stay_away(bus: &BusId, error: &(dyn std::error::Error + Sync), stop: &CancellationToken) {
-    error!(%bus, %error, "This bus cannot be used; its devices are not read.");
-    stop.cancelled().await;
-}
-
-/// The devices on a line, or `own`: the line itself.
-fn devices_of(bus: &BusId, devices: &[Device], own: bool) -> Vec<BusDevice> {
-    let numbered = devices.iter().enumerate();
-    let numbered = numbered.filter(|(_, device)| device.bus == *bus && device.is_own_line() == own);
-    let known = numbered.map(|(ix, device)| BusDevice {
-        ix: DeviceIx(ix as u32),
-        id: device.id.clone(),
-        address: device.address.clone(),
-        profile: Arc::clone(&device.profile),
-    });
-    known.collect()
 }
 
 async fn serve(listener: UnixListener, visits: mpsc::Sender<Visit>, stop: CancellationToken) -> Ended {

@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Ended;
+use super::{Ended, lines::Lines};
 use crate::{
     console::door::{Answer, Question, Visit},
-    domain::{Clock, command::Command, status::Live},
+    domain::{
+        Clock,
+        command::Command,
+        inquiry::{Inquire, Inquired},
+        status::Live,
+    },
     fieldbus::BusGauge,
     pipeline::{Asked, Standing},
     store::TelemetryStore,
     uplink::EndpointGauge,
 };
+
+/// So many exchanges on lines may be under way for people at once.
+const INQUIRIES: usize = 8;
 
 pub struct Porter {
     pub started_at: Timestamp,
@@ -27,13 +35,15 @@ pub struct Porter {
     pub pipeline: mpsc::Sender<Asked>,
     pub telemetry: TelemetryStore,
     pub buses: Vec<BusGauge>,
+    pub lines: Arc<Lines>,
     pub endpoints: Vec<EndpointGauge>,
 }
 
 impl Porter {
     pub async fn run(self, mut visits: mpsc::Receiver<Visit>, stop: CancellationToken) -> Ended {
-        // As many as the door lets in at once.
+        // What may take its time: a device, a busy line. Others at the door do not wait for it.
         let mut underway = JoinSet::new();
+        let inquiries = Arc::new(Semaphore::new(INQUIRIES));
         loop {
             let (question, reply) = tokio::select! {
                 () = stop.cancelled() => break,
@@ -44,11 +54,17 @@ impl Porter {
                 },
             };
             match question {
-                // A device may take its time: meanwhile others are answered.
                 Question::Command(command) => {
                     underway.spawn(carry(self.pipeline.clone(), command, reply));
                 }
                 Question::Status => hand(reply, self.status().await),
+                Question::Tape(wish) => hand(reply, Answer::Tape(self.lines.tape(&wish))),
+                Question::Inquire(inquire) => match Arc::clone(&inquiries).try_acquire_owned() {
+                    Ok(place) => {
+                        underway.spawn(answer_inquiry(Arc::clone(&self.lines), inquire, reply, place));
+                    }
+                    Err(_full) => hand(reply, Answer::Inquired(Inquired::Busy)),
+                },
             }
         }
         Ok("porter")
@@ -88,6 +104,16 @@ async fn carry(pipeline: mpsc::Sender<Asked>, command: Command, to: oneshot::Sen
         Err(_gone) => Answer::Stopping,
     };
     hand(to, answer);
+}
+
+async fn answer_inquiry(
+    lines: Arc<Lines>,
+    inquire: Inquire,
+    reply: oneshot::Sender<Answer>,
+    place: OwnedSemaphorePermit,
+) {
+    hand(reply, Answer::Inquired(lines.inquire(inquire).await));
+    drop(place);
 }
 
 fn hand(to: oneshot::Sender<Answer>, answer: Answer) {

@@ -231,7 +231,9 @@ async fn carry_out(dir: &Path, command: Command, lang: Lang) -> anyhow::Result<O
         Ok(Answer::Stopping) => {
             Err(anyhow!("the gateway stops; its audit says what came of it")).context("hear the outcome")
         }
-        Ok(Answer::Status(_)) => Err(anyhow!("get the answer to another question")),
+        Ok(Answer::Status(_) | Answer::Tape(_) | Answer::Inquired(_)) => {
+            Err(anyhow!("get the answer to another question"))
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             Err(StoreError::NotPermitted { path: door::path(dir), access: Access::Read }.into())

@@ -7,11 +7,17 @@ pub mod decode;
 pub mod delivery;
 pub mod demo;
 mod failure;
+mod live;
 mod plan;
 pub mod print_config;
 pub mod profile;
+pub mod read;
 pub mod readings;
+pub mod record;
+mod recording;
+pub mod replay;
 pub mod run;
+pub mod scan;
 mod site;
 pub mod status;
 
@@ -80,6 +86,14 @@ enum Verb {
     Profile(profile::ProfileArgs),
     /// Decode raw words, frames or payloads by a profile / 按模板解码
     Decode(decode::DecodeArgs),
+    /// Read registers of a live device / 读设备寄存器
+    Read(read::ReadArgs),
+    /// Who is on a line, and why it is silent / 扫描总线
+    Scan(scan::ScanArgs),
+    /// What lines carried lately, as a file / 导出原始报文
+    Record(record::RecordArgs),
+    /// A recording, decoded and judged again / 回放
+    Replay(replay::ReplayArgs),
     /// One screen: alarms, devices, buses, endpoints, clock / 总览
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
@@ -111,6 +125,10 @@ pub fn main() -> u8 {
         Verb::PrintConfig(args) => args.run(lang),
         Verb::Profile(args) => args.run(lang),
         Verb::Decode(args) => args.run(lang),
+        Verb::Read(args) => args.run(lang),
+        Verb::Scan(args) => args.run(lang),
+        Verb::Record(args) => args.run(lang),
+        Verb::Replay(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),

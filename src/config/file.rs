@@ -24,6 +24,8 @@ pub struct SiteFile {
     #[serde(default)]
     pub console: ConsoleTable,
     #[serde(default)]
+    pub record: RecordTable,
+    #[serde(default)]
     pub bus: Vec<BusTable>,
     #[serde(default)]
     pub device: Vec<DeviceTable>,
@@ -75,6 +77,15 @@ pub struct StoreTable {
 #[schemars(rename = "Console")]
 pub struct ConsoleTable {
     pub listen: String,
+}
+
+/// What lines carried lately: raw bytes, kept in memory for `gatehouse record`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Record")]
+pub struct RecordTable {
+    /// For all buses together; `"0B"` switches it off.
+    pub memory: Size,
 }
 
 /// One line or connection; exactly one of the tables says which kind.
@@ -198,6 +209,12 @@ impl Default for StoreTable {
             telemetry_max: Size(1 << 30),
             telemetry_keep: Period(90 * DAY),
         }
+    }
+}
+
+impl Default for RecordTable {
+    fn default() -> Self {
+        Self { memory: Size(4 << 20) }
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     alarm::Override,
-    domain::{BusId, EndpointId, sun::Coordinates, timetable::Schedule},
+    domain::{BusId, EndpointId, Size, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, mqtt, serial},
     profile, store,
     uplink::{Purpose, Wants, http},
@@ -28,10 +28,14 @@ pub struct Site {
     pub overrides: Vec<Override>,
     pub coordinates: Option<Coordinates>,
     pub schedules: Vec<Schedule>,
+    /// How much of what its lines carry is kept in memory, of all together; 0: nothing.
+    pub tape_memory: Size,
     /// How the gateway's own lines are read.
     pub own_line: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
+    /// Folders of profiles besides the shipped ones.
+    pub profile_dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug)]

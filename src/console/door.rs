@@ -23,7 +23,9 @@ use tracing::debug;
 
 use crate::domain::{
     command::{Command, Outcome},
+    inquiry::{Inquire, Inquired},
     status::Live,
+    tape::{TapePage, TapeWish},
 };
 
 /// Longest question accepted, in bytes.
@@ -40,6 +42,10 @@ const VISITORS: usize = 64;
 pub enum Question {
     Command(Command),
     Status,
+    /// One exchange on a line, for an installer's tool.
+    Inquire(Inquire),
+    /// What a line carried lately, page by page.
+    Tape(TapeWish),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,8 @@ pub enum Question {
 pub enum Answer {
     Outcome(Outcome),
     Status(Box<Live>),
+    Inquired(Inquired),
+    Tape(TapePage),
     NotUnderstood(String),
     /// Too many stand in the door; ask again.
     Busy,

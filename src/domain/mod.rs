@@ -10,12 +10,14 @@ pub mod expression;
 pub mod fault;
 pub mod heard;
 pub mod ids;
+pub mod inquiry;
 pub mod lang;
 pub mod point;
 pub mod reading;
 pub mod secret;
 pub mod status;
 pub mod sun;
+pub mod tape;
 pub mod timetable;
 pub mod units;
 

@@ -28,6 +28,7 @@ use super::{
     health::{Change, Health},
     order::Inbox,
     probe::Probes,
+    record::Tape,
     refusal::Refusals,
     schedule::{Next, Schedule},
     unit::{Layout, Slot, Unit},
@@ -61,6 +62,8 @@ pub struct BusParts {
     pub counters: Arc<BusCounters>,
     /// What it is told and asked out of turn.
     pub inbox: Inbox,
+    /// What its line carries is kept here.
+    pub tape: Arc<Tape>,
     /// Where the jitter of reconnects comes from.
     pub seed: u64,
 }

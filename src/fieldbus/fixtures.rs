@@ -35,6 +35,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
         clock: Arc::new(ManualClock::new()),
         counters: Arc::new(BusCounters::default()),
         inbox: super::counter().1,
+        tape: Arc::new(super::record::Tape::new(0, Arc::new(ManualClock::new()))),
         seed: 7,
     };
     (parts, heard)

@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,9 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
     driver::LineFault,
-    holder, rs485,
+    holder,
+    record::Tape,
+    rs485,
     serial::config::{Framing, Parity, Settings},
 };
 
@@ -122,15 +125,25 @@ pub struct OpenPort<P> {
     port: P,
     /// Its path, or `host:port`.
     name: PathBuf,
+    tape: Option<Arc<Tape>>,
 }
 
 impl<P: Port> OpenPort<P> {
     pub fn new(port: P, name: PathBuf) -> Self {
-        Self { port, name }
+        Self { port, name, tape: None }
     }
 
     pub fn port(&self) -> &P {
         &self.port
+    }
+
+    /// What it carries from now on is kept.
+    pub fn recorded(mut self, tape: Option<Arc<Tape>>) -> Self {
+        if let Some(tape) = &tape {
+            tape.opened();
+        }
+        self.tape = tape;
+        self
     }
 
     /// At least one byte, as soon as there is one. Cancel-safe.
@@ -139,9 +152,14 @@ impl<P: Port> OpenPort<P> {
     /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
         match self.port.read(into).await {
-            Ok(0) => Err(gone(&self.name, &"the port is gone")),
-            Ok(count) => Ok(count),
-            Err(error) => Err(gone(&self.name, &error)),
+            Ok(0) => Err(self.lost(&"the port is gone")),
+            Ok(count) => {
+                if let Some(tape) = &self.tape {
+                    tape.heard(&into[..count]);
+                }
+                Ok(count)
+            }
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -150,17 +168,27 @@ impl<P: Port> OpenPort<P> {
     /// # Errors
     /// When the port is gone, or takes nothing more.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LineFault> {
+        if let Some(tape) = &self.tape {
+            tape.sent(bytes);
+        }
         match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(&self.name, &error)),
-            Err(_elapsed) => Err(gone(&self.name, &"the port takes no bytes")),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_elapsed) => Err(self.lost(&"the port takes no bytes")),
         }
     }
 
     /// # Errors
     /// When the port is gone.
     pub fn clear_input(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input().map_err(|error| gone(&self.name, &error))
+        self.port.clear_input().map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&self, error: &dyn std::fmt::Display) -> LineFault {
+        if let Some(tape) = &self.tape {
+            tape.lost();
+        }
+        gone(&self.name, error)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The line of a bus of meters: a port, or a connection to a serial server, opened and given back around the wire that speaks on it.
 
-use std::{future, path::PathBuf, time::Duration};
+use std::{future, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
@@ -18,6 +18,7 @@ use crate::{
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::{self, OpenPort, Port},
+        record::Tape,
         serial,
     },
     profile::{Address, Link},
@@ -30,17 +31,21 @@ const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// A bus of meters on one port.
 pub fn line_bus(settings: &LineSettings, parts: BusParts) -> Bus<Dlt645Driver> {
-    Bus::new(Dlt645Driver { way: Way::Port(settings.into()), wire: None }, parts)
+    Bus::new(
+        Dlt645Driver { way: Way::Port(settings.into()), wire: None, tape: Arc::clone(&parts.tape) },
+        parts,
+    )
 }
 
 /// A bus of meters behind one serial server.
 pub fn tcp_bus(settings: TcpSettings, parts: BusParts) -> Bus<Dlt645Driver> {
-    Bus::new(Dlt645Driver { way: Way::Server(settings), wire: None }, parts)
+    Bus::new(Dlt645Driver { way: Way::Server(settings), wire: None, tape: Arc::clone(&parts.tape) }, parts)
 }
 
 pub struct Dlt645Driver {
     way: Way,
     wire: Option<Wire<Box<dyn Port>>>,
+    tape: Arc<Tape>,
 }
 
 /// How the line is reached.
@@ -50,7 +55,7 @@ enum Way {
 }
 
 impl Way {
-    async fn open(&self) -> Result<Wire<Box<dyn Port>>, LineFault> {
+    async fn open(&self, tape: &Arc<Tape>) -> Result<Wire<Box<dyn Port>>, LineFault> {
         let (port, settings): (Box<dyn Port>, _) = match self {
             Way::Port(settings) => (Box::new(port::open(settings)?), settings.clone()),
             Way::Server(TcpSettings { host, port }) => {
@@ -63,7 +68,10 @@ impl Way {
                 (Box::new(stream), usual_line())
             }
         };
-        Ok(Wire::new(OpenPort::new(port, self.name()), port::character(&settings)))
+        Ok(Wire::new(
+            OpenPort::new(port, self.name()).recorded(Some(Arc::clone(tape))),
+            port::character(&settings),
+        ))
     }
 
     fn is_stale(&self, wire: &Wire<Box<dyn Port>>) -> bool {
@@ -95,7 +103,7 @@ impl Driver for Dlt645Driver {
             return Ok(Line::Kept);
         }
         self.wire = None;
-        let mut wire = self.way.open().await?;
+        let mut wire = self.way.open(&self.tape).await?;
         wire.settle().await?;
         self.wire = Some(wire);
         Ok(Line::Opened)

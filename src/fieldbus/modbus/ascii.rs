@@ -33,7 +33,7 @@ pub type AsciiDriver = WireDriver<AsciiLine>;
 
 /// A bus of Modbus ASCII units on one port.
 pub fn ascii_bus(settings: RtuSettings, parts: BusParts) -> Bus<AsciiDriver> {
-    Bus::new(AsciiDriver::over(AsciiLine { settings }), parts)
+    Bus::new(AsciiDriver::over(AsciiLine { settings }).recorded(&parts.tape), parts)
 }
 
 pub struct AsciiLine {

@@ -4,7 +4,7 @@
 //! is connected by then, so closing a connection settles nothing. That is why a timeout does not close it either: the wire waits the
 //! late answer out where it must come.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use super::{
     question, standard_unit,
@@ -18,6 +18,7 @@ use crate::{
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::Port,
+        record::Tape,
     },
     profile::{Address, Link},
 };
@@ -57,11 +58,18 @@ pub struct WireDriver<O: Opener> {
     answered: bool,
     /// Opened since `connect` was last asked.
     reopened: bool,
+    tape: Option<Arc<Tape>>,
 }
 
 impl<O: Opener> WireDriver<O> {
     pub fn over(opener: O) -> Self {
-        Self { opener, wire: None, legacy: Legacy::default(), answered: false, reopened: false }
+        Self { opener, wire: None, legacy: Legacy::default(), answered: false, reopened: false, tape: None }
+    }
+
+    /// What it carries from now on is kept.
+    pub fn recorded(mut self, tape: &Arc<Tape>) -> Self {
+        self.tape = Some(Arc::clone(tape));
+        self
     }
 
     async fn open(&mut self) -> Result<(), LineFault> {
@@ -71,7 +79,7 @@ impl<O: Opener> WireDriver<O> {
         }
         self.close();
         let wire = self.opener.open().await?;
-        self.wire = Some(wire.heir_to(std::mem::take(&mut self.legacy)));
+        self.wire = Some(wire.recorded(self.tape.clone()).heir_to(std::mem::take(&mut self.legacy)));
         (self.answered, self.reopened) = (false, true);
         Ok(())
     }

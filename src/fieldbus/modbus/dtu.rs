@@ -33,7 +33,7 @@ pub type DtuDriver = WireDriver<DialIn>;
 /// If they were made for other modems.
 pub fn dtu_bus(settings: DtuSettings, receptions: &Receptions, parts: BusParts) -> Bus<DtuDriver> {
     let berth = receptions.berth(&settings).expect("the receptions are made of the site's modems");
-    Bus::new(DtuDriver::over(DialIn { settings, berth, silent_at: None }), parts)
+    Bus::new(DtuDriver::over(DialIn { settings, berth, silent_at: None }).recorded(&parts.tape), parts)
 }
 
 pub struct DialIn {

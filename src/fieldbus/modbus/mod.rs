@@ -8,6 +8,7 @@ mod debt;
 mod driver;
 mod dtu;
 mod heartbeat;
+pub mod knock;
 pub mod mbap;
 mod reception;
 mod rtu;

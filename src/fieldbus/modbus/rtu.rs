@@ -4,6 +4,8 @@
 //! answered with the registers of the one before; it clears its own buffer but not the kernel's; it does not check how many registers came
 //! (a `debug_assert`); and a vendor's framing (NICE3000's two-byte count) has no door.
 
+use tokio_serial::SerialStream;
+
 use super::{
     config::RtuSettings,
     driver::{Opener, WireDriver},
@@ -15,13 +17,18 @@ use crate::fieldbus::{
     driver::LineFault,
     port::{self, OpenPort},
 };
-use tokio_serial::SerialStream;
 
 pub type RtuDriver = WireDriver<SerialLine>;
 
+impl RtuDriver {
+    pub fn new(settings: RtuSettings) -> Self {
+        Self::over(SerialLine { settings })
+    }
+}
+
 /// A bus of Modbus RTU units on one port.
 pub fn rtu_bus(settings: RtuSettings, parts: BusParts) -> Bus<RtuDriver> {
-    Bus::new(RtuDriver::over(SerialLine { settings }), parts)
+    Bus::new(RtuDriver::new(settings).recorded(&parts.tape), parts)
 }
 
 pub struct SerialLine {

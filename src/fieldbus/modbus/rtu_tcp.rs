@@ -24,7 +24,7 @@ pub type RtuTcpDriver = WireDriver<SerialServer>;
 
 /// A bus of the RTU units behind one serial server.
 pub fn rtu_tcp_bus(settings: RtuTcpSettings, parts: BusParts) -> Bus<RtuTcpDriver> {
-    Bus::new(RtuTcpDriver::over(SerialServer { settings }), parts)
+    Bus::new(RtuTcpDriver::over(SerialServer { settings }).recorded(&parts.tape), parts)
 }
 
 pub struct SerialServer {

@@ -1,6 +1,6 @@
 //! One serial line that carries Modbus RTU: asks, waits, and makes sure that what comes late is nobody's answer.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -15,6 +15,7 @@ use crate::{
     fieldbus::{
         driver::{AskFault, LineFault},
         port::{OpenPort, Port},
+        record::Tape,
     },
     profile::ModbusLink,
 };
@@ -90,6 +91,10 @@ impl<P: Port> Wire<P> {
     /// The same, behind a network that may take so long, there and back together.
     pub fn behind(self, latency: Duration) -> Self {
         Self { latency, ..self }
+    }
+
+    pub fn recorded(self, tape: Option<Arc<Tape>>) -> Self {
+        Self { port: self.port.recorded(tape), ..self }
     }
 
     /// The same, after one on the same line.

@@ -34,6 +34,7 @@ use crate::{
         cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
+        record::Tape,
     },
     profile::{Address, Link},
     text,
@@ -78,6 +79,7 @@ pub fn bus(parts: BusParts, broker: &Broker) -> Result<Bus<MqttDriver>, SetupErr
 pub struct MqttDriver {
     bus: BusId,
     options: MqttOptions,
+    tape: Arc<Tape>,
     mark: Mark,
     routes: Arc<Routes>,
     /// The devices, as `routes` numbers them.
@@ -134,6 +136,7 @@ impl MqttDriver {
         let mut driver = Self {
             bus: bus.clone(),
             options,
+            tape: Arc::clone(&parts.tape),
             mark,
             routes: Arc::new(routes),
             devices: parts.devices.iter().map(|device| device.ix).collect(),
@@ -168,6 +171,7 @@ impl MqttDriver {
 
     /// Whose message it is: what the bus is to be told, and what the broker may be told after that.
     fn sort(&mut self, publish: Publish) -> Option<Uncommitted> {
+        self.tape.message(&publish.topic, &publish.payload, publish.retain);
         let acknowledged = publish.qos != QoS::AtMostOnce;
         if let Some(original) = self.original(&publish) {
             self.messages.came_again();
