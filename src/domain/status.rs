@@ -36,6 +36,12 @@ pub struct BusStatus {
     pub refusals: u64,
     pub unasked: u64,
     pub reconnects: u64,
+    /// Questions that missed a whole beat before it was their turn.
+    #[serde(default)]
+    pub late: u64,
+    /// How much of its time the line was busy lately, in thousandths.
+    #[serde(default)]
+    pub busy_permille: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,18 @@
 use std::collections::VecDeque;
 
-use tokio::{sync::mpsc::Receiver, task::JoinHandle};
+use tokio::{
+    sync::{mpsc::Receiver, oneshot},
+    task::JoinHandle,
+};
 
 use super::*;
 use crate::{
+    domain::Instruction,
     fieldbus::{
-        driver::Unasked,
+        driver::{AskFault, Line, LineFault, Unasked},
         fixtures::{self, modbus_link, product, registers, serial_link},
+        order::{Counter, Inquiry, Order},
+        plan::Ask,
     },
     profile::{Link, MqttLink},
 };
@@ -18,6 +24,8 @@ enum Scene {
     /// Units with this address answer from now on, the others are silent.
     Answering(Vec<u8>),
     Refusing(Vec<u8>),
+    /// No unit has these registers.
+    Lacking(Vec<u16>),
     LineDown,
     Open,
     Says(Unasked),
@@ -28,6 +36,8 @@ struct Stage {
     scenes: Receiver<Scene>,
     answering: Vec<u8>,
     refusing: Vec<u8>,
+    lacking: Vec<u16>,
+    told: Vec<Instruction>,
     works: bool,
     open: bool,
     says: VecDeque<Unasked>,
@@ -45,6 +55,7 @@ impl Stage {
         match scene {
             Scene::Answering(units) => self.answering = units,
             Scene::Refusing(units) => self.refusing = units,
+            Scene::Lacking(registers) => self.lacking = registers,
             Scene::LineDown => (self.works, self.open) = (false, false),
             Scene::Open => self.works = true,
             Scene::Says(unasked) => self.says.push_back(unasked),
@@ -81,6 +92,9 @@ impl Driver for Stage {
             return Err(gone().into());
         }
         if self.refusing.contains(unit) {
+            return Err(AskFault::Refused { code: 4 });
+        }
+        if self.lacking.iter().any(|register| (*first..first + count).contains(register)) {
             return Err(AskFault::Refused { code: 2 });
         }
         if self.answering.contains(unit) {
@@ -93,6 +107,20 @@ impl Driver for Stage {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         Err(AskFault::Silent { waited: Duration::from_millis(300) })
+    }
+
+    async fn tell(
+        &mut self,
+        unit: &Address,
+        _link: &crate::profile::Link,
+        instruction: &Instruction,
+    ) -> Result<(), AskFault> {
+        let Address::Unit(unit) = unit else { unreachable!("these tests tell units") };
+        self.told.push(instruction.clone());
+        match self.answering.contains(unit) {
+            true => Ok(()),
+            false => Err(AskFault::Silent { waited: Duration::from_millis(300) }),
+        }
     }
 
     async fn hear(&mut self) -> Unasked {
@@ -121,6 +149,7 @@ struct Show {
     heard: Receiver<Heard>,
     asked: mpsc::UnboundedReceiver<(Instant, u8)>,
     counters: Arc<BusCounters>,
+    counter: Counter,
     stop: CancellationToken,
     task: JoinHandle<Result<(), BusError>>,
     began: Instant,
@@ -133,6 +162,8 @@ impl Show {
         let named: Vec<(&str, Arc<Profile>)> =
             texts.iter().zip(devices).map(|(text, (_, product))| (text.as_str(), product.clone())).collect();
         let (mut parts, heard) = fixtures::parts(&named);
+        let (counter, inbox) = crate::fieldbus::counter();
+        parts.inbox = inbox;
         for (device, (unit, _)) in parts.devices.iter_mut().zip(devices) {
             device.address = Address::Unit(*unit);
         }
@@ -142,6 +173,8 @@ impl Show {
             scenes: from_test,
             answering: answering.to_vec(),
             refusing: vec![],
+            lacking: vec![],
+            told: vec![],
             works: true,
             open: false,
             says: VecDeque::new(),
@@ -150,7 +183,7 @@ impl Show {
         let counters = parts.counters.clone();
         let stop = CancellationToken::new();
         let task = tokio::spawn(Bus::new(stage, parts).run(stop.clone()));
-        Show { scenes, heard, asked, counters, stop, task, began: Instant::now() }
+        Show { scenes, heard, asked, counters, counter, stop, task, began: Instant::now() }
     }
 
     async fn set(&self, scene: Scene) {
@@ -215,11 +248,17 @@ async fn a_dead_unit_costs_the_others_little_and_is_back_with_its_first_answer()
     }
     let failures: Vec<usize> =
         heard.iter().filter(|(device, ..)| *device == 1).map(|(_, points, _)| *points).collect();
-    assert_eq!(failures[..3], [1, 1, 2], "when it is lost, all its points are");
-    assert!(failures[3..].iter().all(|points| *points == 2) && failures.len() < 9, "{failures:?}");
+    assert!(
+        failures.iter().all(|points| *points == 2),
+        "it is lost at once, with all its points: {failures:?}"
+    );
     let asked = show.times(2);
-    let waits: Vec<u64> = asked[4..].windows(2).map(|pair| (pair[1] - pair[0]).div_ceil(1000)).collect();
-    assert_eq!(waits, [3, 5, 9, 17], "probes, further and further apart");
+    let waits: Vec<u64> = asked[2..].windows(2).map(|pair| (pair[1] - pair[0]).div_ceil(1000)).collect();
+    assert_eq!(
+        waits,
+        [6, 6, 9, 17],
+        "probes, further and further apart, and never more than 5 % of the line"
+    );
 
     show.set(Scene::Answering(vec![1, 2, 3])).await;
     let heard = show.hear_for(31 * SECOND).await;
@@ -233,9 +272,13 @@ async fn retries_are_for_units_that_are_online() {
     let mut show = Show::start(&[(7, one_block())], &[]);
     let heard = show.hear_for(4 * SECOND).await;
     let silent = |points| (0, points, Err(Failure::Silent));
-    assert_eq!(heard, [silent(1), silent(1), silent(1), silent(1)]);
-    assert_eq!(show.times(7).len(), 5, "the first exchange tried twice, the others once");
-    assert_eq!(show.counters.silences.load(std::sync::atomic::Ordering::Relaxed), 5);
+    assert_eq!(heard, [silent(1), silent(1)]);
+    assert_eq!(
+        show.times(7).len(),
+        4,
+        "the first exchange tried twice, the probes once, the last is under way"
+    );
+    assert_eq!(show.counters.silences.load(std::sync::atomic::Ordering::Relaxed), 3);
     show.end().await;
 }
 
@@ -244,7 +287,112 @@ async fn a_refusal_is_an_answer() {
     let mut show = Show::start(&[(1, one_block())], &[]);
     show.set(Scene::Refusing(vec![1])).await;
     let heard = show.hear_for(Duration::from_millis(9500)).await;
-    assert_eq!(heard, vec![(0, 1, Err(Failure::Refused { code: 2 })); 10]);
+    assert_eq!(heard, vec![(0, 1, Err(Failure::Refused { code: 4 })); 10]);
+    show.end().await;
+}
+
+/// Six registers, read together each second.
+fn one_wide_block() -> Arc<Profile> {
+    registers(modbus_link(), &[1, 2, 3, 4, 5, 6].map(|address| (address, SECOND)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_register_that_is_not_there_costs_its_neighbours_nothing() {
+    let mut show = Show::start(&[(1, one_wide_block())], &[1]);
+    show.set(Scene::Lacking(vec![4])).await;
+    let heard = show.hear_for(SECOND / 2).await;
+    let (good, refused): (Vec<_>, Vec<_>) = heard.iter().partition(|(.., outcome)| outcome.is_ok());
+    let points =
+        |of: &[&(u32, usize, Result<u16, Failure>)]| of.iter().map(|(_, points, _)| points).sum::<usize>();
+    assert_eq!(
+        (points(&good), points(&refused)),
+        (5, 1),
+        "in the first second, all that is there: {heard:?}"
+    );
+    show.times(1);
+    let heard = show.hear_for(30 * SECOND).await;
+    let (good, refused): (Vec<_>, Vec<_>) = heard.iter().partition(|(.., outcome)| outcome.is_ok());
+    assert_eq!(points(&good), 150, "{heard:?}");
+    assert_eq!(refused.len(), 3, "what is refused is asked less often");
+    show.set(Scene::Lacking(vec![])).await;
+    show.hear_for(11 * SECOND).await;
+    let heard = show.hear_for(10 * SECOND).await;
+    let good: Vec<_> = heard.iter().collect();
+    assert_eq!(points(&good), 60, "and as often as the others once it is there");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_dead_units_cost_the_line_no_more_than_one_part_in_twenty() {
+    let dead: Vec<u8> = (2..=9).collect();
+    let devices: Vec<_> = (1..=9).map(|unit| (unit, one_block())).collect();
+    let mut show = Show::start(&devices, &[1]);
+    show.hear_for(30 * SECOND).await;
+    dead.iter().for_each(|unit| drop(show.times(*unit)));
+    let before = show.counters.silences.load(std::sync::atomic::Ordering::Relaxed);
+    let heard = show.hear_for(600 * SECOND).await;
+    let probes = show.counters.silences.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!((50..=100).contains(&probes), "{probes} probes of 0.3 s in 600 s");
+    let answered = heard.iter().filter(|(device, ..)| *device == 0).count();
+    assert!(answered >= 599, "{answered} answers of the unit that lives");
+
+    show.set(Scene::Answering((1..=9).collect())).await;
+    let heard = show.hear_for(12 * SECOND).await;
+    let back: std::collections::BTreeSet<u32> =
+        heard.iter().filter(|(.., outcome)| outcome.is_ok()).map(|(device, ..)| *device).collect();
+    assert_eq!(back.len(), 9, "the first that is back is a sign for the others");
+    show.end().await;
+}
+
+fn order(device: u32) -> (Order, oneshot::Receiver<Result<(), AskFault>>) {
+    let (reply, outcome) = oneshot::channel();
+    let instruction = Instruction::Registers { first: 1, words: vec![40], multiple: false };
+    (Order { device: DeviceIx(device), instruction, reply }, outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_carried_out_once_and_told_what_came_of_it() {
+    let mut show = Show::start(&[(1, one_block()), (2, one_block())], &[1]);
+    show.hear_for(SECOND).await;
+    let (to_one, done) = order(0);
+    show.counter.orders.send(to_one).await.unwrap();
+    assert_eq!(done.await.unwrap(), Ok(()));
+    let (to_other, done) = order(1);
+    show.counter.orders.send(to_other).await.unwrap();
+    assert!(matches!(done.await.unwrap(), Err(AskFault::Silent { .. })));
+    show.set(Scene::LineDown).await;
+    show.hear_for(SECOND).await;
+    let (to_nobody, done) = order(0);
+    show.counter.orders.send(to_nobody).await.unwrap();
+    assert!(matches!(done.await.unwrap(), Err(AskFault::LineDown(_))), "at once, not when the line is back");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inquiry_is_answered_and_takes_nobodys_time() {
+    let mut show = Show::start(&[(1, one_block())], &[1, 77]);
+    show.hear_for(SECOND).await;
+    let ask = |unit| {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Block { table: crate::domain::Table::Holding, first: 5, count: 2 };
+        (Inquiry { unit: Address::Unit(unit), link: Link::Modbus(modbus_link()), ask, reply }, answer)
+    };
+    let (inquiry, answer) = ask(77);
+    show.counter.inquiries.send(inquiry).await.unwrap();
+    assert!(answer.await.unwrap().is_ok(), "a unit that is not in the site");
+    for unit in 100..140 {
+        let (inquiry, answer) = ask(unit);
+        show.counter.inquiries.send(inquiry).await.unwrap();
+        assert!(answer.await.unwrap().is_err());
+    }
+    let heard = show.hear_for(SECOND).await;
+    assert!(
+        heard.iter().all(|(device, _, outcome)| *device == 0 && outcome.is_ok()),
+        "no device is judged by it"
+    );
+    let asked = show.times(1);
+    let late = asked.windows(2).filter(|pair| pair[1] - pair[0] > 1310).count();
+    assert_eq!(late, 0, "{asked:?}");
     show.end().await;
 }
 
@@ -277,7 +425,7 @@ async fn a_refusal_is_logged_once_and_its_end_too() {
     let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
     let lines = |words: &str| text.lines().filter(|line| line.contains(words)).count();
     assert_eq!((lines(" WARN "), lines("Device answers a request it refused.")), (2, 2), "{text}");
-    assert_eq!(lines("exception 02: no such address; counted from 0 or from 1?"), 2, "{text}");
+    assert_eq!(lines("exception 04: the device failed"), 2, "{text}");
     assert_eq!(lines("holding registers 9 to 9, counted from 0"), 2, "{text}");
 }
 

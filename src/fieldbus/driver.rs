@@ -25,6 +25,27 @@ pub trait Driver: Send {
         ask: &Ask,
     ) -> impl Future<Output = Result<Raw, AskFault>> + Send;
 
+    /// Whether several questions to one unit may be under way at once.
+    fn pipelines(&self) -> bool {
+        false
+    }
+
+    /// Several questions to one unit, an outcome for each. Once one meets silence the others behind it do too.
+    fn ask_all(
+        &mut self,
+        unit: &Address,
+        link: &Link,
+        asks: &[Ask],
+    ) -> impl Future<Output = Vec<Result<Raw, AskFault>>> + Send {
+        async move {
+            let mut outcomes = Vec::with_capacity(asks.len());
+            for ask in asks {
+                outcomes.push(self.ask(unit, link, ask).await);
+            }
+            outcomes
+        }
+    }
+
     /// Tells a device to do something: once, whatever comes of it. After a fault other than `Refused` nobody knows whether it was done,
     /// and what may still come for it is never taken for the answer to a later question.
     fn tell(

@@ -53,6 +53,7 @@ pub fn modbus_link() -> ModbusLink {
         timeout: Duration::from_millis(300),
         retries: 1,
         turnaround: Duration::ZERO,
+        pipeline: 1,
     }
 }
 

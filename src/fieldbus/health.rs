@@ -4,15 +4,21 @@ use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-/// A unit is lost after this many exchanges in a row without an answer.
+use super::latency::Latency;
+
+/// A unit is lost after this many exchanges in a row without an answer; one that was never heard, after the first.
 const LOST_AFTER: u32 = 3;
+/// A unit that was lost is trusted with retries again after so many answers in a row.
+const ANSWERS_AFTER_LOSS: u32 = 3;
 const SHORTEST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// A lost unit may have become slower: one probe in so many waits as long as its product may take.
+const PATIENT_PROBE: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Online,
-    /// It missed an exchange; it is asked as before, but without retries.
+    /// It missed an exchange or has just come back; it is asked as before, but without retries.
     Degraded,
     /// It is only probed.
     Lost,
@@ -39,11 +45,15 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct UnitHealth {
     state: Health,
+    ever_heard: bool,
+    /// Exchanges without an answer, in a row.
     missed: u32,
+    /// Answers in a row that it still owes until it is online.
+    owes: u32,
     first_back_off: Duration,
     longest_back_off: Duration,
     back_off: Duration,
-    probe_at: Option<Instant>,
+    latency: Latency,
 }
 
 impl UnitHealth {
@@ -52,11 +62,13 @@ impl UnitHealth {
         let first_back_off = period.max(SHORTEST_BACK_OFF);
         Self {
             state: Health::Online,
+            ever_heard: false,
             missed: 0,
+            owes: 0,
             first_back_off,
             longest_back_off: period.max(LONGEST_BACK_OFF),
             back_off: first_back_off,
-            probe_at: None,
+            latency: Latency::default(),
         }
     }
 
@@ -64,34 +76,57 @@ impl UnitHealth {
         self.state
     }
 
-    /// When a lost unit is asked next; `None` unless it is lost.
-    pub fn probe_at(&self) -> Option<Instant> {
-        self.probe_at
+    /// How long its answers take.
+    pub fn latency(&self) -> Latency {
+        self.latency
     }
 
-    /// It answered, be it with a refusal.
-    pub fn answered(&mut self) -> Option<Change> {
+    /// How long the next exchange may wait for it, when its product may take `most`.
+    pub fn patience(&self, most: Duration) -> Duration {
+        match self.state {
+            Health::Online | Health::Degraded => most,
+            Health::Lost if self.missed.is_multiple_of(PATIENT_PROBE) => most,
+            Health::Lost => self.latency.patience(most),
+        }
+    }
+
+    /// It answered, be it with a refusal, after so long; `None` if it spoke by itself.
+    pub fn answered(&mut self, took: Option<Duration>) -> Option<Change> {
+        if let Some(took) = took {
+            self.latency.took(took);
+        }
+        self.ever_heard = true;
         self.missed = 0;
         self.back_off = self.first_back_off;
-        self.probe_at = None;
-        self.step(Health::Online)
+        self.owes = self.owes.saturating_sub(1);
+        self.step(if self.owes == 0 { Health::Online } else { Health::Degraded })
     }
 
-    /// An exchange, retries included, had no valid answer. A line that is down says nothing about its units: do not call it then.
-    pub fn missed(&mut self, now: Instant) -> Option<Change> {
+    /// An exchange, retries included, had no valid answer; `silent`: nothing came at all. A line that is down says nothing about its
+    /// units: do not call it then.
+    pub fn missed(&mut self, silent: bool) -> Option<Change> {
         self.missed = self.missed.saturating_add(1);
-        if self.missed < LOST_AFTER {
+        let lost = self.state == Health::Lost || self.missed >= LOST_AFTER || (silent && !self.ever_heard);
+        if !lost {
+            self.owes = self.owes.max(1);
             return self.step(Health::Degraded);
         }
-        if self.state == Health::Lost {
+        self.owes = ANSWERS_AFTER_LOSS;
+        // on a noisy line somebody speaks: it is worth another try soon
+        if self.state == Health::Lost && silent {
             self.back_off = (self.back_off * 2).min(self.longest_back_off);
         }
-        self.probe_at = Some(now + self.back_off);
         self.step(Health::Lost)
     }
 
-    /// A unit that speaks by itself was not heard for longer than it should have been.
+    /// When a lost unit is tried next; `None` unless it is lost.
+    pub fn probe_at(&self, now: Instant) -> Option<Instant> {
+        (self.state == Health::Lost).then(|| now + self.back_off)
+    }
+
+    /// A unit that speaks by itself was not heard for longer than it should have been; its first word brings it back.
     pub fn fell_silent(&mut self) -> Option<Change> {
+        self.owes = 1;
         self.step(Health::Lost)
     }
 
@@ -105,20 +140,39 @@ impl UnitHealth {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
+    fn change(from: Health, to: Health) -> Option<Change> {
+        Some(Change { from, to })
+    }
+
+    fn heard_once(period: Duration) -> UnitHealth {
+        let mut unit = UnitHealth::new(period);
+        assert_eq!(unit.answered(Some(20 * MS)), None, "it starts online");
+        unit
+    }
+
     #[test]
-    fn a_unit_is_lost_after_three_misses_and_back_with_one_answer() {
-        let now = Instant::now();
-        let mut unit = UnitHealth::new(Duration::from_millis(500));
-        assert_eq!(unit.answered(), None, "it starts online");
-        let change = |from, to| Some(Change { from, to });
-        assert_eq!(unit.missed(now), change(Health::Online, Health::Degraded));
-        assert_eq!(unit.answered(), change(Health::Degraded, Health::Online));
-        assert_eq!(unit.missed(now), change(Health::Online, Health::Degraded), "misses count in a row only");
-        assert_eq!(unit.missed(now), None);
-        assert_eq!(unit.missed(now), change(Health::Degraded, Health::Lost));
-        assert_eq!(unit.missed(now), None);
-        assert_eq!(unit.answered(), change(Health::Lost, Health::Online));
-        assert_eq!(unit.probe_at(), None);
+    fn a_unit_is_lost_after_three_misses_and_online_again_after_three_answers() {
+        let mut unit = heard_once(500 * MS);
+        assert_eq!(unit.missed(true), change(Health::Online, Health::Degraded));
+        assert_eq!(unit.answered(None), change(Health::Degraded, Health::Online));
+        assert_eq!(unit.missed(true), change(Health::Online, Health::Degraded), "misses count in a row only");
+        assert_eq!(unit.missed(true), None);
+        assert_eq!(unit.missed(true), change(Health::Degraded, Health::Lost));
+        assert_eq!(unit.missed(true), None);
+        assert_eq!(unit.answered(None), change(Health::Lost, Health::Degraded));
+        assert_eq!(unit.answered(None), None);
+        assert_eq!(unit.answered(None), change(Health::Degraded, Health::Online));
+        assert_eq!(unit.probe_at(Instant::now()), None);
+    }
+
+    #[test]
+    fn a_unit_that_was_never_heard_is_lost_at_once() {
+        let mut unit = UnitHealth::new(500 * MS);
+        assert_eq!(unit.missed(true), change(Health::Online, Health::Lost));
+        assert_eq!(unit.answered(None), change(Health::Lost, Health::Degraded));
+        assert_eq!(unit.missed(true), None, "from now on it is one that was heard");
     }
 
     #[test]
@@ -130,21 +184,46 @@ mod tests {
         ];
         for (period, want) in cases {
             let now = Instant::now();
-            let mut unit = UnitHealth::new(period);
-            unit.missed(now);
-            unit.missed(now);
+            let mut unit = heard_once(period);
+            unit.missed(true);
+            unit.missed(true);
             let waits = want.map(|_| {
-                unit.missed(now);
-                (unit.probe_at().unwrap() - now).as_secs()
+                unit.missed(true);
+                (unit.probe_at(now).unwrap() - now).as_secs()
             });
             assert_eq!(waits, want, "{period:?}");
         }
     }
 
     #[test]
-    fn a_talker_that_fell_silent_is_lost_and_not_probed() {
+    fn noise_is_no_absence() {
+        let mut unit = UnitHealth::new(MS);
+        assert_eq!(unit.missed(false), change(Health::Online, Health::Degraded), "somebody spoke");
+        (0..20).for_each(|_| _ = unit.missed(false));
+        let now = Instant::now();
+        assert_eq!(unit.probe_at(now), Some(now + SHORTEST_BACK_OFF));
+    }
+
+    #[test]
+    fn probes_wait_as_long_as_the_unit_used_to_take_and_now_and_then_longer() {
+        let most = 1000 * MS;
+        let mut unit = heard_once(500 * MS);
+        (0..50).for_each(|_| _ = unit.answered(Some(20 * MS)));
+        assert_eq!(unit.patience(most), most, "while it is asked as usual");
+        (0..3).for_each(|_| _ = unit.missed(true));
+        let patience = [(); 5].map(|()| {
+            let patience = unit.patience(most);
+            unit.missed(true);
+            patience
+        });
+        assert_eq!(patience, [50 * MS, most, 50 * MS, 50 * MS, 50 * MS]);
+    }
+
+    #[test]
+    fn a_talker_that_fell_silent_is_back_with_its_first_word() {
         let mut unit = UnitHealth::new(Duration::ZERO);
-        assert_eq!(unit.fell_silent(), Some(Change { from: Health::Online, to: Health::Lost }));
-        assert_eq!((unit.fell_silent(), unit.probe_at()), (None, None));
+        assert_eq!(unit.fell_silent(), change(Health::Online, Health::Lost));
+        assert_eq!(unit.fell_silent(), None);
+        assert_eq!(unit.answered(None), change(Health::Lost, Health::Online));
     }
 }

@@ -4,14 +4,17 @@ pub mod bus;
 pub mod driver;
 pub mod health;
 mod holder;
+mod latency;
 pub mod modbus;
 pub mod mqtt;
 pub mod order;
 pub mod plan;
 pub mod port;
+mod probe;
 mod refusal;
 mod schedule;
 pub mod serial;
+mod split;
 mod unit;
 
 #[cfg(test)]
@@ -25,6 +28,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use self::driver::AskFault;
 use crate::domain::{BusId, status::BusStatus};
 
 /// What a bus has seen so far; read by status, written by its own task only.
@@ -41,6 +45,10 @@ pub struct BusCounters {
     pub unasked: AtomicU64,
     /// Times the line was opened after the first.
     pub reconnects: AtomicU64,
+    /// Questions that missed a whole beat before it was their turn.
+    pub late: AtomicU64,
+    /// How much of its time the line was busy lately, in thousandths.
+    pub busy_permille: AtomicU64,
 }
 
 /// The counters of one bus under its name.
@@ -63,6 +71,8 @@ impl BusGauge {
             refusals: seen(&counters.refusals),
             unasked: seen(&counters.unasked),
             reconnects: seen(&counters.reconnects),
+            late: seen(&counters.late),
+            busy_permille: seen(&counters.busy_permille),
         }
     }
 }
@@ -70,5 +80,18 @@ impl BusGauge {
 impl BusCounters {
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// One question, and what came of it.
+    pub(crate) fn asked<T>(&self, outcome: &Result<T, AskFault>) {
+        let counter = match outcome {
+            Ok(_) => &self.answers,
+            Err(AskFault::Silent { .. }) => &self.silences,
+            Err(AskFault::Garbled { .. }) => &self.garbled,
+            Err(AskFault::Refused { .. }) => &self.refusals,
+            Err(AskFault::LineDown(_)) => return,
+        };
+        Self::add(&self.requests);
+        Self::add(counter);
     }
 }

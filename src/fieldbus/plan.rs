@@ -76,6 +76,19 @@ pub fn all_points(profile: &Profile) -> Arc<[PointIx]> {
     (0u16..).zip(&profile.points).map(|(ix, _)| PointIx(ix)).collect()
 }
 
+/// The block that holds these points of one table; `None` where they are no registers.
+pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
+    let places = points.iter().filter_map(|point| match profile.points.get(usize::from(point.0))?.read {
+        Read::Modbus { table, address, span } => {
+            Some((table, u32::from(address), u32::from(address) + u32::from(span.max(1))))
+        }
+        Read::Serial { .. } | Read::Mqtt => None,
+    });
+    let (table, from, to) = places
+        .reduce(|(table, from, to), (_, first, end)| (table, from.min(first), to.max(end.min(0x1_0000))))?;
+    Some(Ask::Block { table, first: from as u16, count: (to - from) as u16 })
+}
+
 fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
     let requests = (0u16..).zip(&link.requests);
     let ask = |(request, asked): (u16, &SerialRequest)| Request {

@@ -1,15 +1,20 @@
 //! The units of one bus and what the schedule's slots stand for.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     bus::BusDevice,
     health::UnitHealth,
     plan::{self, Request},
+    schedule::{Beat, Lane},
 };
 use crate::{
     domain::{DeviceIx, PointIx, Raw},
-    profile::Link,
+    profile::{Class, Link, ModbusLink, Profile, When, points_named},
 };
 
 /// One device on the bus, with what the bus remembers of it.
@@ -19,7 +24,7 @@ pub(super) struct Unit {
     /// Every point of its profile.
     pub all: Arc<[PointIx]>,
     /// Its slots in the schedule.
-    pub slots: Range<usize>,
+    pub slots: Vec<usize>,
     /// The slot with the cheapest of its questions: asked while it is lost.
     pub probe: Option<usize>,
     /// The points of each serial frame.
@@ -40,15 +45,6 @@ pub(super) enum Slot {
     },
 }
 
-impl Slot {
-    fn period(&self) -> Duration {
-        match self {
-            Slot::Ask { request, .. } => request.every,
-            Slot::Watch { heartbeat, .. } => *heartbeat,
-        }
-    }
-}
-
 impl Unit {
     /// How often a failed exchange is tried again while the unit is online.
     pub fn retries(&self) -> u8 {
@@ -56,6 +52,24 @@ impl Unit {
             Link::Modbus(link) => link.retries,
             Link::Serial(link) => link.retries,
             Link::Mqtt(_) => 0,
+        }
+    }
+
+    /// How many of its questions may be under way at once, where the line can do that.
+    pub fn pipeline(&self) -> usize {
+        match &self.device.profile.link {
+            Link::Modbus(link) => usize::from(link.pipeline),
+            Link::Serial(_) | Link::Mqtt(_) => 1,
+        }
+    }
+
+    /// How to speak to it while it is lost: with less patience, as far as is known how long it takes.
+    pub fn probing(&self) -> Link {
+        match &self.device.profile.link {
+            Link::Modbus(link) => {
+                Link::Modbus(ModbusLink { timeout: self.health.patience(link.timeout), ..link.clone() })
+            }
+            link @ (Link::Serial(_) | Link::Mqtt(_)) => link.clone(),
         }
     }
 
@@ -72,49 +86,93 @@ impl Unit {
 }
 
 /// The units of a bus, their slots in schedule order, and where each device stands.
+#[derive(Default)]
 pub(super) struct Layout {
     pub units: Vec<Unit>,
     pub slots: Vec<Slot>,
     pub by_device: HashMap<DeviceIx, usize>,
+    /// The beats of each unit's slots.
+    pub beats: Vec<Vec<Beat>>,
+}
+
+/// What is asked of a device of one product, worked out once for all of them.
+struct Questions {
+    requests: Vec<(Request, Lane)>,
+    all: Arc<[PointIx]>,
+    frames: Vec<Arc<[PointIx]>>,
 }
 
 impl Layout {
     pub fn new(devices: Vec<BusDevice>) -> Self {
-        let mut layout = Layout { units: Vec::new(), slots: Vec::new(), by_device: HashMap::new() };
+        let mut products: HashMap<*const Profile, Questions> = HashMap::new();
+        let mut layout = Layout::default();
         for device in devices {
-            layout.add(device);
+            let product = Arc::as_ptr(&device.profile);
+            let questions = products.entry(product).or_insert_with(|| Questions::of(&device.profile));
+            layout.add(device, questions);
         }
         layout
     }
 
-    /// The periods of each unit's slots.
-    pub fn periods(&self) -> Vec<Vec<Duration>> {
-        self.units
-            .iter()
-            .map(|unit| self.slots[unit.slots.clone()].iter().map(Slot::period).collect())
-            .collect()
-    }
-
-    fn add(&mut self, device: BusDevice) {
+    fn add(&mut self, device: BusDevice, questions: &Questions) {
         let unit = self.units.len();
         let from = self.slots.len();
-        let requests = plan::requests(&device.profile);
-        let cheapest = (0..requests.len()).min_by_key(|&n| requests[n].ask.weight());
-        let probe_period = cheapest.map_or(Duration::ZERO, |n| requests[n].every);
-        self.slots.extend(requests.into_iter().map(|request| Slot::Ask { unit, request }));
+        let requests = &questions.requests;
+        let cheapest = (0..requests.len()).min_by_key(|&n| requests[n].0.ask.weight());
+        let probe_period = cheapest.map_or(Duration::ZERO, |n| requests[n].0.every);
+        let mut beats = Vec::new();
+        for (request, lane) in requests {
+            beats.push(Beat { period: request.every, lane: *lane });
+            self.slots.push(Slot::Ask { unit, request: request.clone() });
+        }
         if let (None, Some(heartbeat)) = (cheapest, heartbeat(&device.profile.link)) {
+            beats.push(Beat { period: heartbeat, lane: Lane::Alarms });
             self.slots.push(Slot::Watch { unit, heartbeat });
         }
         self.by_device.insert(device.ix, unit);
+        self.beats.push(beats);
         self.units.push(Unit {
             health: UnitHealth::new(probe_period),
-            all: plan::all_points(&device.profile),
-            slots: from..self.slots.len(),
+            all: questions.all.clone(),
+            slots: (from..self.slots.len()).collect(),
             probe: cheapest.map(|n| from + n),
-            frames: plan::frames(&device.profile),
+            frames: questions.frames.clone(),
             device,
         });
     }
+}
+
+impl Questions {
+    fn of(profile: &Profile) -> Self {
+        let watched = watched(&profile.class);
+        let lane = |request: &Request| {
+            let name = |point: &PointIx| profile.points[usize::from(point.0)].name.as_str();
+            match request.points.iter().any(|point| watched.contains(name(point))) {
+                true => Lane::Alarms,
+                false => Lane::Rest,
+            }
+        };
+        let requests = plan::requests(profile).into_iter();
+        Self {
+            requests: requests
+                .map(|request| {
+                    let lane = lane(&request);
+                    (request, lane)
+                })
+                .collect(),
+            all: plan::all_points(profile),
+            frames: plan::frames(profile),
+        }
+    }
+}
+
+/// The points that alarms of this class watch. A condition that cannot be read watches none: its profile was refused long before.
+fn watched(class: &Class) -> BTreeSet<String> {
+    let conditions = class.alarms.iter().filter_map(|alarm| match &alarm.when {
+        When::Expression(source) => Some(source),
+        When::LinkLost => None,
+    });
+    conditions.filter_map(|source| points_named(source).ok()).flatten().collect()
 }
 
 /// How long a device that speaks by itself may be silent.

@@ -32,6 +32,8 @@ pub struct ModbusLink {
     pub timeout: Duration,
     pub retries: u8,
     pub turnaround: Duration,
+    /// How many requests a TCP server of this product takes at once; serial lines carry one at a time.
+    pub pipeline: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

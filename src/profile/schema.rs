@@ -191,6 +191,9 @@ pub struct ModbusFile {
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
     pub turnaround: Option<Period>,
+    /// How many requests the product takes at once over Modbus TCP; serial lines carry one at a time. 1 if left out.
+    #[schemars(range(min = 1, max = 16))]
+    pub pipeline: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

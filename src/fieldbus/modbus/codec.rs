@@ -12,7 +12,7 @@ use crate::{
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
 const CRC_BYTES: usize = 2;
 /// `unit function|80 code CRC`
-const EXCEPTION_LENGTH: usize = 5;
+pub(super) const EXCEPTION_LENGTH: usize = 5;
 /// NICE3000's own refusal: `unit function 80 01 code-high code-low CRC`, an answer from its error register.
 const NICE_ERROR_LENGTH: usize = 8;
 const NICE_ERROR_REGISTER: [u8; 2] = [0x80, 0x01];
@@ -34,6 +34,17 @@ pub struct Shape {
     value_bytes: usize,
 }
 
+impl Shape {
+    /// How the confirmation of an instruction looks.
+    pub fn of_confirmation(function: u8) -> Self {
+        Self { function, value_bytes: 4 }
+    }
+
+    pub fn is_confirmation(self) -> bool {
+        matches!(self.function, 0x05 | 0x06 | 0x0F | 0x10)
+    }
+}
+
 /// A valid answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -52,14 +63,18 @@ impl Question {
         }
     }
 
-    /// The request as it goes on the wire.
-    pub fn encode(&self) -> [u8; 8] {
+    /// The request without address and checksum, the same on every kind of line.
+    pub fn pdu(&self) -> [u8; 5] {
         let [first_high, first_low] = self.first.to_be_bytes();
         let [count_high, count_low] = self.count.to_be_bytes();
-        let asked = [self.unit, self.function(), first_high, first_low, count_high, count_low];
-        let [crc_low, crc_high] = CRC.checksum(&asked).to_le_bytes();
-        let [unit, function, a, b, c, d] = asked;
-        [unit, function, a, b, c, d, crc_low, crc_high]
+        [self.function(), first_high, first_low, count_high, count_low]
+    }
+
+    /// The request as it goes on a serial line.
+    pub fn encode(&self) -> [u8; 8] {
+        let [function, a, b, c, d] = self.pdu();
+        let [crc_low, crc_high] = CRC.checksum(&[self.unit, function, a, b, c, d]).to_le_bytes();
+        [self.unit, function, a, b, c, d, crc_low, crc_high]
     }
 
     /// A captured request, as bytes: `None` unless it is a whole, valid read.
@@ -106,6 +121,11 @@ impl Question {
         }
     }
 
+    /// The values in `bytes`, a reply's value bytes, if they are as many as were asked for.
+    pub fn reply(&self, bytes: &[u8]) -> Option<Raw> {
+        (bytes.len() == self.value_bytes()).then(|| self.values(bytes))
+    }
+
     /// The values in `bytes`, the whole of a valid reply's value bytes.
     fn values(&self, bytes: &[u8]) -> Raw {
         let Question { table, first, count, .. } = *self;
@@ -120,6 +140,11 @@ impl Question {
             }
         }
     }
+}
+
+/// `bytes` with their checksum, as a frame of a serial line.
+pub(super) fn checksummed(bytes: &[u8]) -> Vec<u8> {
+    [bytes, &CRC.checksum(bytes).to_le_bytes()].concat()
 }
 
 /// What was heard since a question was sent, until its answer is found in it.

@@ -86,6 +86,16 @@ impl Debts {
         self.0.entry(question.unit).or_default().add(question.shape(), purpose);
     }
 
+    /// The unit was told something and did not confirm it: that may still come.
+    pub fn told_in_vain(&mut self, unit: u8, function: u8) {
+        self.0.entry(unit).or_default().add(Shape::of_confirmation(function), Purpose::Values);
+    }
+
+    /// Whether the unit may still confirm what it was told before; so may one that has answered nothing yet.
+    pub fn may_confirm(&self, unit: u8) -> bool {
+        self.0.get(&unit).is_none_or(|debt| debt.owed.iter().any(|owed| owed.shape.is_confirmation()))
+    }
+
     /// `question` was refused. Returns whether that settles what the unit owes: a marker was refused that is the only one about.
     pub fn refused(&mut self, question: &Question, purpose: Purpose) -> bool {
         let debt = self.0.entry(question.unit).or_default();

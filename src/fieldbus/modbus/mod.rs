@@ -1,10 +1,12 @@
-//! Modbus over TCP and over serial lines (RTU): reads only, so far.
+//! Modbus over TCP and over serial lines (RTU).
 
 pub mod codec;
 pub mod config;
 mod debt;
+pub mod mbap;
 mod rtu;
 mod tcp;
+pub mod telling;
 mod wire;
 
 pub use rtu::{RtuDriver, rtu_bus};
@@ -36,6 +38,14 @@ fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, 
     let question =
         Question { unit: *unit, table: *table, first: *first, count: *count, dialect: link.dialect };
     Ok((question, link))
+}
+
+/// A unit that can be told something: one that speaks the standard.
+fn standard_unit<'a>(unit: &Address, link: &'a Link) -> Option<(u8, &'a ModbusLink)> {
+    match (unit, link) {
+        (Address::Unit(unit), Link::Modbus(link)) if is_standard(link.dialect) => Some((*unit, link)),
+        (Address::Unit(_) | Address::Text(_), Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => None,
+    }
 }
 
 /// Only serial lines have dialects.

@@ -4,9 +4,9 @@
 //! answered with the registers of the one before; it clears its own buffer but not the kernel's; it does not check how many registers came
 //! (a `debug_assert`); and a vendor's framing (NICE3000's two-byte count) has no door. TCP is built on its client, see `tcp.rs`.
 
-use super::{config::RtuSettings, question, wire::Wire};
+use super::{config::RtuSettings, question, standard_unit, telling::Telling, wire::Wire};
 use crate::{
-    domain::Raw,
+    domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
         driver::{AskFault, Driver, Line, LineFault, Unasked},
@@ -49,6 +49,17 @@ impl Driver for RtuDriver {
             return Err(port::gone(&self.settings.port, &"not open").into());
         };
         wire.ask(&question, link).await
+    }
+
+    async fn tell(&mut self, unit: &Address, link: &Link, instruction: &Instruction) -> Result<(), AskFault> {
+        let (Some((unit, link)), Some(telling)) = (standard_unit(unit, link), Telling::new(instruction))
+        else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        let Some(wire) = &mut self.wire else {
+            return Err(port::gone(&self.settings.port, &"not open").into());
+        };
+        wire.tell(unit, &telling, link).await
     }
 
     async fn hear(&mut self) -> Unasked {

@@ -1,24 +1,26 @@
-//! Modbus TCP on tokio-modbus's client: it checks transaction number, protocol, unit and function of every reply.
+//! Modbus TCP: one connection for all units behind a `host:port`, several questions under way where the product takes them.
 //!
-//! `Client::call` and not its `Reader`: that checks how many registers came with a `debug_assert` only. What goes wrong in any way costs the
-//! connection, because a reply that is still under way must not meet a later question; one connection serves all units behind
-//! a `host:port`. Bytes that follow the values inside a reply's declared length are not seen here: the client drops them.
+//! Every reply is held against its question in every byte: transaction, protocol, length, unit, function, count. What goes wrong in any way
+//! costs the connection, because a reply that is still under way must not meet a later question.
 
 use std::time::Duration;
 
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep_until, timeout},
-};
-use tokio_modbus::{
-    ProtocolError, Request, Response, Slave,
-    client::{Client, Context, tcp::attach_slave},
-    slave::SlaveContext,
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{codec::Question, config::TcpSettings, is_standard, question, refused};
+use super::{
+    codec::{Question, Reply},
+    config::TcpSettings,
+    is_standard,
+    mbap::{self, Cutter},
+    question, refused, standard_unit,
+    telling::Telling,
+};
 use crate::{
-    domain::{Garble, Raw, Table},
+    domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
         driver::{AskFault, Driver, Line, LineFault, Unasked},
@@ -28,6 +30,8 @@ use crate::{
 };
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// More than the longest reply, so that most come in one read.
+const CHUNK: usize = 1024;
 
 /// A bus of the units behind one Modbus TCP server.
 pub fn tcp_bus(settings: TcpSettings, parts: BusParts) -> Bus<TcpDriver> {
@@ -42,16 +46,44 @@ pub struct TcpDriver {
 }
 
 struct Connection {
-    client: Context,
+    stream: TcpStream,
+    cutter: Cutter,
+    chunk: Box<[u8; CHUNK]>,
+    /// Of the last request.
+    transaction: u16,
     /// When it last carried an answer; a connection that did may since have been closed by a peer that found it idle.
     answered_at: Option<Instant>,
 }
 
-/// How a question went wrong, before it is decided what that means for the connection.
+/// What goes out: the protocol data unit, and what comes back of it.
+struct Call {
+    pdu: Vec<u8>,
+    transaction: u16,
+    answer: Option<Vec<u8>>,
+}
+
+/// How a call went wrong, before it is decided what that means for the connection.
+#[derive(Clone)]
 enum CallFault {
     Silent,
     Wrong(Garble),
     Broken(String),
+}
+
+impl Call {
+    fn new(pdu: Vec<u8>) -> Self {
+        Self { pdu, transaction: 0, answer: None }
+    }
+}
+
+impl CallFault {
+    fn told(self, waited: Duration) -> AskFault {
+        match self {
+            CallFault::Silent => AskFault::Silent { waited },
+            CallFault::Wrong(what) => AskFault::Garbled { what },
+            CallFault::Broken(why) => AskFault::Garbled { what: Garble::HungUp { why } },
+        }
+    }
 }
 
 impl TcpDriver {
@@ -59,7 +91,7 @@ impl TcpDriver {
         Self { settings, connection: None, reopened: false }
     }
 
-    async fn open(&mut self) -> Result<(), LineFault> {
+    async fn open(&mut self) -> Result<&mut Connection, LineFault> {
         let TcpSettings { host, port } = &self.settings;
         let gone = |error: &dyn std::fmt::Display| LineFault::Gone { why: format!("{host}:{port}: {error}") };
         let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
@@ -67,33 +99,112 @@ impl TcpDriver {
             .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))?
             .map_err(|error| gone(&error))?;
         stream.set_nodelay(true).map_err(|error| gone(&error))?;
-        self.connection = Some(Connection { client: attach_slave(stream, Slave(0)), answered_at: None });
         self.reopened = true;
-        Ok(())
+        Ok(self.connection.insert(Connection::new(stream)))
     }
 
-    async fn call(&mut self, question: &Question, link: &ModbusLink) -> Result<Result<Raw, u16>, CallFault> {
-        let Some(connection) = &mut self.connection else {
-            return Err(CallFault::Broken("not connected".to_owned()));
-        };
-        if let Some(answered_at) = connection.answered_at {
+    /// The connection, if the peer has not closed it meanwhile; else a new one.
+    async fn ready(&mut self) -> Result<&mut Connection, LineFault> {
+        if self.connection.as_ref().is_none_or(Connection::is_closed) {
+            return self.open().await;
+        }
+        Ok(self.connection.as_mut().expect("looked at just now"))
+    }
+
+    /// All of `calls`, in order, on one connection. Those that were answered keep their answers, whatever happened to the others.
+    async fn call(&mut self, unit: u8, calls: &mut [Call], link: &ModbusLink) -> Result<(), AskFault> {
+        let called = self.ready().await?.call(unit, calls, link).await;
+        if called.is_err() {
+            self.connection = None;
+        }
+        called.map_err(|fault| fault.told(link.timeout))
+    }
+
+    fn outcome(&mut self, question: &Question, answer: &[u8], waited: Duration) -> Result<Raw, AskFault> {
+        match mbap::answer(question, answer) {
+            Ok(Reply::Values(raw)) => Ok(raw),
+            Ok(Reply::Refused(code)) => Err(refused(code, waited)),
+            Err(what) => {
+                self.connection = None;
+                Err(AskFault::Garbled { what })
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            cutter: Cutter::default(),
+            chunk: Box::new([0; CHUNK]),
+            transaction: 0,
+            answered_at: None,
+        }
+    }
+
+    /// Whether the peer hung up while nobody was asked.
+    fn is_closed(&self) -> bool {
+        let mut byte = [0; 1];
+        match self.answered_at {
+            None => false,
+            // a server never speaks first: what came by itself belongs to nothing, and would have to be thrown away
+            Some(_) => {
+                !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+
+    async fn call(&mut self, unit: u8, calls: &mut [Call], link: &ModbusLink) -> Result<(), CallFault> {
+        let broken = |error: std::io::Error| CallFault::Broken(error.to_string());
+        if let Some(answered_at) = self.answered_at.filter(|_| !link.turnaround.is_zero()) {
             sleep_until(answered_at + link.turnaround).await;
         }
-        connection.client.set_slave(Slave(question.unit));
-        let called = timeout(link.timeout, connection.client.call(request(question))).await;
-        let answer = match called {
-            Err(_elapsed) => Err(CallFault::Silent),
-            Ok(Err(tokio_modbus::Error::Transport(error))) => Err(transport(&error)),
-            Ok(Err(tokio_modbus::Error::Protocol(error))) => Err(CallFault::Wrong(mismatch(&error))),
-            Ok(Ok(Err(exception))) => Ok(Err(u16::from(u8::from(exception)))),
-            Ok(Ok(Ok(response))) => values(question, response).map(Ok).map_err(CallFault::Wrong),
-        };
-        match &answer {
-            Ok(_) => connection.answered_at = Some(Instant::now()),
-            Err(_) => self.connection = None,
+        let before = self.transaction;
+        let mut request = Vec::new();
+        for call in calls.iter_mut() {
+            self.transaction = self.transaction.wrapping_add(1);
+            call.transaction = self.transaction;
+            request.extend(mbap::framed(call.transaction, unit, &call.pdu));
         }
-        answer
+        let mut until = Instant::now() + link.timeout;
+        timeout_at(until, self.stream.write_all(&request))
+            .await
+            .map_err(|_elapsed| CallFault::Silent)?
+            .map_err(broken)?;
+        while calls.iter().any(|call| call.answer.is_none()) {
+            let read = timeout_at(until, self.stream.read(&mut self.chunk[..]));
+            match read.await.map_err(|_elapsed| CallFault::Silent)?.map_err(broken)? {
+                0 => return Err(CallFault::Broken("end of stream".to_owned())),
+                count => self.cutter.push(&self.chunk[..count]),
+            }
+            while let Some(frame) = self.cutter.cut().map_err(CallFault::Wrong)? {
+                let Some(call) = calls.iter_mut().find(|call| call.transaction == frame.transaction) else {
+                    // a second copy of an answer is nobody's; anything else was never asked on this connection
+                    if is_past(frame.transaction, before) {
+                        continue;
+                    }
+                    return Err(CallFault::Wrong(Garble::OtherQuestion));
+                };
+                if frame.unit != unit {
+                    return Err(CallFault::Wrong(Garble::OtherUnit { unit: frame.unit }));
+                }
+                if call.answer.is_none() {
+                    call.answer = Some(frame.pdu);
+                    until = Instant::now() + link.timeout;
+                }
+            }
+        }
+        self.answered_at = Some(Instant::now());
+        Ok(())
     }
+}
+
+/// Whether `transaction` is one of the last that were asked before `now`'s.
+fn is_past(transaction: u16, now: u16) -> bool {
+    const REMEMBERED: u16 = 64;
+    let age = now.wrapping_sub(transaction);
+    age < REMEMBERED.min(now)
 }
 
 impl Driver for TcpDriver {
@@ -105,22 +216,70 @@ impl Driver for TcpDriver {
     }
 
     async fn ask(&mut self, unit: &Address, link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
-        let (question, link) = question(unit, link, ask)?;
-        if !is_standard(link.dialect) {
-            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        let asks = std::slice::from_ref(ask);
+        self.ask_all(unit, link, asks)
+            .await
+            .pop()
+            .unwrap_or(Err(AskFault::Garbled { what: Garble::Unaskable }))
+    }
+
+    fn pipelines(&self) -> bool {
+        true
+    }
+
+    async fn ask_all(&mut self, unit: &Address, link: &Link, asks: &[Ask]) -> Vec<Result<Raw, AskFault>> {
+        let (mut questions, mut calls) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
+        let unaskable = |fault: AskFault| asks.iter().map(|_| Err(fault.clone())).collect();
+        let Link::Modbus(modbus) = link else {
+            return unaskable(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        if !is_standard(modbus.dialect) {
+            return unaskable(AskFault::Garbled { what: Garble::Unaskable });
         }
+        for ask in asks {
+            match question(unit, link, ask) {
+                Ok((question, _)) => {
+                    calls.push(Call::new(question.pdu().to_vec()));
+                    questions.push(question);
+                }
+                Err(fault) => return unaskable(fault),
+            }
+        }
+        let Some(unit) = questions.first().map(|question| question.unit) else { return Vec::new() };
         let was_idle = self.connection.as_ref().is_some_and(|connection| connection.answered_at.is_some());
-        let mut answer = self.call(&question, link).await;
-        if was_idle && matches!(answer, Err(CallFault::Broken(_))) {
-            self.open().await?;
-            answer = self.call(&question, link).await;
+        let mut called = self.call(unit, &mut calls, modbus).await;
+        let hung_up = matches!(called, Err(AskFault::Garbled { what: Garble::HungUp { .. } }));
+        // it was closed in the moment of asking: a read may be asked again
+        if was_idle && hung_up && calls.iter().all(|call| call.answer.is_none()) {
+            called = self.call(unit, &mut calls, modbus).await;
         }
-        match answer {
-            Ok(Ok(raw)) => Ok(raw),
-            Ok(Err(code)) => Err(refused(code, link.timeout)),
-            Err(CallFault::Silent) => Err(AskFault::Silent { waited: link.timeout }),
-            Err(CallFault::Wrong(what)) => Err(AskFault::Garbled { what }),
-            Err(CallFault::Broken(why)) => Err(AskFault::Garbled { what: Garble::HungUp { why } }),
+        let fault = called.err().unwrap_or(AskFault::Silent { waited: modbus.timeout });
+        let answers = questions.iter().zip(calls);
+        answers
+            .map(|(question, call)| match call.answer {
+                Some(pdu) => self.outcome(question, &pdu, modbus.timeout),
+                None => Err(fault.clone()),
+            })
+            .collect()
+    }
+
+    async fn tell(&mut self, unit: &Address, link: &Link, instruction: &Instruction) -> Result<(), AskFault> {
+        let (Some((unit, modbus)), Some(telling)) = (standard_unit(unit, link), Telling::new(instruction))
+        else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
+        };
+        let mut calls = [Call::new(telling.pdu().to_vec())];
+        self.call(unit, &mut calls, modbus).await?;
+        let answer = calls[0].answer.take().unwrap_or_default();
+        match *answer.as_slice() {
+            ref done if done == telling.confirmation() => Ok(()),
+            [function, code] if function == telling.function() | 0x80 => {
+                Err(refused(code.into(), modbus.timeout))
+            }
+            _ => {
+                self.connection = None;
+                Err(AskFault::Garbled { what: Garble::OtherQuestion })
+            }
         }
     }
 
@@ -131,87 +290,6 @@ impl Driver for TcpDriver {
 
     fn close(&mut self) {
         self.connection = None;
-    }
-}
-
-fn request(question: &Question) -> Request<'static> {
-    let Question { table, first, count, .. } = *question;
-    match table {
-        Table::Coil => Request::ReadCoils(first, count),
-        Table::Discrete => Request::ReadDiscreteInputs(first, count),
-        Table::Holding => Request::ReadHoldingRegisters(first, count),
-        Table::Input => Request::ReadInputRegisters(first, count),
-    }
-}
-
-/// The values, if they are exactly those asked for.
-fn values(question: &Question, response: Response) -> Result<Raw, Garble> {
-    let Question { table, first, count, .. } = *question;
-    let count = usize::from(count);
-    match (table, response) {
-        (Table::Holding, Response::ReadHoldingRegisters(words))
-        | (Table::Input, Response::ReadInputRegisters(words))
-            if words.len() == count =>
-        {
-            Ok(Raw::Registers { table, first, words })
-        }
-        (Table::Coil, Response::ReadCoils(mut bits))
-        | (Table::Discrete, Response::ReadDiscreteInputs(mut bits))
-            if bits.len() == count.next_multiple_of(8) =>
-        {
-            bits.truncate(count);
-            Ok(Raw::Bits { table, first, bits })
-        }
-        (_, response) => Err(match size(&response) {
-            Some(values) => Garble::Count { values, asked: count },
-            None => Garble::OtherQuestion,
-        }),
-    }
-}
-
-/// How many values came; `None` if it is no answer to a read.
-fn size(response: &Response) -> Option<usize> {
-    match response {
-        Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words) => Some(words.len()),
-        Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => Some(bits.len()),
-        _ => None,
-    }
-}
-
-/// What the client found not to be ours, in our words.
-fn mismatch(error: &ProtocolError) -> Garble {
-    match error {
-        ProtocolError::HeaderMismatch { message, .. } => match other_unit(message) {
-            Some(unit) => Garble::OtherUnit { unit },
-            None => Garble::OtherQuestion,
-        },
-        ProtocolError::FunctionCodeMismatch { .. } => Garble::OtherQuestion,
-    }
-}
-
-/// The unit that answered, where it is not the one asked: the client tells both only in its text
-/// `expected/request = Header { …, unit_id: 1 }, actual/response = Header { …, unit_id: 2 }`.
-fn other_unit(message: &str) -> Option<u8> {
-    let mut units = message.split("unit_id: ").skip(1).map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse::<u8>().ok()
-    });
-    let (asked, answered) = (units.next()??, units.next()??);
-    (asked != answered).then_some(answered)
-}
-
-/// tokio-modbus reports the end of the stream as whatever error the system had last, so only these kinds mean what they say.
-fn transport(error: &std::io::Error) -> CallFault {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => CallFault::Wrong(Garble::Foreign),
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::TimedOut
-        | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable => CallFault::Broken(error.to_string()),
-        _ => CallFault::Broken("end of stream".to_owned()),
     }
 }
 

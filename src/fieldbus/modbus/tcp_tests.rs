@@ -7,9 +7,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::fieldbus::{
-    fixtures::{self, modbus_link, registers},
-    modbus::codec::Question,
+use crate::{
+    domain::Table,
+    fieldbus::fixtures::{self, modbus_link, registers},
 };
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -232,6 +232,76 @@ async fn a_port_nobody_listens_on_is_a_line_that_is_down() {
     let mut driver = TcpDriver::new(TcpSettings { host: "127.0.0.1".to_owned(), port });
     let fault = driver.connect().await.unwrap_err();
     assert!(matches!(&fault, LineFault::Gone { why } if why.contains("refused")), "{fault}");
+}
+
+#[tokio::test]
+async fn several_questions_are_under_way_and_answered_in_any_order() {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    let (settings, _server) = server(move |_, asked| {
+        kept.push(asked.reply());
+        match kept.len() {
+            3 => Deed { pieces: kept.drain(..).rev().collect(), hang_up: false },
+            _ => Deed { pieces: vec![], hang_up: false },
+        }
+    })
+    .await;
+    let mut driver = TcpDriver::new(settings);
+    assert_eq!(driver.connect().await, Ok(Line::Opened));
+    for round in 0..3 {
+        let asks = [block(10, 4), block(20, 5), block(30, 6)];
+        let answers = driver.ask_all(&Address::Unit(7), &link(), &asks).await;
+        let want = vec![Ok(words(7, 10, 4)), Ok(words(7, 20, 5)), Ok(words(7, 30, 6))];
+        assert_eq!(answers, want, "round {round}");
+    }
+    assert_eq!(driver.connect().await, Ok(Line::Kept));
+}
+
+#[tokio::test]
+async fn what_was_answered_before_the_silence_counts() {
+    let (settings, _server) = server(|_, asked| match asked.first {
+        20 => Deed { pieces: vec![], hang_up: false },
+        _ => send(asked.reply()),
+    })
+    .await;
+    let mut driver = TcpDriver::new(settings);
+    driver.connect().await.unwrap();
+    let impatient = Link::Modbus(ModbusLink { timeout: TIMEOUT / 5, ..modbus_link() });
+    let asks = [block(10, 4), block(20, 5)];
+    let answers = driver.ask_all(&Address::Unit(7), &impatient, &asks).await;
+    assert_eq!(answers, [Ok(words(7, 10, 4)), Err(AskFault::Silent { waited: TIMEOUT / 5 })]);
+    assert!(driver.connection.is_none(), "its answer may still come");
+}
+
+#[tokio::test]
+async fn a_unit_is_told_once_and_confirms_or_refuses() {
+    use crate::domain::Instruction;
+    let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = told.clone();
+    let (settings, _server) = server(move |_, asked| {
+        assert_eq!(asked.function, 6);
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let [first_high, first_low] = asked.first.to_be_bytes();
+        let [high, low] = asked.count.to_be_bytes();
+        match asked.first {
+            1 => send(asked.frame(&[6, first_high, first_low, high, low])),
+            2 => send(asked.frame(&[0x86, 3])),
+            3 => send(asked.frame(&[6, first_high, first_low, high, low ^ 1])),
+            _ => Deed { pieces: vec![], hang_up: true },
+        }
+    })
+    .await;
+    let mut driver = TcpDriver::new(settings);
+    let mut outcomes = Vec::new();
+    for first in 1..=4 {
+        driver.connect().await.unwrap();
+        let instruction = Instruction::Registers { first, words: vec![40], multiple: false };
+        outcomes.push(driver.tell(&Address::Unit(1), &link(), &instruction).await);
+    }
+    let garbled = |what| Err(AskFault::Garbled { what });
+    let hung_up = Garble::HungUp { why: "end of stream".to_owned() };
+    let want = [Ok(()), Err(AskFault::Refused { code: 3 }), garbled(Garble::OtherQuestion), garbled(hung_up)];
+    assert_eq!(outcomes, want);
+    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 4, "never twice");
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! One serial line that carries Modbus RTU: asks, waits, and makes sure that what comes late is nobody's answer.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    codec::{Hearing, Question, Reply},
+    codec::{Hearing, Question, Reply, checksummed},
     debt::{Asking, Debts, Purpose},
     refused,
+    telling::{Confirming, Said, Telling},
 };
 use crate::{
     domain::{Garble, Raw},
@@ -38,6 +39,10 @@ pub struct Wire<P> {
     disturbed: bool,
     /// The last question without an answer came back itself, and nothing else.
     echoed: bool,
+    /// Our own bytes come back, as the last answer showed.
+    echoes: bool,
+    /// What each unit has answered last: it can be asked that to be sure that it has done with all before.
+    known: HashMap<u8, Question>,
 }
 
 impl<P: Port> Wire<P> {
@@ -49,6 +54,8 @@ impl<P: Port> Wire<P> {
             debts: Debts::default(),
             disturbed: true,
             echoed: false,
+            echoes: false,
+            known: HashMap::new(),
         }
     }
 
@@ -74,6 +81,7 @@ impl<P: Port> Wire<P> {
         match self.exchange(question, Purpose::Values, link).await? {
             Reply::Values(raw) => {
                 self.debts.settled(question.unit, Purpose::Values);
+                self.known.insert(question.unit, *question);
                 Ok(raw)
             }
             Reply::Refused(code) => {
@@ -81,6 +89,43 @@ impl<P: Port> Wire<P> {
                 Err(refused(code, link.timeout))
             }
         }
+    }
+
+    /// Tells `unit` once, whatever comes of it.
+    ///
+    /// # Errors
+    /// See [`AskFault`]. `Silent` with no wait: it was not told, because it answers nothing at all.
+    pub async fn tell(&mut self, unit: u8, telling: &Telling, link: &ModbusLink) -> Result<(), AskFault> {
+        if self.debts.may_confirm(unit) {
+            // it answers in order: once it has answered this, what it was told before cannot be confirmed any more
+            let Some(known) = self.known.get(&unit).copied() else {
+                return Err(AskFault::Silent { waited: Duration::ZERO });
+            };
+            self.answer(&known, link).await?;
+        }
+        self.wait_for_turn(link.turnaround).await?;
+        let request = checksummed(&[&[unit], telling.pdu()].concat());
+        self.port.write(&request).await?;
+        self.heard_or_sent = Instant::now();
+        let patience = link.timeout + self.character * 2 * request.len() as u32;
+        let until = self.heard_or_sent + patience;
+        let mut confirming = Confirming::new(unit, telling, self.echoes);
+        let mut chunk = [0; 256];
+        while let Ok(count) = timeout_at(until, self.port.read(&mut chunk)).await {
+            let said = confirming.hear(&chunk[..count?]);
+            self.heard_or_sent = Instant::now();
+            match said {
+                None => {}
+                Some(Said::Done) => return Ok(()),
+                Some(Said::Refused(code)) => return Err(refused(code, link.timeout)),
+            }
+        }
+        self.debts.told_in_vain(unit, telling.function());
+        self.drain(patience).await?;
+        Err(match confirming.was_disturbed() {
+            false => AskFault::Silent { waited: link.timeout },
+            true => AskFault::Garbled { what: Garble::Checksum },
+        })
     }
 
     /// Listens for what the line says while nobody is asked. Cancel-safe.
@@ -149,6 +194,7 @@ impl<P: Port> Wire<P> {
             self.heard_or_sent = Instant::now();
             if let Some(answer) = answer {
                 self.disturbed = hearing.was_disturbed();
+                self.echoes = hearing.echoed();
                 return Ok(answer);
             }
         }

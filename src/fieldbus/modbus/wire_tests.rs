@@ -21,6 +21,7 @@ fn link() -> ModbusLink {
         timeout: TIMEOUT,
         retries: 0,
         turnaround: Duration::ZERO,
+        pipeline: 1,
     }
 }
 
@@ -387,4 +388,70 @@ async fn a_babbler_is_named_and_a_port_that_is_gone_is_a_line_fault() {
     drop(theirs);
     let fault = line.ask(&block(1, 0, 4), &link()).await.unwrap_err();
     assert!(matches!(fault, AskFault::LineDown(LineFault::Gone { .. })), "{fault}");
+}
+
+/// A line with one slave of another kind: it holds what it is told, confirms by `confirms`, and answers reads.
+fn obedient(
+    mut confirms: impl FnMut(usize) -> Option<Duration> + Send + 'static,
+    echoes: bool,
+) -> (Wire<DuplexStream>, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (mut request, mut writes) = ([0; 8], 0);
+        while theirs.read_exact(&mut request).await.is_ok() {
+            if echoes {
+                theirs.write_all(&request).await.unwrap();
+            }
+            let [unit, function, high, low, _, count, ..] = request;
+            if function == 3 {
+                let first = u16::from_be_bytes([high, low]);
+                theirs.write_all(&truth(&block(unit, first, count.into()))).await.unwrap();
+                continue;
+            }
+            tell.send(request.to_vec()).unwrap();
+            if let Some(after) = confirms(writes) {
+                tokio::time::sleep(after).await;
+                theirs.write_all(&request).await.unwrap();
+            }
+            writes += 1;
+        }
+    });
+    (wire(ours), told)
+}
+
+fn dim(to: u16) -> Telling {
+    let instruction = crate::domain::Instruction::Registers { first: 0x20, words: vec![to], multiple: false };
+    Telling::new(&instruction).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_is_told_once_and_believed_only_when_it_confirms() {
+    const MS: Duration = Duration::from_millis(1);
+    for echoes in [false, true] {
+        let (mut wire, mut told) = obedient(|write| (write != 1).then_some(5 * MS), echoes);
+        assert_eq!(
+            wire.tell(1, &dim(9), &link()).await,
+            Err(AskFault::Silent { waited: Duration::ZERO }),
+            "not before it has answered anything"
+        );
+        assert!(told.try_recv().is_err());
+        wire.ask(&block(1, 4, 2), &link()).await.unwrap();
+        assert_eq!(wire.tell(1, &dim(40), &link()).await, Ok(()));
+        let unconfirmed = wire.tell(1, &dim(50), &link()).await;
+        assert!(unconfirmed.is_err(), "echo {echoes}: {unconfirmed:?}");
+        assert_eq!(wire.tell(1, &dim(60), &link()).await, Ok(()), "after it has answered a question");
+        let values: Vec<u8> = std::iter::from_fn(|| told.try_recv().ok()).map(|request| request[5]).collect();
+        assert_eq!(values, [40, 50, 60], "each once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_confirmation_is_not_taken_for_that_of_the_same_order_again() {
+    let late = TIMEOUT * 5 / 2;
+    let (mut wire, mut told) = obedient(move |write| (write == 0).then_some(late), false);
+    wire.ask(&block(1, 4, 2), &link()).await.unwrap();
+    assert!(wire.tell(1, &dim(40), &link()).await.is_err());
+    assert!(wire.tell(1, &dim(40), &link()).await.is_err(), "the first one's confirmation came meanwhile");
+    assert!(std::iter::from_fn(|| told.try_recv().ok()).count() <= 2);
 }

@@ -63,6 +63,7 @@ impl Check<'_> {
             timeout: self.period(at!["modbus", "timeout"], file.timeout, DEFAULT_TIMEOUT),
             retries: file.retries.unwrap_or(DEFAULT_RETRIES),
             turnaround: file.turnaround.map_or(Duration::ZERO, Duration::from),
+            pipeline: file.pipeline.unwrap_or(1).max(1),
         }
     }
 
