@@ -69,7 +69,7 @@ def build_bare():
 def main(a):
     program = build_bare()
     bare = lambda folder, ports: [program, str(a.registers), str(UNITS), *map(str, ports)]
-    gateway = lambda folder, ports: [a.binary, "run", "--config", str(write_site(folder, ports, UNITS * BUSES, a.registers, "10ms"))]
+    gateway = lambda folder, ports: [a.binary, "run", "--config", str(write_site(folder, ports, UNITS * BUSES, a.registers, "10ms", f"pipeline = {a.pipeline}\n"))]
     rates = {"bare tokio-modbus": [], "gatehouse": []}
     for round_ in range(a.rounds):
         for name, command_of in zip(rates, (bare, gateway)):
@@ -86,6 +86,7 @@ if __name__ == "__main__":
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "ci"
     parser.add_argument("--binary", default=os.environ.get("GATEHOUSE_BIN", target / "gatehouse"))
     parser.add_argument("--registers", type=int, default=50)
+    parser.add_argument("--pipeline", type=int, default=16, help="requests at once on a connection, as the gateway's profile allows it")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     main(parser.parse_args())

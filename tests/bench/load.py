@@ -54,12 +54,12 @@ source   = "tests/bench/modbus_field.py"
 [modbus]
 address_base = 0
 timeout      = "500ms"
-"""
+%s"""
 
 
-def profile_text(points, every):
+def profile_text(points, every, more=""):
     point = '\n[[point]]\nname  = "p{i}"\nread  = {{ table = "holding", address = {i}, type = "u16" }}\nevery = "{every}"\n'
-    return PROFILE + "".join(point.format(i=i, every=every) for i in range(points))
+    return PROFILE % more + "".join(point.format(i=i, every=every) for i in range(points))
 
 
 def free_port():
@@ -68,11 +68,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def write_site(folder, ports, devices, points=POINTS, every="1s"):
+def write_site(folder, ports, devices, points=POINTS, every="1s", more=""):
     kind = folder / "profiles" / "bench-meter"
     kind.mkdir(parents=True)
     (kind / "class.toml").write_text(class_text(points))
-    (kind / "walk.toml").write_text(profile_text(points, every))
+    (kind / "walk.toml").write_text(profile_text(points, every, more))
     text = f"""[site]
 id = "bench"
 name = "bench"

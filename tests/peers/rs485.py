@@ -4,8 +4,8 @@
 A request reaches the slave that it names when its last byte is through, a reply reaches the master byte by byte. What is sent while
 the wire is busy waits, and is counted as a collision. A unit without a slave is a wire that leads nowhere.
 
-On SIGTERM the ledger is written, one JSON line a frame: {"from": "master" or unit, "sent", "begun", "ended", "frame", "collided"}: when it
-was handed over, when its first bit was on the wire and its last, in seconds of wall time.
+On SIGTERM the ledger is written, one JSON line a frame: {"from": "master" or unit, "sent", "begun", "ended", "delivered", "frame",
+"collided"}: when it was handed over, when its first bit was on the wire and its last, and when we really handed it on, in seconds of wall time.
 """
 import argparse
 import json
@@ -32,7 +32,7 @@ class Wire:
         self.master, self.slaves = pty(master), {unit: pty(link) for unit, link in slaves.items()}
         self.unit_at = {fd: unit for unit, fd in self.slaves.items()}
         self.character, self.free = bits / baud, 0.0
-        self.due = []  # (when, fd, bytes), in order: the wire carries one thing after the other
+        self.due = []  # (when, fd, bytes, fact), in order: the wire carries one thing after the other
         self.ledger, self.running = [], True
 
     def carry(self):
@@ -45,8 +45,9 @@ class Wire:
                 self.take(fd, os.read(fd, 4096))
             now, ready = time.time(), 0
             while ready < len(self.due) and self.due[ready][0] <= now:
-                _, fd, data = self.due[ready]
+                _, fd, data, fact = self.due[ready]
                 os.write(fd, data)
+                fact["delivered"] = now
                 ready += 1
             del self.due[:ready]
 
@@ -54,13 +55,15 @@ class Wire:
         sent = time.time()
         begun = max(sent, self.free)
         self.free = begun + len(frame) * self.character
+        fact = {"from": self.unit_at.get(fd, "master"), "sent": sent, "begun": begun, "ended": self.free, "delivered": self.free,
+                "frame": frame.hex(), "collided": begun > sent + 0.0005}
+        self.ledger.append(fact)
         if fd == self.master:
             slave = self.slaves.get(frame[0])
             if slave is not None:
-                self.due.append((self.free, slave, frame))
+                self.due.append((self.free, slave, frame, fact))
         else:
-            self.due += [(begun + (n + 1) * self.character, self.master, frame[n : n + 1]) for n in range(len(frame))]
-        self.ledger.append({"from": self.unit_at.get(fd, "master"), "sent": sent, "begun": begun, "ended": self.free, "frame": frame.hex(), "collided": begun > sent})
+            self.due += [(begun + (n + 1) * self.character, self.master, frame[n : n + 1], fact) for n in range(len(frame))]
 
     def stop(self, *_):
         self.running = False

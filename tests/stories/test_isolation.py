@@ -1,17 +1,25 @@
-"""Isolation: dead devices cost the living ones a stated, small share of their period. What counts is when the wire or the server was asked."""
+"""Isolation: dead devices cost the living ones a stated, small share of their period. What counts is when the wire or the server was asked.
+
+ISOLATION_SECONDS=300 watches for longer.
+"""
+import json
+import os
 import signal
+import socket
+import sys
 import time
 
 import pytest
 
 from support.bus import Periods, Rs485, asked_at
 from support.gateway import site_head
+from support.machine import PEERS, Process
 from support.waiting import wait_until
 
 UNITS = list(range(1, 17))
 PERIOD = 1.0
 BLOCK = 10  # registers: with 16 units the line of 9600 baud is two thirds busy
-SECONDS = float(__import__("os").environ.get("ISOLATION_SECONDS", 24))
+SECONDS = float(os.environ.get("ISOLATION_SECONDS", 24))
 
 CLASS = """class = "isolation"
 title = { zh = "隔离", en = "isolation" }
@@ -27,15 +35,15 @@ source   = "tests/stories/test_isolation.py"
 address_base = 0
 timeout      = "300ms"
 retries      = 1
-""" + "".join(f'\n[[point]]\nname  = "p{n}"\nread  = {{ table = "holding", address = {n}, type = "u16" }}\nevery = "{PERIOD:.0f}s"\n' for n in range(BLOCK))
+""" + "".join(f'\n[[point]]\nname  = "p{n}"\nread  = {{ table = "holding", address = {n}, type = "u16" }}\nevery = "%(every)s"\n' for n in range(BLOCK))
 CASES = '[[case]]\nfact = "the first"\nholding = { 0x0000 = 7 }\nwant = { p0 = 7.0 }\n'
 
 
-def write_profile(folder):
+def write_profile(folder, every=f"{PERIOD:.0f}s"):
     kind = folder / "profiles" / "isolation"
     kind.mkdir(parents=True)
     (kind / "class.toml").write_text(CLASS)
-    (kind / "block.toml").write_text(PROFILE)
+    (kind / "block.toml").write_text(PROFILE % {"every": every})
     (kind / "block.cases.toml").write_text(CASES)
     return site_head(folder).replace("profile_dirs = [", f'profile_dirs = ["{folder / "profiles"}", ')
 
@@ -97,3 +105,66 @@ def test_dead_units_on_a_slow_line(tmp_path, ending, gateway):
     for scene in scenes[1:]:
         ratio = periods[scene.name].mean / periods["sound"].mean
         assert ratio <= scene.bound, f"{scene.name}: {ratio:.2f} × the sound line's period, not {scene.bound}"
+
+
+class TcpField:
+    """200 devices: 40 on ports of their own, 10 behind serial servers, and 150 more that are well, or dead: 30 refuse, 30 drop, 30 stay
+    silent, 30 hang up, and 30 are missed by those serial servers (0x0B)."""
+
+    def __init__(self, folder, dead):
+        self.book, self.dead = folder / "field.json", dead
+        ports = iter(some_free_ports(40 + 10 + 120))
+        self.own, self.servers = [next(ports) for _ in range(40)], [next(ports) for _ in range(10)]
+        self.others = {kind: [next(ports) for _ in range(30)] for kind in ("refuse", "drop", "silent", "close")}
+        words = [f"live:{port}:1" for port in self.own] + [f"live:{port}:{'1' if dead else '1,2,3,4'}" for port in self.servers]
+        for kind, of_kind in self.others.items():
+            if kind != "refuse" or not dead:
+                words += [f"{kind if dead else 'live'}:{port}:1" for port in of_kind]
+        self.process = Process([sys.executable, PEERS / "tcp_field.py", *words, "--ledger", self.book], folder / "field.log")
+        wait_until(lambda: "ready" in self.process.log.read_text(), 20, "the field is up")
+
+    def site(self):
+        text = ""
+        for port in (*self.own, *self.servers, *(port for of_kind in self.others.values() for port in of_kind)):
+            text += f'\n[[bus]]\nid = "lan-{port}"\n[bus.modbus_tcp]\nhost = "127.0.0.1"\nport = {port}\n'
+            text += "".join(device(f"lan-{port}", unit) for unit in ((1, 2, 3, 4) if port in self.servers else (1,)))
+        return text
+
+    def stop(self):
+        self.process.stop()
+
+    def periods(self, since, until):
+        self.stop()
+        asked = json.loads(self.book.read_text())
+        return Periods([asked.get(f"{port}:1", []) for port in (*self.own, *self.servers)], since, until)
+
+
+def some_free_ports(count):
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def watched(folder, ending, gateway, dead):
+    folder.mkdir()
+    field = ending(TcpField(folder, dead))
+    gatehouse = gateway(write_profile(folder) + field.site()).start()
+    wait_until(lambda: all(gatehouse.good(f"lan-{port}-1", "p0") for port in (field.own[0], field.own[-1], *field.servers)), 30, "the living are read")
+    since, seconds = time.time(), SECONDS / 2
+    wait_until(lambda: time.time() - since >= seconds, seconds + 5, "the field is watched")
+    until = time.time()
+    gatehouse.kill()
+    return field.periods(since, until)
+
+
+@pytest.mark.deadline(120 + int(SECONDS))
+def test_150_dead_of_200_over_tcp(tmp_path, ending, gateway):
+    sound = watched(tmp_path / "sound", ending, gateway, dead=False)
+    print(f"all well     {sound}")
+    found = watched(tmp_path / "dead", ending, gateway, dead=True)
+    print(f"150 dead     {found}, {found.mean / sound.mean:.2f} × as when all are well")
+    assert abs(sound.mean - PERIOD) <= 0.1 * PERIOD, "200 devices that are well are not kept up with"
+    assert found.mean <= 1.2 * sound.mean, f"{found.mean / sound.mean:.2f} × the period, not 1.20"
+    assert max(found.means) <= 1.2 * sound.mean, "one of the living pays for the dead"

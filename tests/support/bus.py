@@ -57,15 +57,16 @@ class Periods:
 
 
 def busy(ledger, since, until, character):
-    """Which share of the time the line was used: frames, the slaves' own time to answer, and the 3.5 characters between frames."""
+    """Which share of the time the line was used: frames, the slaves' own time to answer, and the 3.5 characters between frames. What our
+    own relay was late with is nobody's: between a reply's real arrival and the next request the master alone counts."""
     facts = [fact for fact in ledger if since <= fact["begun"] and fact["ended"] <= until]
-    used = sum(fact["ended"] - fact["begun"] for fact in facts)
-    gaps = 0.0
+    used = wasted = 0.0
     for before, after in zip(facts, facts[1:]):
-        gap = after["begun"] - before["ended"]
+        used += before["ended"] - before["begun"]
+        gap = max(0.0, after["begun"] - before["delivered"])
         if before["from"] == "master" and after["from"] != "master":
             used += gap  # the slave's own time
         else:
-            gaps += gap
             used += min(gap, 3.5 * character)
-    return used / (facts[-1]["ended"] - facts[0]["begun"])
+            wasted += max(0.0, gap - 3.5 * character)
+    return used / (used + wasted)
