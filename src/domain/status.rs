@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BusId, ClassName, DeviceId, EndpointId, TimeQuality};
+use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, TimeQuality};
 
 /// Whether a device answers, as its last exchange showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct DeviceStatus {
     pub bus: BusId,
     pub link: LinkState,
     pub answered_at: Option<Timestamp>,
+    /// What is wrong with it, if anything is.
+    #[serde(default)]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub struct BusStatus {
     pub garbled: u64,
     pub refusals: u64,
     pub unasked: u64,
+    /// Of them: frames of nobody whom the site knows.
+    #[serde(default)]
+    pub strangers: u64,
     pub reconnects: u64,
     /// Questions that missed a whole beat before it was their turn.
     #[serde(default)]

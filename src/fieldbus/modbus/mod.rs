@@ -4,6 +4,7 @@ pub mod codec;
 pub mod config;
 mod debt;
 pub mod mbap;
+mod overheard;
 mod rtu;
 mod tcp;
 pub mod telling;

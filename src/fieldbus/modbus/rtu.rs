@@ -66,7 +66,8 @@ impl Driver for RtuDriver {
         match &mut self.wire {
             None => std::future::pending().await,
             Some(wire) => match wire.listen().await {
-                Ok(_bytes) => Unasked::Noise,
+                Ok(true) => Unasked::Stranger,
+                Ok(false) => Unasked::Noise,
                 Err(fault) => Unasked::Gone(fault),
             },
         }
