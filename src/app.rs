@@ -2,9 +2,15 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod own;
 mod porter;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
@@ -23,7 +29,7 @@ use crate::{
     config::{Bus, BusLink, Endpoint, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
         command::{Command, Outcome},
     },
     fieldbus::{self, BusDevice, BusGauge, BusParts},
@@ -153,7 +159,10 @@ struct CoreParts {
     timezone: TimeZone,
     demo: bool,
     store: store::Settings,
+    /// Those of the site, then its own lines.
     devices: Vec<Device>,
+    /// Who wants to hear of these classes wants to hear that their line is down.
+    classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
     overrides: Vec<Override>,
     routes: Vec<(EndpointId, Wants)>,
 }
@@ -163,12 +172,16 @@ impl Parts {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
         let dir = site.store.dir.clone();
+        let own = own::devices(&site.buses, &site.devices, &site.own_line);
+        let classes_on = own::classes(&site.buses, &site.devices);
+        let devices = site.devices.into_iter().chain(own).collect();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
             demo: site.demo,
             store: site.store,
-            devices: site.devices,
+            classes_on,
+            devices,
             overrides: site.overrides,
             routes,
         };
@@ -206,10 +219,16 @@ impl Core {
         });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
         let ledger = Ledger::new(&recovered);
-        let watched = devices.iter().map(|device| watched(device, &parts.overrides));
+        let reporting: HashSet<&BusId> =
+            devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
+        let watched = devices.iter().map(|device| {
+            watched(device, &parts.overrides, !device.is_own_line() && reporting.contains(&device.bus))
+        });
         let watched = watched.collect::<Result<_, _>>()?;
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
-        let router = Router::new(parts.timezone, parts.routes).keep_telling(recovered.told);
+        let router = Router::new(parts.timezone, parts.routes)
+            .keep_telling(recovered.told)
+            .standing_for(parts.classes_on);
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,
@@ -298,9 +317,14 @@ fn catalogue(devices: &[Device]) -> Arc<[CatalogueEntry]> {
     devices.iter().map(entry).collect()
 }
 
-fn watched(device: &Device, overrides: &[Override]) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
+/// `line_reports`: the loss of its whole line is the line's own alarm.
+fn watched(
+    device: &Device,
+    overrides: &[Override],
+    line_reports: bool,
+) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
     let rules = Rules::compile(&device.id, &device.profile, overrides)?;
-    Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile)), rules.on))
+    Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
 }
 
 /// One task a bus; gives back their gauges.
@@ -316,7 +340,8 @@ fn spawn_buses(
         let (_counter, inbox) = fieldbus::counter();
         let parts = BusParts {
             id: bus.id.clone(),
-            devices: devices_of(&bus.id, devices),
+            devices: devices_of(&bus.id, devices, false),
+            own: devices_of(&bus.id, devices, true).pop(),
             sender: sender.clone(),
             clock: Arc::clone(clock),
             counters: Arc::default(),
@@ -354,8 +379,10 @@ async fn stay_away(bus: &BusId, error: &(dyn std::error::Error + Sync), stop: &C
     stop.cancelled().await;
 }
 
-fn devices_of(bus: &BusId, devices: &[Device]) -> Vec<BusDevice> {
-    let numbered = devices.iter().enumerate().filter(|(_, device)| device.bus == *bus);
+/// The devices on a line, or `own`: the line itself.
+fn devices_of(bus: &BusId, devices: &[Device], own: bool) -> Vec<BusDevice> {
+    let numbered = devices.iter().enumerate();
+    let numbered = numbered.filter(|(_, device)| device.bus == *bus && device.is_own_line() == own);
     let known = numbered.map(|(ix, device)| BusDevice {
         ix: DeviceIx(ix as u32),
         id: device.id.clone(),

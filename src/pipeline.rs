@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How many exchanges one batch takes: enough to share a commit, few enough to stay prompt.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// After a failed commit the same decisions are made again, this much later.
 const RETRY: Duration = Duration::from_secs(1);
 /// A pipeline that did not come around for this long was frozen or starved: it comes around every second.
@@ -93,7 +93,10 @@ impl Pipeline {
                 Some(asked) = self.asked.recv() => self.answer(asked).await?,
                 count = self.heard.recv_many(&mut batch, BATCH) => match count {
                     0 => return Ok(()),
-                    _ => self.carry(&mut batch).await?,
+                    _ => {
+                        self.take_more(&mut batch).await;
+                        self.carry(&mut batch).await?;
+                    }
                 },
                 () = sleep(wait) => {}
             }
@@ -111,6 +114,16 @@ impl Pipeline {
             warn!("The gateway stood still for a while; alarms wait for fresh readings.");
             self.engine.stood_still(now);
             self.trouble.last_turn = Some(now);
+        }
+    }
+
+    /// Buses that have more at hand get the time to say it: one round for many exchanges costs little more than for one.
+    async fn take_more(&mut self, batch: &mut Vec<Heard>) {
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(heard) = self.heard.try_recv()
+        {
+            batch.push(heard);
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Latest, Rule, Truth,
+    Latest, Rule, Truth, WorkedOut,
     delay::Delay,
     lifecycle::{self, Input},
 };
@@ -39,6 +39,7 @@ struct Watched {
 #[derive(Debug)]
 struct Slot {
     rule: Rule,
+    worked_out: WorkedOut,
     memory: AlarmMemory,
     running: Option<Delay>,
     /// When the running delay was last written.
@@ -239,7 +240,7 @@ impl Slot {
         let same_boot = memory.boot_id == boot_id;
         let running = memory.delay.filter(|_| same_boot).map(Delay::restored);
         let kept = memory.delay.map(|delay| delay.seen);
-        Self { rule, memory, running, kept, decided: None }
+        Self { rule, worked_out: WorkedOut::default(), memory, running, kept, decided: None }
     }
 
     /// The truth that the running delay waits for, how long, and what then happens.
@@ -263,7 +264,7 @@ impl Slot {
             return Some(decided.clone());
         }
         let (wanted, limit, input) = self.awaits();
-        let truth = self.rule.truth(latest, now.mono);
+        let truth = self.rule.truth(latest, now.mono, &mut self.worked_out);
         self.running = Delay::observe(self.running, truth, wanted, limit, now.mono);
         if self.running.is_some_and(|delay| delay.is_over(limit)) {
             let (state, kind) = lifecycle::next(self.memory.state, input, self.rule.alarm.latching)?;

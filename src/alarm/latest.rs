@@ -17,11 +17,16 @@ const STUCK: Duration = Duration::from_secs(30);
 pub struct Latest {
     profile: Arc<Profile>,
     points: Vec<Option<(Sample, Stamp)>>,
+    /// Counts the changes; per point, at which of them its sample last became another.
+    changes: u64,
+    changed: Vec<u64>,
     /// How long a good value may be acted upon, per point; `None`: until the next one.
     fresh_for: Vec<Option<Duration>>,
     /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
     not_before: Mono,
     link: Truth,
+    /// The loss of its whole line is the line's own alarm: then nobody knows how this device is.
+    line_reports: bool,
     answered: Option<Stamp>,
     /// Why it does not answer, if it does not.
     silence: Option<Failure>,
@@ -30,7 +35,8 @@ pub struct Latest {
 }
 
 impl Latest {
-    pub fn new(profile: Arc<Profile>) -> Self {
+    /// `line_reports`: its line says by itself when it is down.
+    pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
         let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
             (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
             (_, Link::Mqtt(link)) => link.heartbeat,
@@ -42,10 +48,13 @@ impl Latest {
         let points = vec![None; fresh_for.len()];
         Self {
             profile,
+            changed: vec![0; points.len()],
+            changes: 0,
             points,
             fresh_for,
             not_before: Mono(Duration::ZERO),
             link: Truth::Unknown,
+            line_reports,
             answered: None,
             silence: None,
             refused: BTreeMap::new(),
@@ -60,7 +69,7 @@ impl Latest {
     pub fn heard(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
         let mut different = self.link != Truth::False;
         for (point, sample) in samples {
-            different |= self.note(*point, sample.clone(), at);
+            different |= self.note(*point, sample, at);
         }
         self.link = Truth::False;
         self.answered = Some(at);
@@ -73,16 +82,14 @@ impl Latest {
 
     /// Values of an unknown age: noted, but no sign of life. Returns whether anything is different from before.
     pub fn recalled(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
-        samples
-            .iter()
-            .fold(false, |different, (point, sample)| self.note(*point, sample.clone(), at) | different)
+        samples.iter().fold(false, |different, (point, sample)| self.note(*point, sample, at) | different)
     }
 
     /// What the device said cannot be read: its points have no value, and it counts as not answering.
     pub fn garbled(&mut self, points: &[PointIx], at: Stamp) -> bool {
         let before = std::mem::replace(&mut self.link, Truth::True);
         points.iter().fold(before != Truth::True, |different, point| {
-            self.note(*point, Sample::without_value(Quality::DecodeError), at) | different
+            self.note(*point, &Sample::without_value(Quality::DecodeError), at) | different
         })
     }
 
@@ -91,11 +98,12 @@ impl Latest {
         let link = match why {
             Failure::Refused { .. } => Truth::False,
             Failure::NotHeardYet => Truth::Unknown,
+            Failure::LineDown { .. } if self.line_reports => Truth::Unknown,
             Failure::Silent | Failure::Garbled { .. } | Failure::LineDown { .. } => Truth::True,
         };
         let mut different = self.link != link;
         for point in points {
-            different |= self.note(*point, Sample::without_value(Quality::CommFail), at);
+            different |= self.note(*point, &Sample::without_value(Quality::CommFail), at);
         }
         self.link = link;
         match why {
@@ -111,15 +119,28 @@ impl Latest {
         different
     }
 
-    fn note(&mut self, point: PointIx, sample: Sample, at: Stamp) -> bool {
+    fn note(&mut self, point: PointIx, sample: &Sample, at: Stamp) -> bool {
         let index = usize::from(point.0);
         let Some(slot) = self.points.get(index) else { return false };
         // A value that had gone stale is different again when it is read anew.
         let same = slot
             .as_ref()
-            .is_some_and(|(last, then)| *last == sample && self.is_fresh(index, then.mono, at.mono));
-        self.points[index] = Some((sample, at));
+            .is_some_and(|(last, then)| last == sample && self.is_fresh(index, then.mono, at.mono));
+        match &mut self.points[index] {
+            Some((_, then)) if same => *then = at,
+            slot => {
+                *slot = Some((sample.clone(), at));
+                self.changes += 1;
+                self.changed[index] = self.changes;
+            }
+        }
         !same
+    }
+
+    /// A number that grows with each change of any of `points`.
+    pub fn changed_at(&self, points: &[PointIx]) -> u64 {
+        let changed = points.iter().filter_map(|point| self.changed.get(usize::from(point.0)));
+        changed.copied().max().unwrap_or_default()
     }
 
     /// The gateway itself stood still until `now`: what was polled before may long be over.

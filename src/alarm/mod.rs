@@ -8,4 +8,4 @@ mod rule;
 
 pub use engine::{Acknowledged, Change, Engine, Step};
 pub use latest::Latest;
-pub use rule::{Override, Rule, RuleProblem, Rules, Truth};
+pub use rule::{Override, Rule, RuleProblem, Rules, Truth, WorkedOut};

@@ -140,22 +140,32 @@ fn condition(
     }
 }
 
+/// What a condition came to, and of which change of its points: it is worked out again only after another one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkedOut(Option<(u64, Truth)>);
+
 impl Rule {
     /// Whether the condition holds at `now`. Unknown if any point it names is not good then.
-    pub fn truth(&self, latest: &Latest, now: Mono) -> Truth {
-        match &self.condition {
-            Condition::LinkLost => latest.link_lost(),
-            Condition::Expression { expression, points } => {
-                if !points.iter().all(|point| latest.good(*point, now)) {
-                    return Truth::Unknown;
-                }
-                match expression.truth(latest) {
-                    Ok(true) => Truth::True,
-                    Ok(false) => Truth::False,
-                    Err(_no_truth) => Truth::Unknown,
-                }
-            }
+    pub fn truth(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Truth {
+        let Condition::Expression { expression, points } = &self.condition else {
+            return latest.link_lost();
+        };
+        if !points.iter().all(|point| latest.good(*point, now)) {
+            return Truth::Unknown;
         }
+        let change = latest.changed_at(points);
+        if let Some((of, truth)) = worked_out.0
+            && of == change
+        {
+            return truth;
+        }
+        let truth = match expression.truth(latest) {
+            Ok(true) => Truth::True,
+            Ok(false) => Truth::False,
+            Err(_no_truth) => Truth::Unknown,
+        };
+        worked_out.0 = Some((change, truth));
+        truth
     }
 
     /// The points it names.

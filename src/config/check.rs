@@ -7,6 +7,7 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::tz::TimeZone;
@@ -25,7 +26,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::Library,
+    profile::{Library, OWN_LINE, Profile},
     store, text,
 };
 
@@ -111,20 +112,36 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
-    let site = timezone.zip(console_listen).map(|(timezone, console_listen)| Site {
-        id: file.site.id.clone(),
-        name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
-        timezone,
-        demo: file.site.demo,
-        store,
-        console_listen,
-        buses,
-        devices,
-        endpoints,
-        overrides,
-        dir: desk.vault.dir.clone(),
-    });
+    let own_line = own_line(desk, library);
+    let site =
+        timezone.zip(console_listen).zip(own_line).map(|((timezone, console_listen), own_line)| Site {
+            id: file.site.id.clone(),
+            name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+            timezone,
+            demo: file.site.demo,
+            store,
+            console_listen,
+            buses,
+            devices,
+            endpoints,
+            overrides,
+            own_line,
+            dir: desk.vault.dir.clone(),
+        });
     (site, counts)
+}
+
+/// How the gateway's own lines are read: shipped, unless one of the site's folders has one with mistakes.
+fn own_line(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
+    let profile = library.profile(OWN_LINE);
+    if profile.is_none() {
+        let told = text!(
+            "没有可用的模板 {OWN_LINE}，网关靠它监视自己的总线",
+            "there is no sound profile {OWN_LINE}, by which the gateway watches its own lines"
+        );
+        desk.error(at!["site"], told);
+    }
+    profile
 }
 
 /// A bus that nothing hangs on: opened for nothing, or a device was forgotten.

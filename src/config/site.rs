@@ -1,7 +1,7 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use jiff::tz::TimeZone;
 
@@ -26,6 +26,8 @@ pub struct Site {
     pub devices: Vec<profile::Device>,
     pub endpoints: Vec<Endpoint>,
     pub overrides: Vec<Override>,
+    /// How the gateway's own lines are read.
+    pub own_line: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
 }

@@ -8,6 +8,7 @@ mod counted;
 mod exchange;
 mod line;
 mod out_of_turn;
+mod report;
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub(super) use self::line::Chance;
-use self::{counted::Load, line::LineState, out_of_turn::Spare};
+use self::{counted::Load, line::LineState, out_of_turn::Spare, report::Reporter};
 use super::{
     BusCounters,
     driver::{Driver, Unasked},
@@ -56,6 +57,8 @@ pub struct BusDevice {
 pub struct BusParts {
     pub id: BusId,
     pub devices: Vec<BusDevice>,
+    /// As whom the line itself reports how it is, if it does: a device that speaks by itself.
+    pub own: Option<BusDevice>,
     /// To the pipeline. Bounded: a full inbox slows the polls down.
     pub sender: mpsc::Sender<Heard>,
     pub clock: Arc<dyn Clock>,
@@ -89,6 +92,7 @@ pub struct Bus<D> {
     load: Load,
     inbox: Inbox,
     spare: Spare,
+    reporter: Reporter,
     chance: Chance,
 }
 
@@ -120,6 +124,7 @@ impl<D: Driver> Bus<D> {
             load: Load::new(now),
             inbox: parts.inbox,
             spare: Spare::new(now),
+            reporter: Reporter::new(parts.own, now),
             chance: Chance(parts.seed),
         }
     }
@@ -143,6 +148,7 @@ impl<D: Driver> Bus<D> {
     /// One turn: open the line, then do what goes first; with nothing to do, hear what comes before there is.
     async fn turn(&mut self) -> Result<(), BusError> {
         self.wait_for_line().await?;
+        self.report_if_due().await?;
         if let Err(fault) = self.open().await {
             return self.line_down(fault).await;
         }
@@ -184,6 +190,7 @@ impl<D: Driver> Bus<D> {
 
     /// Nothing to do before `until`: whatever comes first.
     async fn wait(&mut self, now: Instant, until: Option<Instant>) -> Result<(), BusError> {
+        let until = [until, self.reporter.due()].into_iter().flatten().min();
         let spare_at = self.spare.free_at(now, self.schedule.next_alarm());
         tokio::select! {
             biased;
@@ -196,7 +203,7 @@ impl<D: Driver> Bus<D> {
 
     async fn serve(&mut self, slot: usize) -> Result<(), BusError> {
         match self.slots[slot] {
-            Slot::Ask { unit, .. } => self.poll(unit, slot).await,
+            Slot::Ask { .. } => self.poll(slot).await,
             Slot::Watch { unit, heartbeat } => {
                 self.schedule.put_off(slot, Instant::now() + heartbeat);
                 let change = self.units[unit].health.fell_silent();
@@ -209,8 +216,10 @@ impl<D: Driver> Bus<D> {
 
     /// The unit was heard: it is online or on its way, and the line works. `took`: how long its answer took, if it was asked.
     fn answered(&mut self, unit: usize, took: Option<Duration>) {
-        self.line.works(&self.id);
         let now = Instant::now();
+        if self.line.works(&self.id) {
+            self.reporter.now(now);
+        }
         let change = self.units[unit].health.answered(took);
         self.log_change(unit, change, "");
         let was_lost = change.is_some_and(|change| change.from == Health::Lost);

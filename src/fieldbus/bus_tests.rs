@@ -18,6 +18,8 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// As whom the line itself reports.
+const OWN: DeviceIx = DeviceIx(1000);
 
 /// What the line under test does, as the test says while it runs.
 enum Scene {
@@ -158,12 +160,23 @@ struct Show {
 impl Show {
     /// `devices`: their unit and product.
     fn start(devices: &[(u8, Arc<Profile>)], answering: &[u8]) -> Show {
+        Self::start_as(devices, answering, None)
+    }
+
+    /// `own`: as whom the line itself reports.
+    fn start_as(devices: &[(u8, Arc<Profile>)], answering: &[u8], own: Option<DeviceIx>) -> Show {
         let texts: Vec<String> = devices.iter().map(|(unit, _)| unit.to_string()).collect();
         let named: Vec<(&str, Arc<Profile>)> =
             texts.iter().zip(devices).map(|(text, (_, product))| (text.as_str(), product.clone())).collect();
         let (mut parts, heard) = fixtures::parts(&named);
         let (counter, inbox) = crate::fieldbus::counter();
         parts.inbox = inbox;
+        parts.own = own.map(|ix| BusDevice {
+            ix,
+            id: "bus:test".into(),
+            address: Address::Text("test".into()),
+            profile: product(Link::Mqtt(MqttLink { topic: String::new(), heartbeat: None })),
+        });
         for (device, (unit, _)) in parts.devices.iter_mut().zip(devices) {
             device.address = Address::Unit(*unit);
         }
@@ -447,6 +460,42 @@ async fn a_line_that_is_down_is_told_once_and_tried_again() {
     assert_eq!(show.counters.reconnects.load(std::sync::atomic::Ordering::Relaxed), 1);
     show.set(Scene::LineDown).await;
     assert_eq!(show.hear_for(20 * SECOND).await.len(), 2, "after it worked it is told again");
+    show.end().await;
+}
+
+/// What the line says of itself in the next `time`.
+async fn reports(show: &mut Show, time: Duration) -> Vec<serde_json::Value> {
+    let until = Instant::now() + time;
+    let mut reports = Vec::new();
+    while let Ok(heard) = tokio::time::timeout_at(until, show.heard.recv()).await {
+        if let Heard { device: OWN, outcome: Ok(Raw::Payload { bytes, .. }), .. } = heard.unwrap() {
+            reports.push(serde_json::from_slice(&bytes).unwrap());
+        }
+    }
+    reports
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_reports_on_itself_on_a_beat_and_when_its_state_changes() {
+    let mut show = Show::start_as(&[(1, two_blocks()), (2, one_block())], &[1], Some(OWN));
+    let up = reports(&mut show, 35 * SECOND).await;
+    let states = |reports: &[serde_json::Value]| -> Vec<String> {
+        reports.iter().map(|report| report["state"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(states(&up), ["up", "up", "up"]);
+    assert_eq!((&up[2]["devices"], &up[2]["devices_lost"]), (&2.into(), &1.into()));
+    assert!(up[2]["utilisation"].as_f64().is_some_and(|percent| percent > 0.0 && percent < 10.0), "{up:?}");
+    show.set(Scene::LineDown).await;
+    let down = reports(&mut show, SECOND).await;
+    assert_eq!(
+        (states(&down), &down[0]["why"]),
+        (vec!["down".to_owned()], &"use the line: unplugged".into())
+    );
+    show.set(Scene::Open).await;
+    assert_eq!(states(&reports(&mut show, 9 * SECOND).await), ["up"], "at once, not on the beat");
+    let babble = LineFault::Babble { bytes: 5_000_000, over: 5 * SECOND };
+    show.set(Scene::Says(Unasked::Gone(babble))).await;
+    assert_eq!(states(&reports(&mut show, SECOND).await), ["babbling"]);
     show.end().await;
 }
 

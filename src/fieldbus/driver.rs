@@ -25,21 +25,16 @@ pub trait Driver: Send {
         ask: &Ask,
     ) -> impl Future<Output = Result<Raw, AskFault>> + Send;
 
-    /// Whether several questions to one unit may be under way at once.
+    /// Whether several questions may be under way at once.
     fn pipelines(&self) -> bool {
         false
     }
 
-    /// Several questions to one unit, an outcome for each. Once one meets silence the others behind it do too.
-    fn ask_all(
-        &mut self,
-        unit: &Address,
-        link: &Link,
-        asks: &[Ask],
-    ) -> impl Future<Output = Vec<Result<Raw, AskFault>>> + Send {
+    /// Several questions, an outcome for each. Where one meets silence, those that were under way with it may too.
+    fn ask_all(&mut self, asked: &[Asked<'_>]) -> impl Future<Output = Vec<Result<Raw, AskFault>>> + Send {
         async move {
-            let mut outcomes = Vec::with_capacity(asks.len());
-            for ask in asks {
+            let mut outcomes = Vec::with_capacity(asked.len());
+            for Asked { unit, link, ask } in asked {
                 outcomes.push(self.ask(unit, link, ask).await);
             }
             outcomes
@@ -69,6 +64,14 @@ pub trait Driver: Send {
         self.close();
         std::future::ready(())
     }
+}
+
+/// One question to one unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub unit: &'a Address,
+    pub link: &'a Link,
+    pub ask: &'a Ask,
 }
 
 /// What `connect` found.

@@ -30,6 +30,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
     let parts = BusParts {
         id: "test".into(),
         devices: devices.collect(),
+        own: None,
         sender,
         clock: Arc::new(ManualClock::new()),
         counters: Arc::new(BusCounters::default()),

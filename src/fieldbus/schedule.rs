@@ -146,12 +146,10 @@ impl Schedule {
         self.waiting.iter().find(alarms).map(|&(due, _)| due)
     }
 
-    /// The other slots among `these` that are due at `now`, the first first.
-    pub fn also_due(&self, these: &[usize], but: usize, now: Instant) -> Vec<usize> {
-        let due = |slot: &&usize| **slot != but && self.slots[**slot].due.is_some_and(|due| due <= now);
-        let mut slots: Vec<usize> = these.iter().filter(due).copied().collect();
-        slots.sort_by_key(|slot| self.slots[*slot].due);
-        slots
+    /// What else is due, as of the last [`Schedule::next`], in the order of its turns: at most so many that `suit`.
+    pub fn also_due(&self, but: usize, most: usize, suit: impl Fn(usize) -> bool) -> Vec<usize> {
+        let due = self.alarms.iter().chain(&self.rest).map(|&(_, slot)| slot);
+        due.filter(|slot| *slot != but && suit(*slot)).take(most).collect()
     }
 
     /// `slot` was served at `now`: its next beat after that.

@@ -41,7 +41,7 @@ impl Pipeline {
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate();
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));

@@ -24,7 +24,15 @@ pub enum Address {
     Text(String),
 }
 
+/// The profile by which the gateway's own lines are read.
+pub const OWN_LINE: &str = "field-bus/gatehouse-line";
+
 impl Device {
+    /// One of the gateway's own lines, and no device of the site.
+    pub fn is_own_line(&self) -> bool {
+        self.profile.id.as_str() == OWN_LINE
+    }
+
     pub fn facts(&self) -> DeviceFacts {
         DeviceFacts {
             id: self.id.clone(),

@@ -31,7 +31,7 @@ pub use cases::{Case, CasesFile, read_cases};
 pub use class::{Class, ClassAlarm, ClassPoint, When};
 pub use compile::{ExpressionMistake, compile_class, compile_profile, points_named};
 pub use decode::Decoded;
-pub use device::{Address, Device};
+pub use device::{Address, Device, OWN_LINE};
 pub use encode::{Bits, Patch, RawWrite, put_json};
 pub use library::Library;
 pub use link::{

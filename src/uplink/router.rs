@@ -1,12 +1,12 @@
 //! Who is told of a transition. Pure: it runs inside the commit, so that letter and event are stored together or not at all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::tz::TimeZone;
 
 use super::{Wants, envelope};
 use crate::{
-    domain::{EndpointId, Event, Letter, OccurrenceId},
+    domain::{ClassName, DeviceId, EndpointId, Event, Letter, OccurrenceId},
     store::evidence::Sealed,
 };
 
@@ -15,12 +15,14 @@ pub struct Router {
     endpoints: Vec<(EndpointId, Wants)>,
     /// Who was written to, before the start, about what was open then.
     told: HashMap<OccurrenceId, Vec<EndpointId>>,
+    /// The classes of the devices on the gateway's own lines.
+    classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
 }
 
 impl Router {
     /// `timezone`: the site's, for the times in the bodies.
     pub fn new(timezone: TimeZone, endpoints: Vec<(EndpointId, Wants)>) -> Self {
-        Self { timezone, endpoints, told: HashMap::new() }
+        Self { timezone, endpoints, told: HashMap::new(), classes_on: HashMap::new() }
     }
 
     /// Keeps telling those who were `told` of an occurrence that was open at the start (`store::Recovered::told`), though
@@ -32,6 +34,11 @@ impl Router {
         self
     }
 
+    /// A line's own alarms go to whoever wants those of any class that hangs on it: while it is down, none of them can raise one.
+    pub fn standing_for(self, classes_on: HashMap<DeviceId, BTreeSet<ClassName>>) -> Self {
+        Self { classes_on, ..self }
+    }
+
     /// One letter for each endpoint that wants the alarm or was told of it, its body frozen here.
     pub fn address(&self, sealed: &Sealed) -> Vec<Letter> {
         let event = &sealed.event;
@@ -39,11 +46,18 @@ impl Router {
         // who only has to hear how it ends sees no reading, tag or person of what it does not want
         let nothing_more = Wants::default();
         let addressed =
-            self.endpoints.iter().filter_map(|(endpoint, wants)| match wants_alarm(wants, event) {
+            self.endpoints.iter().filter_map(|(endpoint, wants)| match self.is_wanted(wants, event) {
                 true => Some((endpoint, wants)),
                 false => told.contains(endpoint).then_some((endpoint, &nothing_more)),
             });
         addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
+    }
+
+    /// Never by kind of transition: who was told of the raise is told of the end.
+    fn is_wanted(&self, wants: &Wants, event: &Event) -> bool {
+        let on_it = self.classes_on.get(&event.device.id).into_iter().flatten();
+        let mut classes = on_it.chain([&event.device.class]);
+        wants.priorities.contains(&event.alarm.priority) && classes.any(|class| wants.classes.contains(class))
     }
 
     fn letter(&self, endpoint: &EndpointId, wants: &Wants, sealed: &Sealed) -> Letter {
@@ -59,11 +73,6 @@ impl Router {
             body: envelope::body(sealed, wants, &self.timezone).into(),
         }
     }
-}
-
-/// Never by kind of transition: who was told of the raise is told of the end.
-fn wants_alarm(wants: &Wants, event: &Event) -> bool {
-    wants.classes.contains(&event.device.class) && wants.priorities.contains(&event.alarm.priority)
 }
 
 #[cfg(test)]
@@ -108,6 +117,22 @@ mod tests {
         for (fact, wants, expected) in facts {
             assert_eq!(told(wants), expected, "{fact}");
         }
+    }
+
+    #[test]
+    fn who_wants_a_class_hears_that_its_line_is_down() {
+        let mut line = sample::raised();
+        line.device.id = "bus:lifts".into();
+        line.device.class = "field-bus".into();
+        let told = |class: &str, on_it: &str| {
+            let classes_on = HashMap::from([("bus:lifts".into(), BTreeSet::from([ClassName::from(on_it)]))]);
+            let endpoints = vec![("inspection".into(), wants(&[class], &[Priority::Critical]))];
+            let router = Router::new(TimeZone::UTC, endpoints).standing_for(classes_on);
+            !router.address(&sample::sealed(line.clone())).is_empty()
+        };
+        assert!(told("elevator", "elevator"));
+        assert!(told("field-bus", "elevator"), "or asks for lines as such");
+        assert!(!told("elevator", "street-light"));
     }
 
     #[test]

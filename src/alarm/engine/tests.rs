@@ -63,7 +63,7 @@ impl Bench {
     fn restart(&mut self, latching: bool) {
         let watched = vec![rule(latching)];
         let id = DeviceId::from("lift-1");
-        let latest = Latest::new(Arc::clone(&self.profile));
+        let latest = Latest::new(Arc::clone(&self.profile), false);
         let (engine, orphans) =
             Engine::new(vec![(id, latest, watched)], self.disk.clone(), self.clock.boot_id());
         assert!(orphans.is_empty());
@@ -430,7 +430,7 @@ fn a_gateway_that_stood_still_concludes_nothing_from_old_polls() {
     let mut problems = Problems::default();
     let library = Library::load(&[], &mut problems);
     let profile = library.profile("elevator/monarch-nice3000").expect("it is shipped");
-    let mut latest = Latest::new(Arc::clone(&profile));
+    let mut latest = Latest::new(Arc::clone(&profile), false);
     let clock = ManualClock::new();
     let floor = profile.point("floor").expect("a point of the controller");
     let sample = [(floor, Sample::good(Value::Number(7.0)))];

@@ -7,13 +7,13 @@ use tracing::info;
 
 use super::{Bus, BusError};
 use crate::{
-    domain::{Failure, Lang, Raw},
+    domain::{Failure, Garble, Lang, Raw},
     fieldbus::{
-        driver::{AskFault, Driver},
+        driver::{AskFault, Asked, Driver},
         health::Health,
-        plan::{Ask, Request},
+        plan::Request,
         split,
-        unit::{Slot, Unit},
+        unit::Slot,
     },
 };
 
@@ -23,87 +23,113 @@ const REFUSED_PERIOD: Duration = Duration::from_secs(10);
 type Outcome = Result<Raw, AskFault>;
 
 impl<D: Driver> Bus<D> {
-    /// Asks `slot`, and where the line can do that what else is due of the same unit.
-    pub(super) async fn poll(&mut self, unit: usize, slot: usize) -> Result<(), BusError> {
-        let slots = self.together(unit, slot);
-        let asks: Vec<Ask> = slots.iter().filter_map(|slot| Some(self.request(*slot)?.ask.clone())).collect();
+    /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
+    pub(super) async fn poll(&mut self, slot: usize) -> Result<(), BusError> {
+        let slots = self.together(slot);
         let began = Instant::now();
-        let outcomes = self.exchange(unit, &asks).await;
+        let outcomes = match slots[..] {
+            [slot] => vec![self.exchange(slot).await],
+            ref several => self.exchange_all(several).await,
+        };
         let now = Instant::now();
         self.load.carried(began, now, &self.counters);
-        let took = (now - began) / asks.len().max(1) as u32;
-        if let Some(Err(AskFault::LineDown(fault))) =
-            outcomes.iter().find(|outcome| matches!(outcome, Err(AskFault::LineDown(_))))
-        {
-            return self.line_down(fault.clone()).await;
-        }
-        // one exchange with the unit, however many questions: it misses it only if it answers none
-        let heard = outcomes.iter().any(|outcome| matches!(outcome, Ok(_) | Err(AskFault::Refused { .. })));
-        if heard {
-            self.answered(unit, Some(took));
-        } else if let Some(Err(fault)) = outcomes.first() {
-            self.missed(unit, fault);
+        let took = (now - began) / slots.len() as u32;
+        let down = outcomes.iter().find_map(|outcome| match outcome {
+            Err(AskFault::LineDown(fault)) => Some(fault.clone()),
+            _ => None,
+        });
+        if let Some(fault) = down {
+            return self.line_down(fault).await;
         }
         for (slot, outcome) in slots.into_iter().zip(outcomes) {
-            self.polled(unit, slot, outcome).await?;
+            let Some((unit, _)) = self.request(slot) else { continue };
+            match &outcome {
+                Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(took)),
+                Err(fault) => self.missed(unit, fault),
+            }
+            self.polled(slot, outcome).await?;
         }
         Ok(())
     }
 
-    /// The slots of one exchange.
-    fn together(&self, unit: usize, slot: usize) -> Vec<usize> {
-        let Unit { slots, health, .. } = &self.units[unit];
-        let most = self.units[unit].pipeline();
-        let mut together = vec![slot];
-        if most > 1 && self.driver.pipelines() && health.state() == Health::Online {
-            let more = self.schedule.also_due(slots, slot, Instant::now());
-            together.extend(more.into_iter().take(most - 1));
+    /// The slots of one exchange: `first`, and as many others that are due as the products take at once.
+    fn together(&self, first: usize) -> Vec<usize> {
+        let pipeline = |slot: usize| match self.request(slot) {
+            Some((unit, _)) if self.units[unit].health.state() == Health::Online => {
+                self.units[unit].pipeline()
+            }
+            Some(_) | None => 1,
+        };
+        let most = pipeline(first);
+        let mut together = vec![first];
+        if most > 1 && self.driver.pipelines() {
+            together.extend(self.schedule.also_due(first, most - 1, |slot| pipeline(slot) >= most));
         }
         together
     }
 
-    fn request(&self, slot: usize) -> Option<&Request> {
+    fn request(&self, slot: usize) -> Option<(usize, &Request)> {
         match &self.slots[slot] {
-            Slot::Ask { request, .. } => Some(request),
+            Slot::Ask { unit, request } => Some((*unit, request)),
             Slot::Watch { .. } => None,
         }
     }
 
-    /// As many tries as the profile grants a unit that is online; only what failed is asked again.
-    async fn exchange(&mut self, unit: usize, asks: &[Ask]) -> Vec<Outcome> {
-        let mut retries = match self.units[unit].health.state() {
+    /// As many tries as the profile grants a unit that is online.
+    async fn exchange(&mut self, slot: usize) -> Outcome {
+        let mut retries = self.request(slot).map_or(0, |(unit, _)| match self.units[unit].health.state() {
             Health::Online => self.units[unit].retries(),
             // retries are for noise; at a dead unit they would only cost the others their time
             Health::Degraded | Health::Lost => 0,
-        };
-        let mut outcomes = self.ask(unit, asks).await;
-        while retries > 0 && outcomes.iter().any(is_worth_a_retry) {
-            retries -= 1;
-            let failed: Vec<usize> = (0..asks.len()).filter(|n| is_worth_a_retry(&outcomes[*n])).collect();
-            let again: Vec<Ask> = failed.iter().map(|n| asks[*n].clone()).collect();
-            for (n, outcome) in failed.into_iter().zip(self.ask(unit, &again).await) {
-                outcomes[n] = outcome;
+        });
+        loop {
+            let outcome = self.ask(slot).await;
+            match outcome {
+                Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) if retries > 0 => retries -= 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Several at once. Who got no answer may have suffered for another: it is asked again by itself.
+    async fn exchange_all(&mut self, slots: &[usize]) -> Vec<Outcome> {
+        if let Err(fault) = self.open().await {
+            return slots.iter().map(|_| Err(fault.clone().into())).collect();
+        }
+        let asked = slots.iter().filter_map(|slot| match &self.slots[*slot] {
+            Slot::Ask { unit, request } => {
+                let device = &self.units[*unit].device;
+                Some(Asked { unit: &device.address, link: &device.profile.link, ask: &request.ask })
+            }
+            Slot::Watch { .. } => None,
+        });
+        let asked: Vec<Asked<'_>> = asked.collect();
+        let mut outcomes = self.driver.ask_all(&asked).await;
+        outcomes.iter().for_each(|outcome| self.counters.asked(outcome));
+        for (slot, outcome) in slots.iter().zip(&mut outcomes) {
+            if matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
+                *outcome = self.exchange(*slot).await;
             }
         }
         outcomes
     }
 
-    async fn ask(&mut self, unit: usize, asks: &[Ask]) -> Vec<Outcome> {
-        if let Err(fault) = self.open().await {
-            return asks.iter().map(|_| Err(fault.clone().into())).collect();
-        }
-        let device = &self.units[unit].device;
-        let outcomes = match asks {
-            [ask] => vec![self.driver.ask(&device.address, &device.profile.link, ask).await],
-            asks => self.driver.ask_all(&device.address, &device.profile.link, asks).await,
+    async fn ask(&mut self, slot: usize) -> Outcome {
+        self.open().await?;
+        let Slot::Ask { unit, request } = &self.slots[slot] else {
+            return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
-        outcomes.iter().for_each(|outcome| self.counters.asked(outcome));
-        outcomes
+        let device = &self.units[*unit].device;
+        let outcome = self.driver.ask(&device.address, &device.profile.link, &request.ask).await;
+        self.counters.asked(&outcome);
+        outcome
     }
 
     /// What came of one question: told, remembered, and its slot put on its next beat.
-    async fn polled(&mut self, unit: usize, slot: usize, outcome: Outcome) -> Result<(), BusError> {
-        let Some(request) = self.request(slot).cloned() else { return Ok(()) };
+    async fn polled(&mut self, slot: usize, outcome: Outcome) -> Result<(), BusError> {
+        let Some((unit, request)) = self.request(slot).map(|(unit, request)| (unit, request.clone())) else {
+            return Ok(());
+        };
         let now = Instant::now();
         let lost = self.units[unit].health.state() == Health::Lost;
         if !lost {
@@ -167,7 +193,7 @@ impl<D: Driver> Bus<D> {
     pub(super) async fn probe(&mut self, unit: usize) -> Result<(), BusError> {
         self.probes.forget(unit);
         let Some((slot, request)) =
-            self.units[unit].probe.and_then(|slot| Some((slot, self.request(slot)?.clone())))
+            self.units[unit].probe.and_then(|slot| Some((slot, self.request(slot)?.1.clone())))
         else {
             return Ok(());
         };
@@ -186,10 +212,6 @@ impl<D: Driver> Bus<D> {
             Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(now - began)),
             Err(fault) => self.missed(unit, fault),
         }
-        self.polled(unit, slot, outcome).await
+        self.polled(slot, outcome).await
     }
-}
-
-fn is_worth_a_retry(outcome: &Outcome) -> bool {
-    matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. }))
 }

@@ -29,7 +29,7 @@ pub(super) struct LineState {
     /// How long the next wait is; short again once something was heard.
     wait: Duration,
     /// Its devices were told that it is down, and nothing was heard since.
-    told_down: Option<LineFault>,
+    pub told_down: Option<LineFault>,
     /// It was opened again after they were told; they do not know yet.
     pub just_back: bool,
 }
@@ -39,12 +39,14 @@ impl LineState {
         Self { opened_before: false, retry_at: now, wait: FIRST_REOPEN, told_down: None, just_back: false }
     }
 
-    /// Something was heard on it.
-    pub fn works(&mut self, bus: &BusId) {
-        if self.told_down.take().is_some() {
+    /// Something was heard on it. Returns whether that is news.
+    pub fn works(&mut self, bus: &BusId) -> bool {
+        let was_down = self.told_down.take().is_some();
+        if was_down {
             info!(%bus, "Bus is back.");
         }
         self.wait = FIRST_REOPEN;
+        was_down
     }
 }
 
@@ -91,8 +93,8 @@ impl<D: Driver> Bus<D> {
             self.tell(unit, all, Err(Failure::NotHeardYet), None).await?;
         }
         if quiet.iter().all(|quiet| *quiet) {
-            self.line.told_down = None;
-            info!(bus = %self.id, "Bus is back.");
+            self.line.works(&self.id);
+            self.reporter.now(Instant::now());
         }
         Ok(())
     }
@@ -118,7 +120,8 @@ impl<D: Driver> Bus<D> {
             let all = self.units[unit].all.clone();
             self.tell(unit, all, Err(Failure::LineDown { fault: fault.clone() }), None).await?;
         }
-        Ok(())
+        self.reporter.now(Instant::now());
+        self.report_if_due().await
     }
 
     /// The line is open again: lost units get their chance at once, silence counts from now.

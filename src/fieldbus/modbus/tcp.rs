@@ -23,7 +23,7 @@ use crate::{
     domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
-        driver::{AskFault, Driver, Line, LineFault, Unasked},
+        driver::{AskFault, Asked, Driver, Line, LineFault, Unasked},
         plan::Ask,
     },
     profile::{Address, Link, ModbusLink},
@@ -55,8 +55,9 @@ struct Connection {
     answered_at: Option<Instant>,
 }
 
-/// What goes out: the protocol data unit, and what comes back of it.
+/// What goes out to whom: the protocol data unit, and what comes back of it.
 struct Call {
+    unit: u8,
     pdu: Vec<u8>,
     transaction: u16,
     answer: Option<Vec<u8>>,
@@ -71,8 +72,25 @@ enum CallFault {
 }
 
 impl Call {
-    fn new(pdu: Vec<u8>) -> Self {
-        Self { pdu, transaction: 0, answer: None }
+    fn new(unit: u8, pdu: Vec<u8>) -> Self {
+        Self { unit, pdu, transaction: 0, answer: None }
+    }
+}
+
+/// What a product asks of those who ask it; of several, what suits all.
+#[derive(Clone, Copy)]
+struct Pace {
+    timeout: Duration,
+    turnaround: Duration,
+}
+
+impl Pace {
+    fn of<'a>(links: impl Iterator<Item = &'a ModbusLink>) -> Self {
+        let none = Self { timeout: Duration::ZERO, turnaround: Duration::ZERO };
+        links.fold(none, |pace, link| Self {
+            timeout: pace.timeout.max(link.timeout),
+            turnaround: pace.turnaround.max(link.turnaround),
+        })
     }
 }
 
@@ -112,12 +130,12 @@ impl TcpDriver {
     }
 
     /// All of `calls`, in order, on one connection. Those that were answered keep their answers, whatever happened to the others.
-    async fn call(&mut self, unit: u8, calls: &mut [Call], link: &ModbusLink) -> Result<(), AskFault> {
-        let called = self.ready().await?.call(unit, calls, link).await;
+    async fn call(&mut self, calls: &mut [Call], pace: Pace) -> Result<(), AskFault> {
+        let called = self.ready().await?.call(calls, pace).await;
         if called.is_err() {
             self.connection = None;
         }
-        called.map_err(|fault| fault.told(link.timeout))
+        called.map_err(|fault| fault.told(pace.timeout))
     }
 
     fn outcome(&mut self, question: &Question, answer: &[u8], waited: Duration) -> Result<Raw, AskFault> {
@@ -155,19 +173,19 @@ impl Connection {
         }
     }
 
-    async fn call(&mut self, unit: u8, calls: &mut [Call], link: &ModbusLink) -> Result<(), CallFault> {
+    async fn call(&mut self, calls: &mut [Call], pace: Pace) -> Result<(), CallFault> {
         let broken = |error: std::io::Error| CallFault::Broken(error.to_string());
-        if let Some(answered_at) = self.answered_at.filter(|_| !link.turnaround.is_zero()) {
-            sleep_until(answered_at + link.turnaround).await;
+        if let Some(answered_at) = self.answered_at.filter(|_| !pace.turnaround.is_zero()) {
+            sleep_until(answered_at + pace.turnaround).await;
         }
         let before = self.transaction;
         let mut request = Vec::new();
         for call in calls.iter_mut() {
             self.transaction = self.transaction.wrapping_add(1);
             call.transaction = self.transaction;
-            request.extend(mbap::framed(call.transaction, unit, &call.pdu));
+            request.extend(mbap::framed(call.transaction, call.unit, &call.pdu));
         }
-        let mut until = Instant::now() + link.timeout;
+        let mut until = Instant::now() + pace.timeout;
         timeout_at(until, self.stream.write_all(&request))
             .await
             .map_err(|_elapsed| CallFault::Silent)?
@@ -186,12 +204,12 @@ impl Connection {
                     }
                     return Err(CallFault::Wrong(Garble::OtherQuestion));
                 };
-                if frame.unit != unit {
+                if frame.unit != call.unit {
                     return Err(CallFault::Wrong(Garble::OtherUnit { unit: frame.unit }));
                 }
                 if call.answer.is_none() {
                     call.answer = Some(frame.pdu);
-                    until = Instant::now() + link.timeout;
+                    until = Instant::now() + pace.timeout;
                 }
             }
         }
@@ -207,6 +225,19 @@ fn is_past(transaction: u16, now: u16) -> bool {
     age < REMEMBERED.min(now)
 }
 
+/// The question in Modbus terms; dialects are spoken on serial lines only.
+fn standard_question<'a>(
+    unit: &Address,
+    link: &'a Link,
+    ask: &Ask,
+) -> Result<(Question, &'a ModbusLink), AskFault> {
+    let (question, link) = question(unit, link, ask)?;
+    match is_standard(link.dialect) {
+        true => Ok((question, link)),
+        false => Err(AskFault::Garbled { what: Garble::Unaskable }),
+    }
+}
+
 impl Driver for TcpDriver {
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.connection.is_none() {
@@ -216,48 +247,36 @@ impl Driver for TcpDriver {
     }
 
     async fn ask(&mut self, unit: &Address, link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
-        let asks = std::slice::from_ref(ask);
-        self.ask_all(unit, link, asks)
-            .await
-            .pop()
-            .unwrap_or(Err(AskFault::Garbled { what: Garble::Unaskable }))
+        let answer = self.ask_all(&[Asked { unit, link, ask }]).await.pop();
+        answer.unwrap_or(Err(AskFault::Garbled { what: Garble::Unaskable }))
     }
 
     fn pipelines(&self) -> bool {
         true
     }
 
-    async fn ask_all(&mut self, unit: &Address, link: &Link, asks: &[Ask]) -> Vec<Result<Raw, AskFault>> {
-        let (mut questions, mut calls) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
-        let unaskable = |fault: AskFault| asks.iter().map(|_| Err(fault.clone())).collect();
-        let Link::Modbus(modbus) = link else {
-            return unaskable(AskFault::Garbled { what: Garble::Unaskable });
+    async fn ask_all(&mut self, asked: &[Asked<'_>]) -> Vec<Result<Raw, AskFault>> {
+        let questions: Result<Vec<_>, _> =
+            asked.iter().map(|Asked { unit, link, ask }| standard_question(unit, link, ask)).collect();
+        let questions = match questions {
+            Ok(questions) => questions,
+            Err(fault) => return asked.iter().map(|_| Err(fault.clone())).collect(),
         };
-        if !is_standard(modbus.dialect) {
-            return unaskable(AskFault::Garbled { what: Garble::Unaskable });
-        }
-        for ask in asks {
-            match question(unit, link, ask) {
-                Ok((question, _)) => {
-                    calls.push(Call::new(question.pdu().to_vec()));
-                    questions.push(question);
-                }
-                Err(fault) => return unaskable(fault),
-            }
-        }
-        let Some(unit) = questions.first().map(|question| question.unit) else { return Vec::new() };
+        let mut calls: Vec<Call> =
+            questions.iter().map(|(question, _)| Call::new(question.unit, question.pdu().to_vec())).collect();
+        let pace = Pace::of(questions.iter().map(|(_, link)| *link));
         let was_idle = self.connection.as_ref().is_some_and(|connection| connection.answered_at.is_some());
-        let mut called = self.call(unit, &mut calls, modbus).await;
+        let mut called = self.call(&mut calls, pace).await;
         let hung_up = matches!(called, Err(AskFault::Garbled { what: Garble::HungUp { .. } }));
         // it was closed in the moment of asking: a read may be asked again
         if was_idle && hung_up && calls.iter().all(|call| call.answer.is_none()) {
-            called = self.call(unit, &mut calls, modbus).await;
+            called = self.call(&mut calls, pace).await;
         }
-        let fault = called.err().unwrap_or(AskFault::Silent { waited: modbus.timeout });
+        let fault = called.err().unwrap_or(AskFault::Silent { waited: pace.timeout });
         let answers = questions.iter().zip(calls);
         answers
-            .map(|(question, call)| match call.answer {
-                Some(pdu) => self.outcome(question, &pdu, modbus.timeout),
+            .map(|((question, link), call)| match call.answer {
+                Some(pdu) => self.outcome(question, &pdu, link.timeout),
                 None => Err(fault.clone()),
             })
             .collect()
@@ -268,8 +287,8 @@ impl Driver for TcpDriver {
         else {
             return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
-        let mut calls = [Call::new(telling.pdu().to_vec())];
-        self.call(unit, &mut calls, modbus).await?;
+        let mut calls = [Call::new(unit, telling.pdu().to_vec())];
+        self.call(&mut calls, Pace::of([modbus].into_iter())).await?;
         let answer = calls[0].answer.take().unwrap_or_default();
         match *answer.as_slice() {
             ref done if done == telling.confirmation() => Ok(()),

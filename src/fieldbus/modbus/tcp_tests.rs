@@ -9,7 +9,10 @@ use tokio::{
 use super::*;
 use crate::{
     domain::Table,
-    fieldbus::fixtures::{self, modbus_link, registers},
+    fieldbus::{
+        driver,
+        fixtures::{self, modbus_link, registers},
+    },
 };
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -118,6 +121,17 @@ fn link() -> Link {
 async fn ask(driver: &mut TcpDriver, unit: u8, ask: &Ask) -> Result<Raw, AskFault> {
     driver.connect().await?;
     driver.ask(&Address::Unit(unit), &link(), ask).await
+}
+
+async fn ask_all<const N: usize>(
+    line: &mut TcpDriver,
+    link: &Link,
+    units: [u8; N],
+    asks: &[Ask; N],
+) -> Vec<Result<Raw, AskFault>> {
+    let units = units.map(Address::Unit);
+    let asked: Vec<_> = units.iter().zip(asks).map(|(unit, ask)| driver::Asked { unit, link, ask }).collect();
+    line.ask_all(&asked).await
 }
 
 fn words(unit: u8, first: u16, count: u16) -> Raw {
@@ -249,8 +263,8 @@ async fn several_questions_are_under_way_and_answered_in_any_order() {
     assert_eq!(driver.connect().await, Ok(Line::Opened));
     for round in 0..3 {
         let asks = [block(10, 4), block(20, 5), block(30, 6)];
-        let answers = driver.ask_all(&Address::Unit(7), &link(), &asks).await;
-        let want = vec![Ok(words(7, 10, 4)), Ok(words(7, 20, 5)), Ok(words(7, 30, 6))];
+        let answers = ask_all(&mut driver, &link(), [7, 8, 7], &asks).await;
+        let want = vec![Ok(words(7, 10, 4)), Ok(words(8, 20, 5)), Ok(words(7, 30, 6))];
         assert_eq!(answers, want, "round {round}");
     }
     assert_eq!(driver.connect().await, Ok(Line::Kept));
@@ -267,7 +281,7 @@ async fn what_was_answered_before_the_silence_counts() {
     driver.connect().await.unwrap();
     let impatient = Link::Modbus(ModbusLink { timeout: TIMEOUT / 5, ..modbus_link() });
     let asks = [block(10, 4), block(20, 5)];
-    let answers = driver.ask_all(&Address::Unit(7), &impatient, &asks).await;
+    let answers = ask_all(&mut driver, &impatient, [7, 7], &asks).await;
     assert_eq!(answers, [Ok(words(7, 10, 4)), Err(AskFault::Silent { waited: TIMEOUT / 5 })]);
     assert!(driver.connection.is_none(), "its answer may still come");
 }

@@ -1,0 +1,78 @@
+//! The gateway's own lines as devices: a line with several devices reports on itself, so that its loss is one alarm and not one for each
+//! of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    config::Bus,
+    domain::{BusId, ClassName, DeviceId},
+    profile::{Address, Device, Profile},
+};
+
+/// A line with one device needs no report: its loss is that device's.
+const SEVERAL: usize = 2;
+/// So many characters of an event name the devices that are meant.
+const NAMED: usize = 400;
+
+/// Every line that reports on itself, as a device.
+pub fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec<Device> {
+    let own = buses.iter().filter_map(|bus| {
+        let on_it: Vec<&str> = on(&bus.id, devices).map(|device| device.id.as_str()).collect();
+        (on_it.len() >= SEVERAL).then(|| Device {
+            id: id(&bus.id),
+            name: bus.id.to_string(),
+            profile: Arc::clone(profile),
+            bus: bus.id.clone(),
+            address: Address::Text(bus.id.to_string()),
+            tags: BTreeMap::from([
+                ("bus".to_owned(), bus.id.to_string()),
+                ("devices".to_owned(), named(&on_it)),
+            ]),
+        })
+    });
+    own.collect()
+}
+
+/// No device of a site can be called so: its id has a colon.
+pub fn id(bus: &BusId) -> DeviceId {
+    format!("bus:{bus}").into()
+}
+
+/// The classes of the devices on each line: whoever wants to hear of one of them wants to hear that its line is down.
+pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
+    let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
+    buses.iter().map(|bus| (id(&bus.id), classes(bus))).collect()
+}
+
+fn on<'a>(bus: &'a BusId, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {
+    devices.iter().filter(move |device| device.bus == *bus)
+}
+
+fn named(devices: &[&str]) -> String {
+    let mut named = String::new();
+    for (n, device) in devices.iter().enumerate() {
+        if named.len() + device.len() > NAMED {
+            return format!("{named} … +{}", devices.len() - n);
+        }
+        named.push_str(if n == 0 { "" } else { ", " });
+        named.push_str(device);
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_of_names_says_how_many_more_there_are() {
+        let names: Vec<String> = (0..200).map(|n| format!("lift-{n}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(named(&all[..2]), "lift-0, lift-1");
+        let told = named(&all);
+        assert!(told.len() < NAMED + 20 && told.starts_with("lift-0, ") && told.contains(" … +"), "{told}");
+    }
+}
