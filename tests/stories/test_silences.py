@@ -48,13 +48,13 @@ class Scene:
 
     def __init__(self, folder):
         self.folder, self.ending = folder, []
-        lines = {name: self.later(Line(folder, name)) for name in ("nothing", "busy", "denied", *ANSWERS)}
+        lines = {name: self.later(Line(folder, name)) for name in ("nothing", "denied", *ANSWERS)}
         for name, how in ANSWERS.items():
             self.later(Peer(lines[name].b, how).start())
         os.chmod(os.path.realpath(lines["denied"].a), 0o000)
-        self.holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lines["busy"].a)], stdout=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder / "busy-a")], stdout=subprocess.PIPE, text=True)
         self.holder.stdout.readline()
-        ports = {name: line.a for name, line in lines.items()} | {"missing": folder / "no-such-port"}
+        ports = {name: line.a for name, line in lines.items()} | {"missing": folder / "no-such-port", "busy": folder / "busy-a"}
         site = write_profile(folder, every="500ms")
         for name, port in ports.items():
             site += f'\n[[bus]]\nid = "{name}"\n[bus.modbus_rtu]\nport = "{port}"\nbaud = 9600\nframing = "8N1"\n'
@@ -84,8 +84,9 @@ class Scene:
 
 HOLD = """
 import fcntl, os, sys, time
-fd = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
-fcntl.flock(fd, fcntl.LOCK_EX)
+master, slave = os.openpty()
+os.symlink(os.ttyname(slave), sys.argv[1])
+fcntl.flock(slave, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(600)
 """

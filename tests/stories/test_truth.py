@@ -18,7 +18,7 @@ import pytest
 
 FRAMES = int(os.environ.get("FRAMES", 30_000))
 LINES, UNITS = 12, 3  # of each kind; units of a line
-if FRAMES >= 500_000:
+if FRAMES >= 100_000:
     LINES = 36
 TIMEOUT = 0.05
 
