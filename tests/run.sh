@@ -33,6 +33,7 @@ command -v npm >/dev/null || packages+=(nodejs npm)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v unshare >/dev/null || packages+=(util-linux)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
+[ -e /usr/include/modbus/modbus.h ] || packages+=(libmodbus-dev)
 python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
     step "apt: ${packages[*]}"

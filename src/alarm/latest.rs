@@ -1,6 +1,6 @@
 //! What is known of a device right now: the last reading of each point and whether it answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cel::{common::value::CowVal, context::VariableResolver};
 
@@ -28,6 +28,10 @@ pub struct Latest {
     /// The loss of its whole line is the line's own alarm: then nobody knows how this device is.
     line_reports: bool,
     answered: Option<Stamp>,
+    /// Why it does not answer, if it does not.
+    silence: Option<Failure>,
+    /// Points that it refuses, and with which code.
+    refused: BTreeMap<PointIx, u16>,
 }
 
 /// How long a good value of this point may be acted upon; `None`: until the next one.
@@ -56,6 +60,8 @@ impl Latest {
             link: Truth::Unknown,
             line_reports,
             answered: None,
+            silence: None,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -71,6 +77,10 @@ impl Latest {
         }
         self.link = Truth::False;
         self.answered = Some(at);
+        self.silence = None;
+        if !self.refused.is_empty() {
+            self.refused.retain(|point, _| samples.iter().all(|(answered, _)| answered != point));
+        }
         different
     }
 
@@ -107,8 +117,15 @@ impl Latest {
             different |= self.note(*point, &Sample::without_value(Quality::CommFail), at);
         }
         self.link = link;
-        if why.device_answered() {
-            self.answered = Some(at);
+        match why {
+            Failure::Refused { code } => {
+                self.answered = Some(at);
+                self.silence = None;
+                self.refused.extend(points.iter().map(|point| (*point, *code)));
+            }
+            Failure::Silent | Failure::Garbled { .. } | Failure::LineDown { .. } | Failure::NotHeardYet => {
+                self.silence = Some(why.clone());
+            }
         }
         different
     }
@@ -155,6 +172,12 @@ impl Latest {
     /// Whether the link to the device is lost.
     pub fn link_lost(&self) -> Truth {
         self.link
+    }
+
+    /// Why it does not answer, or what it refuses though it answers.
+    pub fn trouble(&self) -> Option<Failure> {
+        let refusal = || self.refused.values().next().map(|code| Failure::Refused { code: *code });
+        self.silence.clone().or_else(refusal)
     }
 
     /// When the device last answered, be it with a refusal.

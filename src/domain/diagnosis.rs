@@ -72,6 +72,11 @@ impl Diagnosis {
         self.checks.iter().map(|check| check.get(lang)).collect::<Vec<_>>().join(" → ")
     }
 
+    /// Whether the line is in trouble, and with it every device on it.
+    pub fn is_of_the_line(&self) -> bool {
+        ["port_missing", "port_busy", "port_denied", "line_down", "babble"].contains(&self.kind.as_str())
+    }
+
     /// The device is there and said no: a Modbus exception (Modbus Application Protocol V1.1b3, section 7).
     pub fn exception(code: u16) -> Self {
         let (zh, en, checks): (_, _, &[Check]) = match code {

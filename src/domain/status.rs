@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BusId, ClassName, DeviceId, EndpointId, ProfileId, Text, TimeQuality};
+use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, ProfileId, Text, TimeQuality};
 
 /// Whether a device answers, as its last exchange showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct DeviceStatus {
     pub bus: BusId,
     pub link: LinkState,
     pub answered_at: Option<Timestamp>,
+    /// What is wrong with it, if anything is.
+    #[serde(default)]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct BusStatus {
     pub garbled: u64,
     pub refusals: u64,
     pub unasked: u64,
+    /// Of them: frames of nobody whom the site knows.
+    #[serde(default)]
+    pub strangers: u64,
     pub reconnects: u64,
     /// Questions that missed a whole beat before it was their turn.
     #[serde(default)]

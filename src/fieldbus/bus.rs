@@ -10,7 +10,11 @@ mod line;
 mod out_of_turn;
 mod report;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::{
@@ -34,7 +38,7 @@ use super::{
     unit::{Layout, Slot, Unit},
 };
 use crate::{
-    domain::{BusId, Clock, DeviceId, DeviceIx, Failure, Heard, PointIx, Raw, Receipt},
+    domain::{BusId, Clock, DeviceId, DeviceIx, Diagnosis, Failure, Heard, Lang, PointIx, Raw, Receipt},
     profile::{Address, Profile},
 };
 
@@ -263,6 +267,10 @@ impl<D: Driver> Bus<D> {
             }
             Unasked::Stranger => {
                 BusCounters::add(&self.counters.unasked);
+                if self.counters.strangers.fetch_add(1, Relaxed) == 0 {
+                    let checks = Diagnosis::unasked().checks_line(Lang::En);
+                    info!(bus = %self.id, checks, "Frames come that nobody asked for; they are ignored.");
+                }
                 Ok(())
             }
             Unasked::Noise => {

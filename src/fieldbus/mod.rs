@@ -50,6 +50,8 @@ pub struct BusCounters {
     pub refusals: AtomicU64,
     /// Frames nobody waited for.
     pub unasked: AtomicU64,
+    /// Of them: frames of nobody whom the site knows.
+    pub strangers: AtomicU64,
     /// Times the line was opened after the first.
     pub reconnects: AtomicU64,
     /// Questions that missed a whole beat before it was their turn.
@@ -79,6 +81,7 @@ impl BusGauge {
             garbled: seen(&counters.garbled),
             refusals: seen(&counters.refusals),
             unasked: seen(&counters.unasked),
+            strangers: seen(&counters.strangers),
             reconnects: seen(&counters.reconnects),
             late: seen(&counters.late),
             busy_permille: seen(&counters.busy_permille),

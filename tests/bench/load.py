@@ -24,7 +24,7 @@ POINTS, BUSES, WARM_UP = 50, 10, 5.0
 
 CLASS = """class = "bench-meter"
 title = { zh = "测量", en = "bench meter" }
-""" + "".join(f'\n[[point]]\nname = "p{i}"\nkind = "number"\n' for i in range(POINTS)) + """
+%s
 [[alarm]]
 name     = "high"
 title    = { zh = "高", en = "high" }
@@ -40,6 +40,11 @@ when     = 'p3 < 1.0 || (p4 > p5 * 50.0 && p6 != p7)'
 on_delay = "5s"
 """
 
+
+def class_text(points):
+    return CLASS % "".join(f'\n[[point]]\nname = "p{i}"\nkind = "number"\n' for i in range(points))
+
+
 PROFILE = """profile  = "bench-meter/walk"
 revision = 1
 title    = { zh = "随机游走", en = "random walk" }
@@ -49,7 +54,12 @@ source   = "tests/bench/modbus_field.py"
 [modbus]
 address_base = 0
 timeout      = "500ms"
-""" + "".join(f'\n[[point]]\nname  = "p{i}"\nread  = {{ table = "holding", address = {i}, type = "u16" }}\nevery = "1s"\n' for i in range(POINTS))
+%s"""
+
+
+def profile_text(points, every, more=""):
+    point = '\n[[point]]\nname  = "p{i}"\nread  = {{ table = "holding", address = {i}, type = "u16" }}\nevery = "{every}"\n'
+    return PROFILE % more + "".join(point.format(i=i, every=every) for i in range(points))
 
 
 def free_port():
@@ -58,11 +68,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def write_site(folder, ports, devices):
+def write_site(folder, ports, devices, points=POINTS, every="1s", more=""):
     kind = folder / "profiles" / "bench-meter"
     kind.mkdir(parents=True)
-    (kind / "class.toml").write_text(CLASS)
-    (kind / "walk.toml").write_text(PROFILE)
+    (kind / "class.toml").write_text(class_text(points))
+    (kind / "walk.toml").write_text(profile_text(points, every, more))
     text = f"""[site]
 id = "bench"
 name = "bench"

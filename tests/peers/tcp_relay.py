@@ -9,15 +9,22 @@
     crumbs     one byte a segment
     retag      another transaction id
     reunit     another unit id
+    corrupt    a bit of the head flipped: what comes before the values, for a TCP frame has no checksum of its own
+
+`asked` is the ledger: when which register of which unit was asked for.
 """
 import argparse
+import array
 import asyncio
 import collections
+import functools
 import random
 import struct
 import threading
+import time
 
-FAULTS = ["late", "duplicate", "swap", "merge", "cut", "crumbs", "retag", "reunit"]
+FAULTS = ["late", "duplicate", "swap", "merge", "cut", "crumbs", "retag", "reunit", "corrupt"]
+HEAD = 9  # transaction, protocol, length, unit, function, byte count
 
 
 async def read_frame(reader):
@@ -26,17 +33,20 @@ async def read_frame(reader):
 
 
 class TcpRelay:
-    def __init__(self, port, target_port, chances=None, seed=1, late_by=1.0):
-        self.port, self.target_port, self.late_by = port, target_port, late_by
+    def __init__(self, port, target_port, chances=None, seed=1, late_by=1.0, more_ports=()):
+        """`more_ports`: further (port, target port) pairs."""
+        self.ports, self.late_by = [(port, target_port), *more_ports], late_by
+        self.port = port
         self.chances = dict.fromkeys(FAULTS, 0.05) if chances is None else chances
         self.counts = collections.Counter()
+        self.asked = collections.defaultdict(lambda: array.array("d"))  # {(unit, first, count): times}
         self._chance = random.Random(seed)
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def start(self):
         self._thread.start()
-        assert self._up.wait(10), f"port {self.port} is not free"
+        assert self._up.wait(10), f"a port is not free: {self.ports}"
         return self
 
     def stop(self):
@@ -45,15 +55,16 @@ class TcpRelay:
 
     async def _serve(self):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
+        servers = [await asyncio.start_server(functools.partial(self._connection, target), "127.0.0.1", port) for port, target in self.ports]
         self._up.set()
         await self._stop.wait()
-        server.close()
+        for server in servers:
+            server.close()
 
-    async def _connection(self, reader, writer):
+    async def _connection(self, target_port, reader, writer):
         self.counts["connections"] += 1
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", target_port)
         except OSError:
             return writer.close()
         tasks = [asyncio.create_task(self._requests(reader, up_writer)), asyncio.create_task(self._replies(up_reader, writer))]
@@ -64,8 +75,12 @@ class TcpRelay:
         writer.close(), up_writer.close()
 
     async def _requests(self, reader, up_writer):
-        while data := await reader.read(4096):
-            up_writer.write(data)
+        while True:
+            request = await read_frame(reader)
+            unit, _, first, count = struct.unpack(">BBHH", request[6:12])
+            self.asked[unit, first, count].append(time.time())
+            self.counts["requests"] += 1
+            up_writer.write(request)
 
     def _fault(self):
         dice = self._chance.random()
@@ -96,6 +111,9 @@ class TcpRelay:
                 frame = bytes([frame[0], frame[1] ^ 0x01]) + frame[2:]
             elif fault == "reunit":
                 frame = frame[:6] + bytes([frame[6] ^ 0x03]) + frame[7:]
+            elif fault == "corrupt":
+                bit = self._chance.randrange(8 * HEAD)
+                frame = frame[: bit // 8] + bytes([frame[bit // 8] ^ 1 << bit % 8]) + frame[bit // 8 + 1 :]
             elif fault == "cut":
                 writer.write(frame[: len(frame) // 2])
                 await writer.drain()

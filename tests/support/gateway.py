@@ -92,10 +92,13 @@ class Gateway:
             notify.bind(f"{where}/s")
             notify.settimeout(0.2)
             with open(self.log, "ab") as out:
-                self.process = subprocess.Popen([str(BINARY), "run", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=out,
+                self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=out,
                                                 stderr=out, env={**os.environ, "NO_COLOR": "1", "NOTIFY_SOCKET": f"{where}/s"})
             wait_until(lambda: self._said_ready(notify), ready_within, "READY=1 from gatehouse run", every=0)
         return self
+
+    def command(self):
+        return [str(BINARY), "run", "--config", str(self.config)]
 
     def _said_ready(self, notify):
         assert self.process.poll() is None, f"gatehouse run ended with {self.process.returncode}:\n{self.talk()}"

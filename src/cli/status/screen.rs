@@ -12,7 +12,7 @@ use crate::{
     cli::alarms::{local, priority_word, state_word},
     config::{BusLink, Site},
     domain::{
-        Lang, TimeQuality,
+        Diagnosis, Lang, TimeQuality,
         status::{DeviceStatus, LinkState, Live},
     },
     say,
@@ -108,13 +108,20 @@ fn print_alarms(out: &mut impl Write, seen: &Seen, zone: &TimeZone, lang: Lang) 
 /// Those that were lost, one by one; those that have not had their turn to speak yet, as a number.
 fn print_devices(out: &mut impl Write, site: &Site, live: &Live, lang: Lang) -> io::Result<()> {
     let links: HashMap<&str, &BusLink> = site.buses.iter().map(|bus| (bus.id.as_str(), &bus.link)).collect();
-    let those = |link: LinkState| live.devices.iter().filter(move |device| device.link == link);
+    print_buses(out, &links, live, lang)?;
+    let alone = |device: &&DeviceStatus| !line_is_down(device);
+    let those = |link: LinkState| live.devices.iter().filter(move |device| device.link == link).filter(alone);
     for device in those(LinkState::Lost).take(MOST_LINES) {
         writeln!(out, "{}", offline(device, links.get(device.bus.as_str()).copied(), lang))?;
     }
     let more = those(LinkState::Lost).count().saturating_sub(MOST_LINES);
     if more > 0 {
         writeln!(out, "{}", say!(lang, "… 还有 {more} 台离线", "… and {more} more offline"))?;
+    }
+    for device in those(LinkState::Online).filter(|device| device.diagnosis.is_some()).take(MOST_LINES) {
+        let (id, bus) = (&device.id, &device.bus);
+        let told = device.diagnosis.as_ref().map_or_else(String::new, |told| told.line(lang));
+        writeln!(out, "{}", say!(lang, "⚠ {id}（总线 {bus}）：{told}", "⚠ {id} (bus {bus}): {told}"))?;
     }
     match those(LinkState::Unknown).count() {
         0 => Ok(()),
@@ -129,6 +136,46 @@ fn print_devices(out: &mut impl Write, site: &Site, live: &Live, lang: Lang) -> 
             writeln!(out, "{told}")
         }
     }
+}
+
+/// A line that does not work is one trouble, not one for each of its devices.
+fn print_buses(
+    out: &mut impl Write,
+    links: &HashMap<&str, &BusLink>,
+    live: &Live,
+    lang: Lang,
+) -> io::Result<()> {
+    for bus in &live.buses {
+        let id = &bus.id;
+        let mut hit = live.devices.iter().filter(|device| device.bus == *id && line_is_down(device));
+        if let Some(told) = hit.next().and_then(|device| device.diagnosis.as_ref()) {
+            let (told, devices) = (told.line(lang), hit.count() + 1);
+            let line = say!(
+                lang,
+                "✕ 总线 {id}（{devices} 台设备）：{told}",
+                "✕ bus {id} ({devices} devices): {told}"
+            );
+            writeln!(out, "{line}")?;
+        }
+        if bus.strangers > 0 && links.get(id.as_str()).copied().is_some_and(is_serial) {
+            let (count, told) = (bus.strangers, Diagnosis::unasked().line(lang));
+            writeln!(
+                out,
+                "{}",
+                say!(lang, "○ 总线 {id}（{count} 次）：{told}", "○ bus {id} ({count} times): {told}")
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn is_serial(link: &BusLink) -> bool {
+    matches!(link, BusLink::ModbusRtu(_) | BusLink::Serial(_))
+}
+
+/// Not the device is silent but its line is down.
+fn line_is_down(device: &DeviceStatus) -> bool {
+    device.diagnosis.as_ref().is_some_and(Diagnosis::is_of_the_line)
 }
 
 /// A device that is asked and one that speaks by itself are looked for in different places. `link` is unknown if the site
@@ -178,6 +225,10 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
             "Check its power, its signal and the broker; the gateway keeps listening."
         ),
         None => say!(lang, "检查供电和接线。", "Check power and wiring."),
+    };
+    let advice = match &device.diagnosis {
+        Some(told) if told.kind != "silent" || link.is_some_and(is_serial) => told.line(lang),
+        Some(_) | None => advice,
     };
     say!(
         lang,

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{Bus, BusError};
 use crate::{
-    domain::{Failure, Garble, Raw},
+    domain::{Failure, Garble, Lang, Raw},
     fieldbus::{
         driver::{AskFault, Asked, Driver},
         health::Health,
@@ -180,7 +180,9 @@ impl<D: Driver> Bus<D> {
     /// A whole exchange without a valid answer. A unit that is lost now is only probed.
     fn missed(&mut self, unit: usize, fault: &AskFault) {
         let change = self.units[unit].health.missed(matches!(fault, AskFault::Silent { .. }));
-        self.log_change(unit, change, &fault.to_string());
+        let told = self.units[unit].device.profile.link.diagnose(&Failure::from(fault));
+        let checks = told.map_or_else(String::new, |told| told.checks_line(Lang::En));
+        self.log_change(unit, change, &format!("{fault}; {checks}"));
         if let Some(at) = self.units[unit].health.probe_at(Instant::now()) {
             self.units[unit].slots.iter().for_each(|slot| self.schedule.pause(*slot));
             self.probes.put(unit, at);

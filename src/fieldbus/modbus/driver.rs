@@ -88,8 +88,8 @@ impl<O: Opener> WireDriver<O> {
         self.wire.as_mut().ok_or_else(|| LineFault::Gone { why: "the line is not open".to_owned() })
     }
 
-    /// What the open line says, or that there may be a better one.
-    async fn listen(&mut self) -> Option<Result<usize, LineFault>> {
+    /// Whether what the open line says is a whole frame; `None`: there may be a better line.
+    async fn listen(&mut self) -> Option<Result<bool, LineFault>> {
         let Some(wire) = &mut self.wire else { return std::future::pending().await };
         tokio::select! {
             heard = wire.listen() => Some(heard),
@@ -126,7 +126,8 @@ impl<O: Opener> Driver for WireDriver<O> {
     async fn hear(&mut self) -> Unasked {
         loop {
             match self.listen().await {
-                Some(Ok(_bytes)) => return Unasked::Noise,
+                Some(Ok(true)) => return Unasked::Stranger,
+                Some(Ok(false)) => return Unasked::Noise,
                 // one that never answered and is closed at once would be opened without end
                 Some(Err(fault)) if !(O::CLOSED_WHEN_IDLE && self.answered) => return Unasked::Gone(fault),
                 Some(Err(_idle)) => self.close(),

@@ -10,6 +10,7 @@ mod dtu;
 mod heartbeat;
 pub mod knock;
 pub mod mbap;
+mod overheard;
 mod reception;
 mod rtu;
 mod rtu_tcp;

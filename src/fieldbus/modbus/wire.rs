@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     codec::{Hearing, Question, Reply, checksummed},
     debt::{Asking, Debts, Purpose},
+    overheard::{Eavesdropping, Overheard},
     refused,
     telling::{Confirming, Said, Telling},
 };
@@ -41,6 +42,8 @@ pub struct Wire<P> {
     in_flight: Option<InFlight>,
     /// Nobody is asked before: the answer to a question that the line broke under may still come.
     hush_until: Option<Instant>,
+    /// Hears what is said while nobody is asked.
+    ear: Eavesdropping,
     /// Something was heard that nobody had asked for, or more than that.
     disturbed: bool,
     /// The last question without an answer came back itself, and nothing else.
@@ -81,6 +84,7 @@ impl<P: Port> Wire<P> {
             debts: Debts::default(),
             in_flight: None,
             hush_until: None,
+            ear: Eavesdropping::default(),
             disturbed: true,
             echoed: false,
             echoes: false,
@@ -191,12 +195,13 @@ impl<P: Port> Wire<P> {
         })
     }
 
-    /// Listens for what the line says while nobody is asked. Cancel-safe.
-    pub async fn listen(&mut self) -> Result<usize, LineFault> {
-        let count = self.port.read(&mut [0; 256]).await?;
+    /// Listens for what the line says while nobody is asked; `true` when a whole frame of somebody ended. Cancel-safe.
+    pub async fn listen(&mut self) -> Result<bool, LineFault> {
+        let mut chunk = [0; 256];
+        let count = self.port.read(&mut chunk).await?;
         self.disturbed = true;
         self.heard_or_sent = Instant::now();
-        Ok(count)
+        Ok(self.ear.hear(&chunk[..count]))
     }
 
     /// Asks what cannot be mistaken for anything the unit owes; once that is answered, it owes nothing.
@@ -253,9 +258,12 @@ impl<P: Port> Wire<P> {
         self.heard_or_sent = Instant::now();
         let until = self.heard_or_sent + self.patience(question, link);
         let mut hearing = Hearing::new(question);
+        let mut overheard = Overheard::default();
         let mut chunk = [0; 256];
         while let Ok(count) = timeout_at(until, self.port.read(&mut chunk)).await {
-            let answer = hearing.hear(&chunk[..count?]);
+            let said = &chunk[..count?];
+            let answer = hearing.hear(said);
+            overheard.hear(said);
             self.heard_or_sent = Instant::now();
             if let Some(answer) = answer {
                 self.disturbed = hearing.was_disturbed();
@@ -265,8 +273,9 @@ impl<P: Port> Wire<P> {
             }
         }
         self.echoed = hearing.echoed();
-        self.give_up(question, purpose, link).await?;
-        Err(match hearing.complaint() {
+        self.debts.given_up(question, purpose);
+        self.drain_into(self.patience(question, link), &mut overheard).await?;
+        Err(match overheard.verdict(question, until).or(hearing.complaint()) {
             None => AskFault::Silent { waited: link.timeout },
             Some(what) => AskFault::Garbled { what },
         })
@@ -283,15 +292,21 @@ impl<P: Port> Wire<P> {
         self.drain(self.patience(question, link)).await
     }
 
-    /// Reads until the line was silent for a while, but no shorter than `at_least`.
     async fn drain(&mut self, at_least: Duration) -> Result<(), LineFault> {
+        self.drain_into(at_least, &mut Overheard::default()).await
+    }
+
+    /// Reads until the line was silent for a while, but no shorter than `at_least`.
+    async fn drain_into(&mut self, at_least: Duration, overheard: &mut Overheard) -> Result<(), LineFault> {
         let began = Instant::now();
         let mut quiet_at = began + at_least.max(self.quiet());
         let mut bytes = 0;
         let mut chunk = [0; 256];
         while let Ok(count) = timeout_at(quiet_at, self.port.read(&mut chunk)).await {
-            bytes += count?;
+            let count = count?;
             let now = Instant::now();
+            overheard.hear_late(&chunk[..count], now);
+            bytes += count;
             quiet_at = quiet_at.max(now + self.quiet());
             if now - began > BABBLE_AFTER + at_least {
                 return Err(LineFault::Babble { bytes, over: now - began });

@@ -33,6 +33,7 @@ fn devices(prefix: &str, bus: &str, link: LinkState, count: usize) -> Vec<Device
         bus: bus.into(),
         link,
         answered_at: None,
+        diagnosis: None,
     };
     (1..=count).map(device).collect()
 }
