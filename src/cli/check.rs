@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(code, 3);
         assert_eq!(
             out,
-            "gatehouse.toml:3:1: error: unknown key \"nam\" (did you mean \"name\"? legal here: \"demo\", \"id\", \
+            "gatehouse.toml:3:1: error: unknown key \"nam\" (did you mean \"name\"? legal here: \"demo\", \"id\", \"latitude\", \"longitude\", \
              \"name\", \"profile_dirs\", \"timezone\")\n\
              gatehouse.toml:5:6: warning: bus \"a\" has no devices\n\
              1 error · 1 warning · 1 bus 0 devices 0 endpoints\n"

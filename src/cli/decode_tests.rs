@@ -122,7 +122,7 @@ fn a_captured_exception_is_told_in_words() {
     assert!(wire(lamp, request, &refused).starts_with("exception 02: no such address"));
     let lift = "elevator/monarch-nice3000";
     assert!(wire(lift, request, &refused).starts_with("exception 02: no such address"));
-    assert_eq!(wire(lift, request, &frame(&[1, 3, 0x80, 1, 0, 5])), "error 0005");
+    assert!(wire(lift, request, &frame(&[1, 3, 0x80, 1, 0, 5])).starts_with("error 0005"));
     assert!(!wire(lamp, request, &frame(&[1, 0x84, 2])).starts_with("exception"), "another function's");
 }
 
