@@ -2,11 +2,16 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod dial_in;
+mod dispatch;
+mod field;
+pub mod lines;
 mod own;
 mod porter;
+mod timekeeper;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -23,20 +28,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::porter::Porter;
+use self::{dispatch::dispatcher, field::Field, lines::Lines, porter::Porter, timekeeper::Timekeeper};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
-    config::{Bus, BusLink, Endpoint, Site},
+    config::{Bus, Endpoint, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, EventId, Heard, SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
         command::{Command, Outcome},
+        timetable::{Place, Schedule},
     },
-    fieldbus::{self, BusDevice, BusGauge, BusParts},
     ops::watchdog,
-    pipeline::{Asked, Ledger, Pipeline, Progress, Trouble},
+    pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, StoreError, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
     uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
 };
 
@@ -62,7 +67,7 @@ type Ended = anyhow::Result<&'static str>;
 pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
@@ -70,11 +75,17 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
     }
     core.end_orphans().await?;
+    core.close_operations().await?;
+    let fired = std::mem::take(&mut core.fired);
 
     let polling = CancellationToken::new();
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let buses = spawn_buses(&mut tasks, buses, &core.pipeline.devices, &to_pipeline, &clock, &polling);
+    let field = Field { devices: &core.pipeline.devices, sender: &to_pipeline, clock: &clock };
+    let (gauges, lines) = field.spawn(&mut tasks, buses, tape_memory, &polling);
+    let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
+    core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
+    let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -83,13 +94,18 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         Ok("inbox")
     });
     let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
+    if !schedules.is_empty() {
+        let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
+        tasks.spawn(keeper.run(polling.clone()));
+    }
     let porter = Porter {
         started_at: clock.now().wall,
         demo: core.pipeline.demo,
         clock,
         pipeline: to_answer,
         telemetry: telemetry.clone(),
-        buses,
+        buses: gauges,
+        lines,
         endpoints,
     };
     let progress = Arc::clone(&core.pipeline.progress);
@@ -151,6 +167,10 @@ struct Parts {
     endpoints: Vec<Endpoint>,
     /// Where the store is, and the door beside it.
     dir: PathBuf,
+    schedules: Vec<Schedule>,
+    place: Place,
+    /// How much of what all lines carry is kept, in bytes.
+    tape_memory: u64,
 }
 
 /// What decides and keeps.
@@ -171,7 +191,8 @@ impl Parts {
     fn of(site: Site) -> Self {
         let routes = site.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.wants.clone()));
         let routes = routes.collect();
-        let dir = site.store.dir.clone();
+        let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
+        let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
         let classes_on = own::classes(&site.buses, &site.devices);
         let devices = site.devices.into_iter().chain(own).collect();
@@ -185,7 +206,8 @@ impl Parts {
             overrides: site.overrides,
             routes,
         };
-        Self { core, buses: site.buses, endpoints: site.endpoints, dir }
+        let Site { buses, endpoints, schedules, .. } = site;
+        Self { core, buses, endpoints, dir, schedules, place, tape_memory }
     }
 }
 
@@ -194,6 +216,10 @@ struct Core {
     pipeline: Pipeline,
     /// Alarms that were open and have no rule any more.
     orphans: Vec<AlarmMemory>,
+    /// What the last run told devices and did not live to see the end of.
+    cut_off: Vec<OpenOperation>,
+    /// For which day each schedule told each device last.
+    fired: Vec<Fired>,
 }
 
 impl Core {
@@ -244,8 +270,11 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            recent: Recent::default(),
+            messages: BTreeMap::new(),
+            operations: Operations::nowhere(),
         };
-        Ok(Self { pipeline, orphans })
+        Ok(Self { pipeline, orphans, cut_off: recovered.operations, fired: recovered.fired })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
@@ -263,6 +292,19 @@ impl Core {
                 Ok(())
             }
             closed => closed.context("close alarms without a rule"),
+        }
+    }
+}
+
+impl Core {
+    /// "Nobody knows" is an outcome too: it stands in the audit before anything new is asked.
+    async fn close_operations(&mut self) -> anyhow::Result<()> {
+        match self.pipeline.close_operations(std::mem::take(&mut self.cut_off)).await {
+            Err(StoreError::Full { .. }) => {
+                warn!("There is no room to write down what became of commands; the next start tries again.");
+                Ok(())
+            }
+            closed => closed.context("close commands that were cut off"),
         }
     }
 }
@@ -325,71 +367,6 @@ fn watched(
 ) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
     let rules = Rules::compile(&device.id, &device.profile, overrides)?;
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
-}
-
-/// One task a bus; gives back their gauges.
-fn spawn_buses(
-    tasks: &mut JoinSet<Ended>,
-    buses: Vec<Bus>,
-    devices: &[Device],
-    sender: &mpsc::Sender<Heard>,
-    clock: &Arc<dyn Clock>,
-    polling: &CancellationToken,
-) -> Vec<BusGauge> {
-    let spawn = |bus: Bus| {
-        let (_counter, inbox) = fieldbus::counter();
-        let parts = BusParts {
-            id: bus.id.clone(),
-            devices: devices_of(&bus.id, devices, false),
-            own: devices_of(&bus.id, devices, true).pop(),
-            sender: sender.clone(),
-            clock: Arc::clone(clock),
-            counters: Arc::default(),
-            inbox,
-            // Compounds must not reconnect in step after a power cut.
-            seed: u64::from_ne_bytes(EventId::random().0[..8].try_into().expect("eight of sixteen bytes")),
-        };
-        let gauge = BusGauge { bus: bus.id, counters: Arc::clone(&parts.counters) };
-        tasks.spawn(poll(bus.link, parts, polling.clone()));
-        gauge
-    };
-    buses.into_iter().map(spawn).collect()
-}
-
-async fn poll(link: BusLink, parts: BusParts, stop: CancellationToken) -> Ended {
-    let id = parts.id.clone();
-    match link {
-        BusLink::ModbusTcp(settings) => fieldbus::modbus::tcp_bus(settings, parts).run(stop).await?,
-        BusLink::ModbusRtu(settings) => fieldbus::modbus::rtu_bus(settings, parts).run(stop).await?,
-        BusLink::Serial(settings) => match fieldbus::serial::bus(parts, &settings) {
-            Ok(bus) => bus.run(stop).await?,
-            Err(error) => stay_away(&id, &error, &stop).await,
-        },
-        BusLink::Mqtt(settings) => match fieldbus::mqtt::bus(parts, &settings) {
-            Ok(bus) => bus.run(stop).await?,
-            Err(error) => stay_away(&id, &error, &stop).await,
-        },
-    }
-    Ok("bus")
-}
-
-/// A bus that cannot be set up costs its own devices, nobody else.
-async fn stay_away(bus: &BusId, error: &(dyn std::error::Error + Sync), stop: &CancellationToken) {
-    error!(%bus, %error, "This bus cannot be used; its devices are not read.");
-    stop.cancelled().await;
-}
-
-/// The devices on a line, or `own`: the line itself.
-fn devices_of(bus: &BusId, devices: &[Device], own: bool) -> Vec<BusDevice> {
-    let numbered = devices.iter().enumerate();
-    let numbered = numbered.filter(|(_, device)| device.bus == *bus && device.is_own_line() == own);
-    let known = numbered.map(|(ix, device)| BusDevice {
-        ix: DeviceIx(ix as u32),
-        id: device.id.clone(),
-        address: device.address.clone(),
-        profile: Arc::clone(&device.profile),
-    });
-    known.collect()
 }
 
 async fn serve(listener: UnixListener, visits: mpsc::Sender<Visit>, stop: CancellationToken) -> Ended {

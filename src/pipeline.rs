@@ -4,32 +4,36 @@
 //! no longer be trusted: then the whole gateway starts anew.
 
 mod ledger;
+mod messages;
+mod operate;
 mod people;
+mod recency;
 mod trouble;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::sleep,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
-use self::trouble::log;
 pub use self::{
     ledger::Ledger,
+    operate::{Operations, Tell, Telling},
+    recency::Recent,
     trouble::{Progress, Trouble},
 };
+use self::{messages::Message, trouble::log};
 use crate::{
     alarm::{Change, Engine},
     domain::{
-        Clock, DeviceIx, Event, Failure, Heard, Letter, PointIx, Quality, Raw, Receipt, Sample, SiteFacts,
-        Stamp, TimeQuality,
+        BusId, Clock, DeviceIx, Event, Failure, Heard, Letter, PointIx, Quality, Receipt, Sample, SiteFacts,
         command::{Command, Outcome},
-        status::DeviceStatus,
+        status::{DeviceStatus, MessageCounts},
     },
-    profile::{Decoded, Device, Link},
+    profile::Device,
     store::{AuditEntry, Commit, EventStore, Row, StoreError, TelemetryStore, evidence::Sealed},
 };
 
@@ -41,18 +45,23 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOOD_STILL: Duration = Duration::from_secs(5);
 /// How often one device's unreadable messages are told at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
-/// A source time further behind than this (and than the heartbeat) makes a reading stale.
-const LATE: Duration = Duration::from_secs(600);
-/// A source time further ahead than this is not believed.
-const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// What comes in by the door.
 #[derive(Debug)]
 pub enum Asked {
     /// The answer comes when it is on disk.
     Command(Command, oneshot::Sender<Outcome>),
-    /// The devices, and why alarms cannot be stored if they cannot.
-    Devices(oneshot::Sender<(Vec<DeviceStatus>, Option<String>)>),
+    Devices(oneshot::Sender<Standing>),
+}
+
+/// How things stand, as far as the pipeline knows.
+#[derive(Debug)]
+pub struct Standing {
+    pub devices: Vec<DeviceStatus>,
+    /// Why alarms cannot be stored, if they cannot.
+    pub storage: Option<String>,
+    /// Of the buses on which messages came that did not become good readings.
+    pub messages: BTreeMap<BusId, MessageCounts>,
 }
 
 /// Who is written to about an event (uplink's router, handed in so that nothing here knows what stands to the right).
@@ -74,6 +83,11 @@ pub struct Pipeline {
     pub asked: mpsc::Receiver<Asked>,
     pub progress: Arc<Progress>,
     pub trouble: Trouble,
+    /// What devices that number or time their messages said lately.
+    pub recent: Recent,
+    pub messages: BTreeMap<BusId, MessageCounts>,
+    /// What is on its way to devices.
+    pub operations: Operations,
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -91,8 +105,9 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 Some(asked) = self.asked.recv() => self.answer(asked).await?,
+                (number, reply) = self.operations.next_reply() => self.told(number, reply).await?,
                 count = self.heard.recv_many(&mut batch, BATCH) => match count {
-                    0 => return Ok(()),
+                    0 => return self.end_operations().await,
                     _ => {
                         self.take_more(&mut batch).await;
                         self.carry(&mut batch).await?;
@@ -102,6 +117,7 @@ impl Pipeline {
             }
             // After every turn: a full inbox must not keep a delay from running out.
             self.look_again().await?;
+            self.watch_operations().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -169,6 +185,10 @@ impl Pipeline {
 
     /// Raw to readings; tells the engine what was read.
     fn decode(&mut self, heard: Heard) -> Option<Reading> {
+        let heard = match Message::of(heard) {
+            Ok(message) => return Some(self.message(message)),
+            Err(heard) => heard,
+        };
         let Heard { device, at, points, outcome, receipt } = heard;
         let raw = match outcome {
             Ok(raw) => raw,
@@ -180,42 +200,9 @@ impl Pipeline {
                 return Some((device, at.wall, without_value(&points, Quality::CommFail), receipt));
             }
         };
-        let retained = matches!(raw, Raw::Payload { retained: true, .. });
-        let profile = Arc::clone(&self.devices[device.0 as usize].profile);
-        let mut decoded = profile.decode(&raw, &points);
-        self.note_malformed(device, decoded.malformed.as_deref());
-        let wall = self.taken_at(&mut decoded, &profile.link, at.wall);
-        let at = Stamp { wall, ..at };
-        match (decoded.malformed.is_some(), retained) {
-            (false, false) => self.engine.heard(device, &decoded.samples, at),
-            (false, true) => self.engine.recalled(device, &decoded.samples, at),
-            (true, false) => {
-                self.engine.garbled(device, &points, at);
-                decoded.samples = without_value(&points, Quality::DecodeError);
-            }
-            (true, true) => {}
-        }
-        Some((device, wall, decoded.samples, receipt))
-    }
-
-    /// When it was taken: the device's own time where it says so and can be believed. Too old a value is stale.
-    fn taken_at(&self, decoded: &mut Decoded, link: &Link, arrived: Timestamp) -> Timestamp {
-        let Some(source) = decoded.source_time else { return arrived };
-        let lag = arrived.duration_since(source);
-        if lag < -AHEAD {
-            return arrived;
-        }
-        let heartbeat = match link {
-            Link::Mqtt(link) => link.heartbeat.unwrap_or_default(),
-            Link::Serial(_) | Link::Modbus(_) => Duration::ZERO,
-        };
-        // Only a clock that is certainly right may judge another one: else a step of ours would silence alarms.
-        let sure = self.clock.quality() == TimeQuality::Synced;
-        if sure && Duration::try_from(lag).is_ok_and(|lag| lag > LATE.max(heartbeat)) {
-            let samples = std::mem::take(&mut decoded.samples).into_iter();
-            decoded.samples = samples.map(|(point, sample)| (point, sample.aged())).collect();
-        }
-        source
+        let samples = self.devices[device.0 as usize].profile.decode(&raw, &points).samples;
+        self.engine.heard(device, &samples, at);
+        Some((device, at.wall, samples, receipt))
     }
 
     /// Commits what was decided, then lets it count; then keeps the readings it came from.
@@ -234,11 +221,8 @@ impl Pipeline {
         for (device, at, samples, receipt) in readings {
             // Without the commit nobody may be told that the message is safe: it will come again.
             let receipt = receipt.filter(|_| committed);
-            if samples.is_empty() {
-                if let Some(receipt) = receipt {
-                    // Nobody waits for it any more: the bus is gone, and its broker will send again.
-                    receipt.send(()).unwrap_or_else(|()| debug!("Nobody waits for the receipt."));
-                }
+            // Nothing to keep: a receipt waits behind the rows before it all the same, one of them may be what came twice.
+            if samples.is_empty() && receipt.is_none() {
                 continue;
             }
             let kept = self.telemetry.keep(Row { device, at, samples, receipt });
@@ -257,7 +241,7 @@ impl Pipeline {
         let letters = events.iter().flat_map(|sealed| (self.address)(sealed)).collect();
         let alarms = changes.iter().map(Change::stored).collect();
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
-        match self.events.commit(Commit { events, letters, alarms, audit }).await {
+        match self.events.commit(Commit { events, letters, alarms, audit, ..Commit::default() }).await {
             Ok(()) => {
                 self.ledger = ledger;
                 self.engine.apply(changes);

@@ -28,6 +28,8 @@ tally() {
 packages=()
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || packages+=(mosquitto)
 command -v socat >/dev/null || packages+=(socat)
+ldconfig -p | grep -q libmodbus.so.5 || packages+=(libmodbus5)
+command -v npm >/dev/null || packages+=(nodejs npm)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v unshare >/dev/null || packages+=(util-linux)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
@@ -52,6 +54,14 @@ if [ "$(cat .venv/installed 2>/dev/null)" != "$want" ]; then
     { python3 -m venv --clear .venv && .venv/bin/python -m pip install -q --disable-pip-version-check -r tests/requirements.txt; } </dev/null ||
         give_up "the Python packages could not be installed"
     printf '%s\n' "$want" >.venv/installed
+fi
+
+want=$(node --version; cat tests/peers/package.json)
+if [ "$(cat .npm/installed 2>/dev/null)" != "$want" ]; then
+    step "npm: .npm with tests/peers/package.json"
+    { mkdir -p .npm && cp tests/peers/package.json .npm/ && npm --prefix .npm install --no-audit --no-fund --ignore-scripts --loglevel=error; } </dev/null ||
+        give_up "the npm packages could not be installed"
+    printf '%s\n' "$want" >.npm/installed
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then

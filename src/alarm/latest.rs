@@ -34,17 +34,21 @@ pub struct Latest {
     refused: BTreeMap<PointIx, u16>,
 }
 
+/// How long a good value of this point may be acted upon; `None`: until the next one.
+pub fn fresh_for(profile: &Profile, point: PointIx) -> Option<Duration> {
+    let point = &profile.points[usize::from(point.0)];
+    let stuck = STUCK.max(point.every * 3);
+    match (&point.read, &profile.link) {
+        (Read::Modbus { .. }, _) | (_, Link::Modbus(_) | Link::Dlt645(_)) => Some(stuck),
+        (_, Link::Mqtt(link)) => link.heartbeat,
+        (_, Link::Serial(link)) => Some(stuck.max(link.heartbeat.unwrap_or(Duration::ZERO))),
+    }
+}
+
 impl Latest {
     /// `line_reports`: its line says by itself when it is down.
     pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
-        let fresh_for = profile.points.iter().map(|point| match (&point.read, &profile.link) {
-            (Read::Modbus { .. }, _) | (_, Link::Modbus(_)) => Some(STUCK.max(point.every * 3)),
-            (_, Link::Mqtt(link)) => link.heartbeat,
-            (_, Link::Serial(link)) => {
-                Some(STUCK.max(point.every * 3).max(link.heartbeat.unwrap_or(Duration::ZERO)))
-            }
-        });
-        let fresh_for = fresh_for.collect::<Vec<_>>();
+        let fresh_for = profile.all_points().map(|point| fresh_for(&profile, point)).collect::<Vec<_>>();
         let points = vec![None; fresh_for.len()];
         Self {
             profile,
@@ -80,9 +84,16 @@ impl Latest {
         different
     }
 
-    /// Values of an unknown age: noted, but no sign of life. Returns whether anything is different from before.
+    /// Values that are old, or of an unknown age: noted where nothing better is known, but no sign of life. Returns whether anything
+    /// is different from before.
     pub fn recalled(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
-        samples.iter().fold(false, |different, (point, sample)| self.note(*point, sample, at) | different)
+        let mut different = false;
+        for (point, sample) in samples {
+            if !self.good(*point, at.mono) {
+                different |= self.note(*point, sample, at);
+            }
+        }
+        different
     }
 
     /// What the device said cannot be read: its points have no value, and it counts as not answering.
@@ -151,7 +162,7 @@ impl Latest {
     /// Whether a value read at `then` may still be acted upon.
     fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
         let polled = match self.profile.link {
-            Link::Modbus(_) => true,
+            Link::Modbus(_) | Link::Dlt645(_) => true,
             Link::Serial(_) | Link::Mqtt(_) => false,
         };
         let in_time = self.fresh_for[point].is_none_or(|limit| now.since(then) <= limit);

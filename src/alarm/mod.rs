@@ -7,5 +7,5 @@ mod lifecycle;
 mod rule;
 
 pub use engine::{Acknowledged, Change, Engine, Step};
-pub use latest::Latest;
+pub use latest::{Latest, fresh_for};
 pub use rule::{Override, Rule, RuleProblem, Rules, Truth, WorkedOut};

@@ -3,19 +3,30 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Ended;
+use super::{Ended, lines::Lines};
 use crate::{
     console::door::{Answer, Question, Visit},
-    domain::{Clock, command::Command, status::Live},
+    domain::{
+        Clock,
+        command::Command,
+        inquiry::{Inquire, Inquired},
+        status::Live,
+    },
     fieldbus::BusGauge,
-    pipeline::Asked,
+    pipeline::{Asked, Standing},
     store::TelemetryStore,
     uplink::EndpointGauge,
 };
+
+/// So many exchanges on lines may be under way for people at once.
+const INQUIRIES: usize = 8;
 
 pub struct Porter {
     pub started_at: Timestamp,
@@ -24,34 +35,39 @@ pub struct Porter {
     pub pipeline: mpsc::Sender<Asked>,
     pub telemetry: TelemetryStore,
     pub buses: Vec<BusGauge>,
+    pub lines: Arc<Lines>,
     pub endpoints: Vec<EndpointGauge>,
 }
 
 impl Porter {
     pub async fn run(self, mut visits: mpsc::Receiver<Visit>, stop: CancellationToken) -> Ended {
+        // What may take its time: a device, a busy line. Others at the door do not wait for it.
+        let mut underway = JoinSet::new();
+        let inquiries = Arc::new(Semaphore::new(INQUIRIES));
         loop {
             let (question, reply) = tokio::select! {
                 () = stop.cancelled() => break,
+                Some(_) = underway.join_next() => continue,
                 visit = visits.recv() => match visit {
                     Some(visit) => visit,
                     None => break,
                 },
             };
-            let answer = match question {
-                Question::Command(command) => self.command(command).await,
-                Question::Status => self.status().await,
-            };
-            reply.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+            match question {
+                Question::Command(command) => {
+                    underway.spawn(carry(self.pipeline.clone(), command, reply));
+                }
+                Question::Status => hand(reply, self.status().await),
+                Question::Tape(wish) => hand(reply, Answer::Tape(self.lines.tape(&wish))),
+                Question::Inquire(inquire) => match Arc::clone(&inquiries).try_acquire_owned() {
+                    Ok(place) => {
+                        underway.spawn(answer_inquiry(Arc::clone(&self.lines), inquire, reply, place));
+                    }
+                    Err(_full) => hand(reply, Answer::Inquired(Inquired::Busy)),
+                },
+            }
         }
         Ok("porter")
-    }
-
-    async fn command(&self, command: Command) -> Answer {
-        let (reply, outcome) = oneshot::channel();
-        if self.pipeline.send(Asked::Command(command, reply)).await.is_err() {
-            return Answer::Stopping;
-        }
-        outcome.await.map_or(Answer::Stopping, Answer::Outcome)
     }
 
     async fn status(&self) -> Answer {
@@ -59,7 +75,14 @@ impl Porter {
         if self.pipeline.send(Asked::Devices(reply)).await.is_err() {
             return Answer::Stopping;
         }
-        let Ok((devices, storage)) = devices.await else { return Answer::Stopping };
+        let Ok(Standing { devices, storage, messages }) = devices.await else { return Answer::Stopping };
+        let buses = self.buses.iter().map(|gauge| {
+            let mut bus = gauge.read();
+            if let (Some(known), Some(seen)) = (&mut bus.messages, messages.get(&bus.id)) {
+                known.counts += *seen;
+            }
+            bus
+        });
         Answer::Status(Box::new(Live {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -68,8 +91,31 @@ impl Porter {
             readings_lost: self.telemetry.dropped(),
             storage,
             devices,
-            buses: self.buses.iter().map(BusGauge::read).collect(),
+            buses: buses.collect(),
             endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),
         }))
     }
+}
+
+async fn carry(pipeline: mpsc::Sender<Asked>, command: Command, to: oneshot::Sender<Answer>) {
+    let (reply, outcome) = oneshot::channel();
+    let answer = match pipeline.send(Asked::Command(command, reply)).await {
+        Ok(()) => outcome.await.map_or(Answer::Stopping, Answer::Outcome),
+        Err(_gone) => Answer::Stopping,
+    };
+    hand(to, answer);
+}
+
+async fn answer_inquiry(
+    lines: Arc<Lines>,
+    inquire: Inquire,
+    reply: oneshot::Sender<Answer>,
+    place: OwnedSemaphorePermit,
+) {
+    hand(reply, Answer::Inquired(lines.inquire(inquire).await));
+    drop(place);
+}
+
+fn hand(to: oneshot::Sender<Answer>, answer: Answer) {
+    to.send(answer).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
 }

@@ -223,7 +223,9 @@ async fn carry_out(config: &SiteArgs, site: Site, command: Command) -> anyhow::R
                 return Err(anyhow::anyhow!(why)).context("be understood by the running gateway");
             }
             Ok(Answer::Busy | Answer::Stopping) => false,
-            Ok(Answer::Status(_)) => return Err(anyhow::anyhow!("get the answer to another question")),
+            Ok(Answer::Status(_) | Answer::Inquired(_) | Answer::Tape(_)) => {
+                return Err(anyhow::anyhow!("get the answer to another question"));
+            }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => true,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 return Err(StoreError::NotPermitted { path: door::path(&dir), access: Access::Read }.into());
@@ -281,6 +283,13 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
                 )
             );
             exit::NOTHING_FOUND
+        }
+        Outcome::NoSuchDevice { .. } | Outcome::NoSuchCommand { .. } | Outcome::Operated { .. } => {
+            eprintln!(
+                "{}",
+                say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again.")
+            );
+            exit::UNEXPECTED
         }
         Outcome::NotStored { why } => {
             eprintln!(

@@ -7,11 +7,12 @@ use std::{
 
 use serde::Serialize;
 
-use super::exit;
+use super::{exit, plan};
 use crate::{
     config::{self, Checked, Counts, DEFAULT_PATH},
     document::Severity,
     domain::Lang,
+    say,
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -19,7 +20,10 @@ pub struct CheckArgs {
     /// The site file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
-    /// One JSON object a line: each problem, then the counts
+    /// What each bus is asked, and what that takes of its line / 每条总线读什么、占用多少
+    #[arg(long)]
+    pub plan: bool,
+    /// One JSON object a line: each problem, with --plan each bus, then the counts
     #[arg(long)]
     pub json: bool,
 }
@@ -41,6 +45,15 @@ struct Summary {
     buses: usize,
     devices: usize,
     endpoints: usize,
+    /// Where anybody is asked anything.
+    busiest: Option<Busiest>,
+}
+
+#[derive(Serialize)]
+struct Busiest {
+    bus: String,
+    /// 1 = all of its line's time.
+    utilisation: f64,
 }
 
 impl CheckArgs {
@@ -61,13 +74,16 @@ impl CheckArgs {
 pub fn run(args: &CheckArgs, look: Look, out: &mut impl Write) -> io::Result<u8> {
     let checked = config::check(&args.config);
     match args.json {
-        true => write_json(&checked, out)?,
-        false => write_text(&checked, look, out)?,
+        true => write_json(args, &checked, out)?,
+        false => write_text(args, &checked, look, out)?,
     }
     Ok(if checked.problems.has_errors() { exit::INVALID } else { exit::OK })
 }
 
-fn write_text(checked: &Checked, look: Look, out: &mut impl Write) -> io::Result<()> {
+fn write_text(args: &CheckArgs, checked: &Checked, look: Look, out: &mut impl Write) -> io::Result<()> {
+    if let Some(site) = checked.site.as_ref().filter(|_| args.plan) {
+        plan::write_text(site, look.lang, out)?;
+    }
     let told = match look.terminal {
         true => checked.problems.drawn(look.lang, look.colour),
         false => checked.problems.lines(look.lang),
@@ -75,24 +91,29 @@ fn write_text(checked: &Checked, look: Look, out: &mut impl Write) -> io::Result
     writeln!(out, "{told}{}", counted(checked, look.lang))
 }
 
-fn write_json(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
+fn write_json(args: &CheckArgs, checked: &Checked, out: &mut impl Write) -> io::Result<()> {
     for record in checked.problems.records() {
         serde_json::to_writer(&mut *out, &record)?;
         writeln!(out)?;
     }
+    if let Some(site) = checked.site.as_ref().filter(|_| args.plan) {
+        plan::write_json(site, out)?;
+    }
     let Counts { buses, devices, endpoints } = checked.counts;
+    let busiest = checked.site.as_ref().and_then(plan::busiest);
+    let busiest = busiest.map(|(bus, utilisation)| Busiest { bus: bus.to_owned(), utilisation });
     let errors = checked.problems.count(Severity::Error);
     let warnings = checked.problems.count(Severity::Warning);
-    serde_json::to_writer(&mut *out, &Summary { errors, warnings, buses, devices, endpoints })?;
+    serde_json::to_writer(&mut *out, &Summary { errors, warnings, buses, devices, endpoints, busiest })?;
     writeln!(out)
 }
 
-/// `12 errors · 1 warning · 2 buses 14 devices 3 endpoints`
+/// `12 errors · 1 warning · 2 buses 14 devices 3 endpoints · busiest bus: lifts, 67% of its time (check --plan)`
 fn counted(checked: &Checked, lang: Lang) -> String {
     let errors = checked.problems.count(Severity::Error);
     let warnings = checked.problems.count(Severity::Warning);
     let Counts { buses, devices, endpoints } = checked.counts;
-    match lang {
+    let counts = match lang {
         Lang::Zh => format!(
             "{errors} 个错误 · {warnings} 个警告 · {buses} 条总线 {devices} 台设备 {endpoints} 个上报目标"
         ),
@@ -104,6 +125,17 @@ fn counted(checked: &Checked, lang: Lang) -> String {
             plural(devices, "s"),
             plural(endpoints, "s"),
         ),
+    };
+    match checked.site.as_ref().and_then(plan::busiest) {
+        None => counts,
+        Some((bus, utilisation)) => {
+            let busy = (100.0 * utilisation).round();
+            say!(
+                lang,
+                "{counts} · 最忙的总线 {bus} 占用 {busy}%（check --plan）",
+                "{counts} · busiest bus: {bus}, {busy}% of its time (check --plan)"
+            )
+        }
     }
 }
 
@@ -126,7 +158,7 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
         let look = Look { lang: Lang::En, terminal, colour: false };
-        let code = run(&CheckArgs { config, json }, look, &mut out).unwrap();
+        let code = run(&CheckArgs { config, plan: false, json }, look, &mut out).unwrap();
         let folder = format!("{}/", dir.path().display());
         (code, String::from_utf8(out).unwrap().replace(&folder, ""))
     }

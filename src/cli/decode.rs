@@ -129,7 +129,7 @@ impl DecodeArgs {
                 self.listed_once()?;
                 Ok(self.registers(profile))
             }
-            (Input::Frame(digits), Link::Modbus(_) | Link::Serial(_)) => {
+            (Input::Frame(digits), Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_)) => {
                 let frame = hex("--frame", digits)?;
                 self.fitting_request(&profile.link)?;
                 let captured = Captured { profile, request: self.request.as_deref(), frame: &frame };
@@ -198,7 +198,7 @@ impl DecodeArgs {
             (Link::Serial(link), Some(name)) if !frame_names(link).any(|known| known == name) => Err(
                 Unfit::Words(text!("这个产品没有请求 \"{name}\"", "this profile has no request \"{name}\"")),
             ),
-            (Link::Serial(_) | Link::Mqtt(_), _) => Ok(()),
+            (Link::Serial(_) | Link::Mqtt(_) | Link::Dlt645(_), _) => Ok(()),
         }
     }
 
@@ -263,6 +263,7 @@ fn takes(profile: &Profile) -> Text {
             let names = frame_names(link).collect::<Vec<_>>().join("|");
             text!("--frame HEX，可加 --request {names}", "--frame HEX, and if you like --request {names}")
         }
+        Link::Dlt645(_) => text!("--frame HEX：电表的应答帧", "--frame HEX: a reply of the meter"),
         Link::Mqtt(_) => text!("--payload JSON 或 --payload-hex HEX", "--payload JSON or --payload-hex HEX"),
     }
 }

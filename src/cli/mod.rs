@@ -2,14 +2,22 @@
 
 pub mod alarms;
 pub mod check;
+pub mod commands;
 pub mod decode;
 pub mod delivery;
 pub mod demo;
 mod failure;
+mod live;
+mod plan;
 pub mod print_config;
 pub mod profile;
+pub mod read;
 pub mod readings;
+pub mod record;
+mod recording;
+pub mod replay;
 pub mod run;
+pub mod scan;
 mod site;
 pub mod status;
 
@@ -50,10 +58,12 @@ const EXAMPLES: &str = "\
 Examples / 示例:
   gatehouse demo                                   a simulated compound, nothing to set up / 无需设备的演示
   gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
+  gatehouse check --plan                           how busy each line will be / 总线占用率
   gatehouse run --config gatehouse.toml            the gateway itself / 运行网关
   gatehouse status                                 one screen / 一屏总览
   gatehouse alarms list                            what is active / 当前报警
   gatehouse alarms ack 9c1e-12 --as 张伟           a person takes it on / 确认
+  gatehouse commands send lamp-3 set_dimming 40 --as 张伟   tell a device, once / 下发命令
   gatehouse readings lift-3-1 --point floor        what was stored / 历史读数";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -76,12 +86,22 @@ enum Verb {
     Profile(profile::ProfileArgs),
     /// Decode raw words, frames or payloads by a profile / 按模板解码
     Decode(decode::DecodeArgs),
+    /// Read registers of a live device / 读设备寄存器
+    Read(read::ReadArgs),
+    /// Who is on a line, and why it is silent / 扫描总线
+    Scan(scan::ScanArgs),
+    /// What lines carried lately, as a file / 导出原始报文
+    Record(record::RecordArgs),
+    /// A recording, decoded and judged again / 回放
+    Replay(replay::ReplayArgs),
     /// One screen: alarms, devices, buses, endpoints, clock / 总览
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
     Readings(readings::ReadingsArgs),
     /// Alarms: list, acknowledge / 报警
     Alarms(alarms::AlarmsArgs),
+    /// What devices can be told: list, send / 设备命令
+    Commands(commands::CommandsArgs),
     /// Deliveries to endpoints / 上报
     Delivery(delivery::DeliveryArgs),
 }
@@ -105,9 +125,14 @@ pub fn main() -> u8 {
         Verb::PrintConfig(args) => args.run(lang),
         Verb::Profile(args) => args.run(lang),
         Verb::Decode(args) => args.run(lang),
+        Verb::Read(args) => args.run(lang),
+        Verb::Scan(args) => args.run(lang),
+        Verb::Record(args) => args.run(lang),
+        Verb::Replay(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
+        Verb::Commands(args) => args.run(lang),
         Verb::Delivery(args) => args.run(lang),
     };
     outcome.unwrap_or_else(|error| {

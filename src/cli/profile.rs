@@ -1,4 +1,7 @@
-//! `profile list|check|test`: which products are known, whether their files are sound, whether their cases hold.
+//! `profile list|check|test`: which products are known, whether their files are sound, whether their cases hold, whether a live device
+//! is what its profile says.
+
+mod device;
 
 use std::{
     io::{self, Write},
@@ -11,7 +14,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use super::exit;
+use super::{exit, live::LineArgs};
 use crate::{
     document::{Document, Problems, nearest},
     domain::{Lang, ProfileId},
@@ -33,7 +36,9 @@ Examples / 示例:
   gatehouse profile list                                    what is known / 已有的产品
   gatehouse profile check                                   all of them / 检查全部
   gatehouse profile check my/elevator/maker-model.toml      a file of one's own / 检查自己的文件
-  gatehouse profile test elevator/monarch-nice3000          do its cases hold? / 运行用例";
+  gatehouse profile test elevator/monarch-nice3000          do its cases hold? / 运行用例
+  gatehouse profile test lift-3-1 --config gatehouse.toml   is the live device like that? / 测试在线设备
+  gatehouse profile test elevator/monarch-nice3000 /dev/ttyS3:3 -b 9600     before it is configured / 配置前先试";
 
 #[derive(Debug, Subcommand)]
 enum ProfileVerb {
@@ -41,7 +46,7 @@ enum ProfileVerb {
     List(ListArgs),
     /// Every mistake in classes and profiles, at once / 一次列出全部错误
     Check(CheckArgs),
-    /// Run the cases beside the profiles / 运行产品文件旁的用例
+    /// Run the cases beside the profiles, or hold a profile against a live device / 运行用例，或测试在线设备
     Test(TestArgs),
 }
 
@@ -75,11 +80,16 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// Files or ids; all when left out / 文件或编号，不写则运行全部
-    #[arg(value_name = "FILE|ID")]
+    /// Files or ids, all when left out; a device of the site; or a profile and PORT:UNIT / 文件或编号；配置里的设备；或模板加 端口:站号
+    #[arg(value_name = "FILE|ID|DEVICE")]
     which: Vec<String>,
     #[command(flatten)]
+    line: LineArgs,
+    #[command(flatten)]
     dirs: Dirs,
+    /// Of a live device: one JSON object a point
+    #[arg(long)]
+    json: bool,
 }
 
 impl ProfileArgs {
@@ -146,6 +156,7 @@ fn protocol(profile: &Profile) -> &'static str {
         Link::Modbus(_) => "modbus",
         Link::Serial(_) => "serial",
         Link::Mqtt(_) => "mqtt",
+        Link::Dlt645(_) => "dlt645",
     }
 }
 
@@ -203,6 +214,11 @@ fn check(args: &CheckArgs, lang: Lang, out: &mut dyn Write) -> anyhow::Result<u8
 fn test(args: &TestArgs, lang: Lang, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut problems = Problems::default();
     let library = args.dirs.load(&mut problems);
+    match device::wanted(args, &library, lang) {
+        Ok(Some(bench)) => return bench.run(args.json, lang, out),
+        Ok(None) => {}
+        Err(told) => return Ok(told.tell()),
+    }
     let (mut passed, mut failed, mut unknown_names) = (0usize, 0usize, false);
     for name in wanted(&args.which, &library) {
         match sheet(&name, &library, &mut problems) {

@@ -31,7 +31,7 @@ impl RunArgs {
             Err(problems) => return Ok(super::site::refuse(&problems, lang)),
         };
         // Notes are for `check`; what is odd is told at each start.
-        for warning in warnings.records().into_iter().filter(|record| record.severity == "warning") {
+        for warning in warnings.records().into_iter().filter(|record| record.severity != "note") {
             let (file, line, column) = (warning.file, warning.line, warning.column);
             warn!(file, line, column, "{}", warning.message.get(lang));
         }

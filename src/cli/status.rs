@@ -1,5 +1,6 @@
 //! `status`: one screen about alarms, devices, buses, endpoints and the clock.
 
+mod messages;
 mod screen;
 
 use std::io::{self, ErrorKind, Write};
@@ -96,7 +97,9 @@ fn gateway(answer: io::Result<Answer>) -> Gateway {
         Ok(Answer::NotUnderstood(why)) => {
             Gateway::Mute(text!("它不懂这个问题：{why}", "it does not understand the question: {why}"))
         }
-        Ok(Answer::Outcome(_)) => Gateway::Mute(text!("它答的是别的问题", "it answered another question")),
+        Ok(Answer::Outcome(_) | Answer::Inquired(_) | Answer::Tape(_)) => {
+            Gateway::Mute(text!("它答的是别的问题", "it answered another question"))
+        }
         Err(error) => match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => Gateway::Rests,
             ErrorKind::PermissionDenied => Gateway::Mute(text!(

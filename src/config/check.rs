@@ -18,8 +18,10 @@ use super::{
     desk::Desk,
     devices::devices,
     endpoints::endpoints,
-    file::{DeviceTable, SiteFile, SiteTable, StoreTable},
+    file::{DeviceTable, RecordTable, SiteFile, SiteTable, StoreTable},
+    line_time::line_time,
     overrides::{overrides, rules_off},
+    schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
 };
 use crate::{
@@ -32,11 +34,13 @@ use crate::{
 
 /// Less has no room for SQLite's own pages and log.
 const LEAST_STORE: Size = Size(8 << 20);
+/// The box has other things to do with its memory.
+const MOST_TAPE: Size = Size(256 << 20);
 
 /// What came of checking a site file.
 #[derive(Debug)]
 pub struct Checked {
-    /// There if nothing is wrong with it.
+    /// There if it can be run. What its lines are too slow for is among the problems all the same.
     pub site: Option<Site>,
     pub counts: Counts,
     pub problems: Problems,
@@ -95,22 +99,33 @@ fn check_over<L: Borrow<Library>>(
     let mut desk = Desk { document: &document, problems: &mut problems, vault };
     let dirs = profile_dirs(&mut desk, &file.site);
     let library = load(&dirs, desk.problems);
-    let (site, counts) = site(&mut desk, &file, library.borrow());
-    let site = site.filter(|_| !problems.has_errors());
+    let (site, counts) = site(&mut desk, &file, library.borrow(), dirs);
+    let site = site.filter(|_| !desk.problems.has_errors());
+    if let Some(site) = &site {
+        line_time(&mut desk, site);
+    }
     Checked { site, counts, problems }
 }
 
-fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site>, Counts) {
+fn site(
+    desk: &mut Desk<'_>,
+    file: &SiteFile,
+    library: &Library,
+    profile_dirs: Vec<PathBuf>,
+) -> (Option<Site>, Counts) {
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
     let store = store(desk, &file.store);
     let console_listen = listen(desk, &file.console.listen);
+    let tape_memory = tape_memory(desk, &file.record);
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
     let endpoints = endpoints(desk, &file.endpoint, library);
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let coordinates = coordinates(desk, &file.site);
+    let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let own_line = own_line(desk, library);
     let site =
@@ -125,7 +140,11 @@ fn site(desk: &mut Desk<'_>, file: &SiteFile, library: &Library) -> (Option<Site
             devices,
             endpoints,
             overrides,
+            coordinates,
+            schedules,
             own_line,
+            tape_memory,
+            profile_dirs,
             dir: desk.vault.dir.clone(),
         });
     (site, counts)
@@ -199,6 +218,18 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
         telemetry_max: table.telemetry_max,
         telemetry_keep: table.telemetry_keep,
     }
+}
+
+fn tape_memory(desk: &mut Desk<'_>, table: &RecordTable) -> Size {
+    if table.memory > MOST_TAPE {
+        let memory = table.memory;
+        let told = text!(
+            "录制最多用 {MOST_TAPE} 内存，这里是 {memory}",
+            "recording may take {MOST_TAPE} of memory at most, not {memory}"
+        );
+        desk.error(at!["record", "memory"], told);
+    }
+    table.memory
 }
 
 fn listen(desk: &mut Desk<'_>, written: &str) -> Option<SocketAddr> {

@@ -12,6 +12,7 @@ use crate::{
     at,
     document::Step,
     domain::DeviceId,
+    fieldbus::dlt645::Station,
     profile::{Address, Device, Library, Link, Profile, SerialLink},
     text,
 };
@@ -118,6 +119,7 @@ fn speaks(
         Link::Modbus(_) => kind.is_modbus(),
         Link::Serial(_) => kind == BusKind::Serial,
         Link::Mqtt(_) => kind == BusKind::Mqtt,
+        Link::Dlt645(_) => kind.has_meters(),
     };
     if carries(kind) {
         return true;
@@ -126,6 +128,7 @@ fn speaks(
         Link::Modbus(_) => "modbus",
         Link::Serial(_) => "serial",
         Link::Mqtt(_) => "mqtt",
+        Link::Dlt645(_) => "dlt645",
     };
     let (id, bus, kind) = (&table.profile, &table.bus, kind.word());
     let told = text!(
@@ -210,9 +213,14 @@ fn address(desk: &mut Desk<'_>, entry: &Entry<'_>, number: Option<u32>) -> Optio
         return None;
     }
     match kind {
-        BusKind::ModbusTcp | BusKind::ModbusRtu => unit(desk, entry, number),
+        BusKind::ModbusTcp
+        | BusKind::ModbusRtu
+        | BusKind::ModbusRtuTcp
+        | BusKind::ModbusAscii
+        | BusKind::ModbusDtu => unit(desk, entry, number),
         BusKind::Serial => serial_address(desk, entry, number),
         BusKind::Mqtt => topic_address(desk, entry, number),
+        BusKind::Dlt645 | BusKind::Dlt645Tcp => meter_address(desk, entry, number),
     }
 }
 
@@ -285,6 +293,25 @@ fn topic_address(desk: &mut Desk<'_>, entry: &Entry<'_>, number: Option<u32>) ->
     Some(Address::Text(address))
 }
 
+/// The meter's number (通信地址), with the zeros that people leave out.
+fn meter_address(desk: &mut Desk<'_>, entry: &Entry<'_>, number: Option<u32>) -> Option<Address> {
+    let Some(written) = &entry.table.address else { return absent(desk, entry, "address") };
+    let address = fill(written, number);
+    match Station::of(&address).filter(|station| station.is_one_meter()) {
+        Some(station) => Some(Address::Text(station.to_string())),
+        None => {
+            let told = text!(
+                "表号 \"{address}\" 不行：1 到 12 位数字，不能全是 9（广播）",
+                "\"{address}\" is no meter's number: 1 to 12 digits, not all of them 9 (that is everybody)"
+            );
+            let help =
+                text!("照表上的写，例如 \"123456781012\"", "as printed on it, such as \"123456781012\"");
+            desk.error_with_help(at!["device", entry.n, "address"], told, help);
+            None
+        }
+    }
+}
+
 /// The key that a device of this bus needs is not there. Told at the bus it hangs on, which is why it needs it.
 fn absent(desk: &mut Desk<'_>, entry: &Entry<'_>, key: &str) -> Option<Address> {
     let (bus, kind) = (&entry.table.bus, entry.kind.word());
@@ -302,6 +329,7 @@ fn own_address(desk: &mut Desk<'_>, entry: &Entry<'_>, address: &Address, shared
         (Address::Unit(unit), _) => ("unit", unit.to_string()),
         (Address::Text(text), Link::Mqtt(link)) => ("address", link.topic.replace("{address}", text)),
         (Address::Text(_), Link::Serial(link)) if !is_addressed(link) => ("address", ALONE.to_owned()),
+        (Address::Text(text), Link::Dlt645(_)) => ("address", text.clone()),
         (Address::Text(text), Link::Serial(_) | Link::Modbus(_)) => {
             ("address", byte(text).map_or_else(|| text.clone(), |byte| byte.to_string()))
         }

@@ -6,8 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
-    domain::{AlarmName, BusId, ClassName, DeviceId, EndpointId, Period, Priority, ProfileId, Size},
-    fieldbus::{modbus, mqtt, serial},
+    domain::{
+        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId, Size,
+        Value, timetable::At,
+    },
+    fieldbus::{dlt645, modbus, mqtt, serial},
     uplink::{Purpose, Wants, http},
 };
 
@@ -21,6 +24,8 @@ pub struct SiteFile {
     #[serde(default)]
     pub console: ConsoleTable,
     #[serde(default)]
+    pub record: RecordTable,
+    #[serde(default)]
     pub bus: Vec<BusTable>,
     #[serde(default)]
     pub device: Vec<DeviceTable>,
@@ -28,6 +33,8 @@ pub struct SiteFile {
     pub endpoint: Vec<EndpointTable>,
     #[serde(default)]
     pub alarm: Vec<AlarmTable>,
+    #[serde(default)]
+    pub schedule: Vec<ScheduleTable>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +53,12 @@ pub struct SiteTable {
     /// Everything that leaves says that it is not real.
     #[serde(default)]
     pub demo: bool,
+    /// Degrees, north is positive; for schedules by the sun.
+    #[schemars(range(min = -90, max = 90))]
+    pub latitude: Option<f64>,
+    /// Degrees, east is positive.
+    #[schemars(range(min = -180, max = 180))]
+    pub longitude: Option<f64>,
 }
 
 /// Where and how much is kept.
@@ -66,7 +79,16 @@ pub struct ConsoleTable {
     pub listen: String,
 }
 
-/// One line or connection; exactly one of the four tables says which kind.
+/// What lines carried lately: raw bytes, kept in memory for `gatehouse record`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Record")]
+pub struct RecordTable {
+    /// For all buses together; `"0B"` switches it off.
+    pub memory: Size,
+}
+
+/// One line or connection; exactly one of the tables says which kind.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Bus")]
@@ -74,8 +96,13 @@ pub struct BusTable {
     pub id: BusId,
     pub modbus_tcp: Option<modbus::config::TcpSettings>,
     pub modbus_rtu: Option<modbus::config::RtuSettings>,
+    pub modbus_rtu_tcp: Option<modbus::config::RtuTcpSettings>,
+    pub modbus_ascii: Option<modbus::config::AsciiSettings>,
+    pub modbus_dtu: Option<modbus::config::DtuSettings>,
     pub serial: Option<serial::config::Settings>,
     pub mqtt: Option<mqtt::config::Settings>,
+    pub dlt645: Option<dlt645::config::LineSettings>,
+    pub dlt645_tcp: Option<dlt645::config::TcpSettings>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +118,7 @@ pub struct DeviceTable {
     pub bus: BusId,
     /// Modbus unit id.
     pub unit: Option<Unit>,
-    /// Serial and MQTT devices: as the profile puts it into frames and topics.
+    /// Serial and MQTT devices: as the profile puts it into frames and topics. A DL/T 645 meter's number, as printed on it.
     pub address: Option<String>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -130,6 +157,45 @@ pub struct AlarmTable {
     pub enabled: Option<bool>,
 }
 
+/// Tells devices something at a time of each day, or of some days.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Schedule")]
+pub struct ScheduleTable {
+    pub id: String,
+    /// One device, or `class`: all of a class.
+    pub device: Option<DeviceId>,
+    pub class: Option<ClassName>,
+    /// Of the class, only devices that have all these tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// A command of the devices' profiles: `gatehouse commands list`.
+    pub command: CommandName,
+    pub value: CommandValue,
+    pub at: At,
+    /// Every day if left out.
+    #[serde(default)]
+    pub days: Vec<DayOfWeek>,
+}
+
+/// A number, a word, true or false.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "String", inline, extend("type" = ["integer", "number", "string", "boolean"]))]
+pub struct CommandValue(pub Value);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DayOfWeek {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
 fn default_timezone() -> String {
     "Asia/Shanghai".to_owned()
 }
@@ -143,6 +209,12 @@ impl Default for StoreTable {
             telemetry_max: Size(1 << 30),
             telemetry_keep: Period(90 * DAY),
         }
+    }
+}
+
+impl Default for RecordTable {
+    fn default() -> Self {
+        Self { memory: Size(4 << 20) }
     }
 }
 

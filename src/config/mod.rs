@@ -6,9 +6,12 @@ mod desk;
 mod devices;
 mod endpoints;
 pub mod file;
+pub mod line_time;
+mod modems;
 mod overrides;
 mod port;
 mod repeat;
+mod schedules;
 #[cfg(test)]
 mod schema;
 mod secret;

@@ -258,3 +258,41 @@ fn no_file_makes_it_panic_or_wait() {
         assert!(took < Duration::from_secs(20), "{file} took {took:?}");
     }
 }
+
+/// Lifts on one line, each asked 3 requests a second or so: what `check` says of the line, and whether it can be run.
+fn lifts_on_one_line(lifts: u8, baud: u32, more: &str) -> (Vec<String>, bool) {
+    let dir = TempDir::new().unwrap();
+    let text = format!(
+        "{SITE}[[bus]]\nid = 'lifts'\nmodbus_rtu = {{ port = '/dev/null', baud = {baud} }}\n[[device]]\nrepeat = '1..{lifts}'\nid = 'lift-{{n}}'\n\
+         profile = 'elevator/monarch-nice3000'\nbus = 'lifts'\nunit = '{{n}}'\n{more}"
+    );
+    let checked = check_text(&dir, &text);
+    (told(&dir, &checked), checked.site.is_some())
+}
+
+#[test]
+fn a_line_that_is_asked_for_too_much_is_told_and_the_gateway_runs() {
+    let (told, runs) = lifts_on_one_line(2, 9600, "");
+    assert_eq!((told, runs), (vec![], true));
+    let (told, runs) = lifts_on_one_line(12, 9600, "");
+    assert!(runs && told.len() == 1, "{told:?}");
+    for part in [
+        "gatehouse.toml:4:6: warning: bus \"lifts\" is asked for ",
+        "every 1s becomes about every 1.",
+        " s. ",
+    ] {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
+}
+
+#[test]
+fn an_alarm_that_its_line_is_too_slow_for_is_an_error_but_the_gateway_runs() {
+    let (told, runs) = lifts_on_one_line(40, 9600, "");
+    assert!(runs && told.len() == 2, "{told:?}");
+    let error = &told[0];
+    assert!(
+        error.starts_with("gatehouse.toml:4:6: error: bus \"lifts\" is too slow for these alarms to work: "),
+        "{error}"
+    );
+    assert!(error.contains("on_delay") && error.contains("devices: 40"), "{error}");
+}

@@ -23,7 +23,9 @@ use tracing::debug;
 
 use crate::domain::{
     command::{Command, Outcome},
+    inquiry::{Inquire, Inquired},
     status::Live,
+    tape::{TapePage, TapeWish},
 };
 
 /// Longest question accepted, in bytes.
@@ -40,6 +42,10 @@ const VISITORS: usize = 64;
 pub enum Question {
     Command(Command),
     Status,
+    /// One exchange on a line, for an installer's tool.
+    Inquire(Inquire),
+    /// What a line carried lately, page by page.
+    Tape(TapeWish),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,8 @@ pub enum Question {
 pub enum Answer {
     Outcome(Outcome),
     Status(Box<Live>),
+    Inquired(Inquired),
+    Tape(TapePage),
     NotUnderstood(String),
     /// Too many stand in the door; ask again.
     Busy,
@@ -139,13 +147,21 @@ async fn ask(question: Question, visits: &mpsc::Sender<Visit>) -> Answer {
 /// # Errors
 /// `NotFound` or `ConnectionRefused` if no gateway runs there.
 pub async fn visit(dir: &Path, question: &Question) -> io::Result<Answer> {
+    visit_for(dir, question, PATIENCE).await
+}
+
+/// The same, where the answer may take longer.
+///
+/// # Errors
+/// As [`visit`].
+pub async fn visit_for(dir: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
     let (reader, mut writer) = UnixStream::connect(path(dir)).await?.into_split();
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     // Who is turned away at a crowded door hears so, though nobody reads the question.
     let asked = writer.write_all(&line).await;
     let mut answer = String::new();
-    timeout(PATIENCE, BufReader::new(reader).read_line(&mut answer)).await??;
+    timeout(patience, BufReader::new(reader).read_line(&mut answer)).await??;
     if answer.is_empty() {
         asked?;
         return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the gateway hung up without an answer"));

@@ -23,6 +23,13 @@ impl Place {
     pub fn line(&self) -> usize {
         self.source.text.bytes().take(self.span.start).filter(|byte| *byte == b'\n').count() + 1
     }
+
+    /// `file:line:column`, counted from 1; the column in characters.
+    pub fn address(&self) -> String {
+        let before = self.source.text.get(..self.span.start).unwrap_or_default();
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{}:{}:{column}", self.source.path.display(), self.line())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,19 +1,55 @@
 //! What people ask of the gateway: everything goes in by one door, to the pipeline.
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{AlarmState, OccurrenceId, Text};
+use super::{AlarmState, CommandName, DeviceId, Ending, OccurrenceId, Text, Value};
 use crate::text;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// A named person takes on the occurrence `alarm`.
     Acknowledge { alarm: OccurrenceId, by: String, note: Option<String>, from: String },
+    /// A device is told to do something.
+    Operate(Operate),
+}
+
+/// A device is told `command` with `value`: once, whatever comes of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operate {
+    pub device: DeviceId,
+    pub command: CommandName,
+    pub value: Value,
+    pub by: String,
+    pub from: String,
+    pub note: Option<String>,
+    /// A schedule asks. Nobody at the door can claim to be one.
+    #[serde(skip)]
+    pub firing: Option<Firing>,
+}
+
+/// A schedule's turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firing {
+    pub schedule: String,
+    /// The day of the site's calendar that it is for: once a day is enough.
+    pub day: Date,
+    pub attempt: Attempt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    First,
+    /// Nothing went out the last time: now only if the device is heard of.
+    NotSent,
+    /// It was told, and nobody knows whether it was done: only if the device shows, after that, that it was not.
+    Doubtful,
 }
 
 /// What became of a command, said only after it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     Acknowledged {
@@ -28,6 +64,20 @@ pub enum Outcome {
     NoSuchAlarm {
         alarm: OccurrenceId,
     },
+    NoSuchDevice {
+        device: DeviceId,
+    },
+    NoSuchCommand {
+        device: DeviceId,
+        known: Vec<CommandName>,
+    },
+    /// The device was told, or there was a reason not to. `value`: as it will really be set.
+    Operated {
+        device: DeviceId,
+        command: CommandName,
+        value: Value,
+        ending: Ending,
+    },
     NotStored {
         why: String,
     },
@@ -40,25 +90,46 @@ const NOTE_MAX: usize = 500;
 impl Command {
     /// What makes it no command that a person could have meant; whoever asks, by whichever way.
     pub fn fault(&self) -> Option<Text> {
-        let Command::Acknowledge { alarm, by, note, from } = self;
-        let plain = |text: &str, max| text.chars().count() <= max && !text.chars().any(char::is_control);
-        if by.trim().is_empty() || !plain(by, NAME_MAX) {
-            return Some(text!(
-                "确认人要写姓名，最多 {NAME_MAX} 个字",
-                "an acknowledgement needs a person's name of {NAME_MAX} characters at most"
-            ));
+        match self {
+            Command::Acknowledge { alarm, by, note, from } => who(by, note.as_deref()).or_else(|| {
+                let named = plain(alarm, NAME_MAX) && plain(from, NAME_MAX);
+                (!named).then(|| text!("编号不对", "this is no alarm's number"))
+            }),
+            Command::Operate(asked) => asked.fault(),
         }
-        if note.as_ref().is_some_and(|note| !plain(note, NOTE_MAX)) {
-            return Some(text!(
-                "备注最多 {NOTE_MAX} 个字，不换行",
-                "a note is one line of {NOTE_MAX} characters at most"
-            ));
-        }
-        if !plain(alarm, NAME_MAX) || !plain(from, NAME_MAX) {
-            return Some(text!("编号不对", "this is no alarm's number"));
-        }
-        None
     }
+}
+
+impl Operate {
+    fn fault(&self) -> Option<Text> {
+        if self.firing.is_some() {
+            return None;
+        }
+        let word = match &self.value {
+            Value::Text(word) => plain(word, NAME_MAX),
+            Value::Flag(_) | Value::Number(_) => true,
+        };
+        let named =
+            word && [&*self.device, &*self.command, &self.from].iter().all(|name| plain(name, NAME_MAX));
+        who(&self.by, self.note.as_deref())
+            .or_else(|| (!named).then(|| text!("名称不对", "this names no device, command or value")))
+    }
+}
+
+fn who(by: &str, note: Option<&str>) -> Option<Text> {
+    if by.trim().is_empty() || !plain(by, NAME_MAX) {
+        return Some(text!(
+            "要写操作人姓名，最多 {NAME_MAX} 个字",
+            "it takes a person's name of {NAME_MAX} characters at most"
+        ));
+    }
+    note.is_some_and(|note| !plain(note, NOTE_MAX)).then(|| {
+        text!("备注最多 {NOTE_MAX} 个字，不换行", "a note is one line of {NOTE_MAX} characters at most")
+    })
+}
+
+fn plain(text: &str, max: usize) -> bool {
+    text.chars().count() <= max && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -67,25 +138,52 @@ mod tests {
 
     #[test]
     fn only_what_a_person_could_mean_is_a_command() {
-        let command = |alarm: &str, by: &str, note: Option<&str>, from: &str| Command::Acknowledge {
+        let acknowledge = |alarm: &str, by: &str, note: Option<&str>, from: &str| Command::Acknowledge {
             alarm: alarm.into(),
             by: by.to_owned(),
             note: note.map(str::to_owned),
             from: from.to_owned(),
         };
+        let operate = |device: &str, by: &str, value: Value| {
+            Command::Operate(Operate {
+                device: device.into(),
+                command: "set_dimming".into(),
+                value,
+                by: by.to_owned(),
+                from: "cli".to_owned(),
+                note: None,
+                firing: None,
+            })
+        };
         let long = "长".repeat(501);
         let facts = [
-            (command("9c1e-1", "张伟", Some("已通知维保"), "cli"), true),
-            (command("9c1e-1", "  ", None, "cli"), false),
-            (command("9c1e-1", "张\u{1b}[31m伟", None, "cli"), false),
-            (command("9c1e-1", &long, None, "cli"), false),
-            (command("9c1e-1", "张伟", Some(&long), "cli"), false),
-            (command("9c1e-1", "张伟", Some("one\ntwo"), "cli"), false),
-            (command(&long, "张伟", None, "cli"), false),
-            (command("9c1e-1", "张伟", None, "\r\n"), false),
+            (acknowledge("9c1e-1", "张伟", Some("已通知维保"), "cli"), true),
+            (acknowledge("9c1e-1", "  ", None, "cli"), false),
+            (acknowledge("9c1e-1", "张\u{1b}[31m伟", None, "cli"), false),
+            (acknowledge("9c1e-1", &long, None, "cli"), false),
+            (acknowledge("9c1e-1", "张伟", Some(&long), "cli"), false),
+            (acknowledge("9c1e-1", "张伟", Some("one\ntwo"), "cli"), false),
+            (acknowledge(&long, "张伟", None, "cli"), false),
+            (acknowledge("9c1e-1", "张伟", None, "\r\n"), false),
+            (operate("lamp-3", "张伟", 40.0.into()), true),
+            (operate("lamp-3", "", 40.0.into()), false),
+            (operate("lamp\n3", "张伟", 40.0.into()), false),
+            (operate("lamp-3", "张伟", long.as_str().into()), false),
         ];
         for (command, good) in facts {
             assert_eq!(command.fault().is_none(), good, "{command:?}");
         }
+    }
+
+    #[test]
+    fn nobody_at_the_door_can_claim_to_be_a_schedule() {
+        let line = r#"{"operate":{"device":"lamp-3","command":"set_lamp","value":true,"by":"张伟","from":"cli","note":null}}"#;
+        let command: Command = serde_json::from_str(line).unwrap();
+        assert!(matches!(command, Command::Operate(Operate { firing: None, value: Value::Flag(true), .. })));
+        let claim = line.replace(
+            "\"note\":null",
+            "\"note\":null,\"firing\":{\"schedule\":\"on\",\"day\":\"2026-11-25\"}",
+        );
+        assert!(serde_json::from_str::<Command>(&claim).is_err());
     }
 }

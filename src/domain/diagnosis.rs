@@ -41,6 +41,7 @@ const ONE_MASTER: Check = ("断开别的主站：一条线只能有一个", "dis
 const ECHO_OFF: Check = ("关闭适配器回显", "switch the adapter's echo off");
 const PROTOCOL: Check = ("端口和协议选错", "the right port and protocol?");
 const CONNECTION_TAKEN: Check = ("别的主站占用了它的连接", "does another master hold its connection?");
+const SINGLE_ITEMS: Check = ("改读单项数据标识", "read single items instead of the block");
 const PROFILE: Check = ("型号和总线不配", "does the profile fit the bus?");
 const PLUGGED_IN: Check = (
     "插好适配器；用 /dev/serial/by-id/ 下的路径",
@@ -98,6 +99,12 @@ impl Diagnosis {
         Self::new("refused", told, &[MANUAL])
     }
 
+    /// The meter is there and said no: its error word, and what the bits of that mean.
+    pub fn meter_error(code: u16, zh: &str, en: &str) -> Self {
+        let told = text!("设备在线：拒绝（错误 {code:02X} {zh}）", "error {code:02X}: {en}");
+        Self::new("refused", told, &[MANUAL])
+    }
+
     /// Whole frames came that nobody had asked for; the line stays up.
     pub fn unasked() -> Self {
         let told = text!("收到非请求帧，已忽略", "frames that nobody asked for came and were ignored");
@@ -135,6 +142,8 @@ impl Garble {
             Garble::Count { .. } => ("count", &[SMALLER_BLOCKS]),
             Garble::Foreign => ("foreign", &[PROTOCOL]),
             Garble::HungUp { .. } => ("hung_up", &[CONNECTION_TAKEN, POWER]),
+            Garble::Length { .. } => ("length", &[PROFILE]),
+            Garble::InParts => ("in_parts", &[SINGLE_ITEMS]),
             Garble::Unaskable => ("unaskable", &[PROFILE]),
         };
         Diagnosis::new(kind, self.told(), checks)
@@ -163,6 +172,13 @@ impl Garble {
             Garble::Foreign => text!("应答的协议不对", "not Modbus"),
             Garble::HungUp { why } => {
                 text!("设备断开了连接（{why}）", "the connection was closed by the device ({why})")
+            }
+            Garble::Length { bytes, asked } => text!(
+                "应答 {bytes} 字节，模板读 {asked} 字节",
+                "{bytes} bytes, where the profile reads {asked}"
+            ),
+            Garble::InParts => {
+                text!("应答分成几帧，读不了", "the answer comes in several frames, which are not read")
             }
             Garble::Unaskable => text!("这条线上不能这样问", "this line has no such question"),
         }

@@ -21,6 +21,10 @@ pub enum Garble {
     Echo,
     /// The answer has another number of values than were asked for.
     Count { values: usize, asked: usize },
+    /// The answer has another number of bytes than the profile reads.
+    Length { bytes: usize, asked: usize },
+    /// The answer goes on in further frames, which are not read.
+    InParts,
     /// Not the protocol of this line.
     Foreign,
     /// The device closed the connection, or it broke.

@@ -34,7 +34,8 @@ pub enum Raw {
     Registers { table: Table, first: u16, words: Vec<u16> },
     /// Coils or discrete inputs, from `first` on.
     Bits { table: Table, first: u16, bits: Vec<bool> },
-    /// One whole serial frame, `frame` = its place in the profile's requests followed by its events.
+    /// One whole serial frame, `frame` = its place in the profile's requests followed by its events. DL/T 645: the data of the
+    /// profile's item of that place, behind the identifier, 0x33 taken off.
     Frame { frame: u16, bytes: Bytes },
     /// One MQTT message. `retained`: the broker kept it; nobody knows how old it is.
     Payload { bytes: Bytes, retained: bool },
@@ -47,6 +48,18 @@ pub enum Instruction {
     Registers { first: u16, words: Vec<u16>, multiple: bool },
     /// Coils from `first` on. `multiple`: function 15, also for one.
     Coils { first: u16, bits: Vec<bool>, multiple: bool },
+}
+
+impl Instruction {
+    /// The Modbus function that carries it (Application Protocol V1.1b3, 6.5, 6.6, 6.11, 6.12).
+    pub fn function(&self) -> u8 {
+        match self {
+            Instruction::Coils { bits, multiple, .. } if bits.len() == 1 && !multiple => 5,
+            Instruction::Registers { words, multiple, .. } if words.len() == 1 && !multiple => 6,
+            Instruction::Coils { .. } => 15,
+            Instruction::Registers { .. } => 16,
+        }
+    }
 }
 
 /// Why there is nothing to decode.

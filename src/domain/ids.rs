@@ -45,6 +45,8 @@ id! {
     PointName,
     /// A standard alarm of a class: `passenger_trapped`.
     AlarmName,
+    /// Something a product can be told to do: `set_dimming`.
+    CommandName,
     /// One raise of one alarm until it is closed: `<epoch>-<seq of the raise>`.
     OccurrenceId,
 }

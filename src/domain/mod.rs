@@ -4,16 +4,21 @@ pub mod alarm;
 pub mod clock;
 pub mod command;
 pub mod diagnosis;
+pub mod ending;
 pub mod event;
 pub mod expression;
 pub mod fault;
 pub mod heard;
 pub mod ids;
+pub mod inquiry;
 pub mod lang;
 pub mod point;
 pub mod reading;
 pub mod secret;
 pub mod status;
+pub mod sun;
+pub mod tape;
+pub mod timetable;
 pub mod units;
 
 pub use alarm::{
@@ -21,11 +26,14 @@ pub use alarm::{
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use diagnosis::Diagnosis;
+pub use ending::{Ending, Reply};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
 pub use fault::{Garble, Holder, LineFault};
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
-pub use ids::{AlarmName, BusId, ClassName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId};
+pub use ids::{
+    AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
+};
 pub use lang::{Lang, Text};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};

@@ -1,6 +1,6 @@
 //! A value with its quality. A failure is never a number.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,17 @@ impl Sample {
         match self.value {
             Some(value) => Self::stale(value),
             None => self,
+        }
+    }
+}
+
+/// As people read it: `40`, `true`, a word.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Flag(flag) => write!(f, "{flag}"),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Text(text) => f.write_str(text),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the running gateway knows about itself right now.
 
+use std::ops::AddAssign;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, TimeQuality};
+use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, ProfileId, Text, TimeQuality};
 
 /// Whether a device answers, as its last exchange showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,56 @@ pub struct BusStatus {
     /// How much of its time the line was busy lately, in thousandths.
     #[serde(default)]
     pub busy_permille: u64,
+    /// Where devices speak by messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessageStatus>,
+}
+
+/// What became of the messages of a bus that did not become good readings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageStatus {
+    /// What their content showed.
+    pub counts: MessageCounts,
+    /// Longer than what is let through: left out.
+    pub oversize: u64,
+    /// On topics that are no device's.
+    pub unknown: u64,
+    /// Why nothing is heard right now.
+    pub trouble: Option<Text>,
+    pub unknown_devices: Vec<UnknownDevice>,
+}
+
+/// What the content of messages showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageCounts {
+    /// Came again: dropped.
+    pub duplicates: u64,
+    /// True, but too old to act upon: kept by the broker, replayed, or late.
+    pub stale: u64,
+    /// Could not be read.
+    pub malformed: u64,
+}
+
+impl AddAssign for MessageCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.duplicates += more.duplicates;
+        self.stale += more.stale;
+        self.malformed += more.malformed;
+    }
+}
+
+/// Somebody who speaks where devices of a profile speak, and is none of the site's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownDevice {
+    pub address: String,
+    /// The profiles it would fit, by its topic.
+    pub profiles: Vec<ProfileId>,
+    pub topic: String,
+    pub first_heard: Timestamp,
+    pub last_heard: Timestamp,
+    pub messages: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,6 +50,17 @@ fn write(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt:
     write!(f, "{}{name}", amount / factor)
 }
 
+/// A length of time as people say it: `42.1 ms`, `1.3 s`, `2.5 min`.
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        ..1.0 => format!("{:.1} ms", 1e3 * seconds),
+        ..100.0 => format!("{seconds:.1} s"),
+        ..6000.0 => format!("{:.1} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 macro_rules! unit_text {
     ($name:ident, $units:ident, $most:ident, $from:expr, $to:expr, $expected:literal) => {
         impl FromStr for $name {
@@ -117,6 +128,15 @@ mod tests {
         }
         for text in ["512MiB", "1GiB", "1023B", Size::LARGEST] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_said_in_the_unit_that_fits() {
+        let rows =
+            [(42_100, "42.1 ms"), (1_340_000, "1.3 s"), (150_000_000, "2.5 min"), (7_200_000_000, "2.0 h")];
+        for (micros, said) in rows {
+            assert_eq!(about(Duration::from_micros(micros)), said);
         }
     }
 

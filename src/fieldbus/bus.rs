@@ -32,6 +32,7 @@ use super::{
     health::{Change, Health},
     order::Inbox,
     probe::Probes,
+    record::Tape,
     refusal::Refusals,
     schedule::{Next, Schedule},
     unit::{Layout, Slot, Unit},
@@ -65,6 +66,8 @@ pub struct BusParts {
     pub counters: Arc<BusCounters>,
     /// What it is told and asked out of turn.
     pub inbox: Inbox,
+    /// What its line carries is kept here.
+    pub tape: Arc<Tape>,
     /// Where the jitter of reconnects comes from.
     pub seed: u64,
 }
@@ -107,7 +110,7 @@ enum Step {
 impl<D: Driver> Bus<D> {
     pub fn new(driver: D, parts: BusParts) -> Self {
         let now = Instant::now();
-        let layout = Layout::new(parts.devices);
+        let layout = Layout::new(parts.devices, &driver.cost());
         Self {
             id: parts.id,
             driver,

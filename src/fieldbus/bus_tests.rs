@@ -9,9 +9,10 @@ use super::*;
 use crate::{
     domain::Instruction,
     fieldbus::{
+        cost::LineCost,
         driver::{AskFault, Line, LineFault, Unasked},
         fixtures::{self, modbus_link, product, registers, serial_link},
-        order::{Counter, Inquiry, Order},
+        order::{Begun, Counter, Inquiry, Order},
         plan::Ask,
     },
     profile::{Link, MqttLink},
@@ -70,6 +71,10 @@ fn gone() -> LineFault {
 }
 
 impl Driver for Stage {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         self.look();
         match (self.works, std::mem::replace(&mut self.open, self.works)) {
@@ -360,7 +365,7 @@ async fn many_dead_units_cost_the_line_no_more_than_one_part_in_twenty() {
 fn order(device: u32) -> (Order, oneshot::Receiver<Result<(), AskFault>>) {
     let (reply, outcome) = oneshot::channel();
     let instruction = Instruction::Registers { first: 1, words: vec![40], multiple: false };
-    (Order { device: DeviceIx(device), instruction, reply }, outcome)
+    (Order { device: DeviceIx(device), instruction, reply, begun: Begun::default() }, outcome)
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use thiserror::Error;
 
-use super::plan::Ask;
+use super::{cost::LineCost, plan::Ask};
 pub use crate::domain::LineFault;
 use crate::{
     domain::{DeviceIx, Failure, Garble, Instruction, Raw, Receipt},
@@ -13,6 +13,9 @@ use crate::{
 
 /// One line, owned by one [`Bus`](super::bus::Bus): never asked twice at once.
 pub trait Driver: Send {
+    /// What exchanges cost on it: the plan of what is asked depends on it.
+    fn cost(&self) -> LineCost;
+
     /// Makes the line ready; at once when it already is. Cancelling it leaves the line closed or ready.
     fn connect(&mut self) -> impl Future<Output = Result<Line, LineFault>> + Send;
 

@@ -35,6 +35,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
         clock: Arc::new(ManualClock::new()),
         counters: Arc::new(BusCounters::default()),
         inbox: super::counter().1,
+        tape: Arc::new(super::record::Tape::new(0, Arc::new(ManualClock::new()))),
         seed: 7,
     };
     (parts, heard)
@@ -51,6 +52,7 @@ pub fn modbus_link() -> ModbusLink {
         dialect: Dialect::Standard,
         max_registers: 64,
         max_gap: 0,
+        align: 1,
         timeout: Duration::from_millis(300),
         retries: 1,
         turnaround: Duration::ZERO,
@@ -74,6 +76,7 @@ pub fn serial_link(requests: u16, events: u16) -> SerialLink {
                 send: vec![],
                 every: Duration::from_secs(1),
                 matches: vec![],
+                reply: 4,
             })
             .collect(),
         events: (0..events)

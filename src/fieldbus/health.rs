@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::latency::Latency;
 
 /// A unit is lost after this many exchanges in a row without an answer; one that was never heard, after the first.
-const LOST_AFTER: u32 = 3;
+pub(super) const LOST_AFTER: u32 = 3;
 /// A unit that was lost is trusted with retries again after so many answers in a row.
 const ANSWERS_AFTER_LOSS: u32 = 3;
 const SHORTEST_BACK_OFF: Duration = Duration::from_secs(1);

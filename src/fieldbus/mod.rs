@@ -1,6 +1,10 @@
 //! Buses: each is a task that owns its connection, asks and hears, and hands on what it heard undecoded.
 
+mod blocks;
+pub mod budget;
 pub mod bus;
+pub mod cost;
+pub mod dlt645;
 pub mod driver;
 pub mod health;
 mod holder;
@@ -11,7 +15,10 @@ pub mod order;
 pub mod plan;
 pub mod port;
 mod probe;
+pub mod record;
 mod refusal;
+pub mod replay;
+mod rs485;
 mod schedule;
 pub mod serial;
 mod split;
@@ -21,10 +28,10 @@ mod unit;
 mod fixtures;
 
 pub use bus::{Bus, BusDevice, BusError, BusParts};
-pub use order::{Counter, Inbox, Inquiry, Order, counter};
+pub use order::{Begun, Counter, Inbox, Inquiry, Order, counter};
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -51,6 +58,8 @@ pub struct BusCounters {
     pub late: AtomicU64,
     /// How much of its time the line was busy lately, in thousandths.
     pub busy_permille: AtomicU64,
+    /// Where devices speak by messages.
+    pub messages: OnceLock<Arc<mqtt::Messages>>,
 }
 
 /// The counters of one bus under its name.
@@ -76,6 +85,7 @@ impl BusGauge {
             reconnects: seen(&counters.reconnects),
             late: seen(&counters.late),
             busy_permille: seen(&counters.busy_permille),
+            messages: counters.messages.get().map(|messages| messages.read()),
         }
     }
 }

@@ -1,34 +1,23 @@
 //! From points to requests. Pure.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use super::{
+    blocks::{self, blocks},
+    cost::LineCost,
+};
 use crate::{
     domain::{PointIx, Table},
-    profile::{Link, ModbusLink, Profile, Read, SerialLink, SerialRequest},
+    profile::{Dlt645Item, Link, Profile, Read, SerialLink, SerialRequest, When, points_named},
 };
-
-/// Most registers and bits that one Modbus read may ask for (Modbus Application Protocol V1.1b3, 6.1–6.4).
-const MODBUS_MAX_REGISTERS: u32 = 125;
-const MODBUS_MAX_BITS: u32 = 2000;
 
 /// One question to one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `count` registers (or bits) of `table` from `first` on.
     Block { table: Table, first: u16, count: u16 },
-    /// The profile's serial request of that number.
+    /// The profile's serial request of that number, or its DL/T 645 item.
     Frame { request: u16 },
-}
-
-impl Ask {
-    /// What it costs the line, roughly, in bytes: a lost unit is probed with its cheapest.
-    pub fn weight(&self) -> u32 {
-        match self {
-            Ask::Block { table: Table::Holding | Table::Input, count, .. } => 2 * u32::from(*count),
-            Ask::Block { table: Table::Coil | Table::Discrete, count, .. } => u32::from(*count).div_ceil(8),
-            Ask::Frame { .. } => 0,
-        }
-    }
 }
 
 /// A question, the points it answers, and how often it is asked.
@@ -40,10 +29,10 @@ pub struct Request {
 }
 
 /// A point as the plan sees it: where its raw value stands, and how often it is wanted.
-struct Wanted<'a> {
-    point: PointIx,
-    read: &'a Read,
-    every: Duration,
+pub(super) struct Wanted<'a> {
+    pub point: PointIx,
+    pub read: &'a Read,
+    pub every: Duration,
 }
 
 fn wanted(profile: &Profile) -> Vec<Wanted<'_>> {
@@ -51,21 +40,25 @@ fn wanted(profile: &Profile) -> Vec<Wanted<'_>> {
     points.map(|(ix, point)| Wanted { point: PointIx(ix), read: &point.read, every: point.every }).collect()
 }
 
-/// All that a device of this profile is asked. MQTT devices are asked nothing.
-pub fn requests(profile: &Profile) -> Vec<Request> {
+/// All that a device of this profile is asked on such a line. MQTT devices are asked nothing.
+pub fn requests(profile: &Profile, line: &LineCost) -> Vec<Request> {
     match &profile.link {
-        Link::Modbus(link) => blocks(&wanted(profile), link),
+        Link::Modbus(link) => blocks(&wanted(profile), &profile.link, link, line),
         Link::Serial(link) => serial_requests(&wanted(profile), link),
+        Link::Dlt645(link) => meter_requests(&wanted(profile), &link.items),
         Link::Mqtt(_) => Vec::new(),
     }
 }
 
-/// The points of each serial frame: of the requests, then of the events.
+/// The points of each serial frame: of the requests, then of the events. Of each item of a meter.
 pub fn frames(profile: &Profile) -> Vec<Arc<[PointIx]>> {
     match &profile.link {
         Link::Serial(link) => {
             let frames = link.requests.len() + link.events.len();
             (0u16..).take(frames).map(|frame| points_in_frame(&wanted(profile), frame)).collect()
+        }
+        Link::Dlt645(link) => {
+            (0u16..).zip(&link.items).map(|(item, _)| points_in_frame(&wanted(profile), item)).collect()
         }
         Link::Modbus(_) | Link::Mqtt(_) => Vec::new(),
     }
@@ -78,6 +71,7 @@ pub fn all_points(profile: &Profile) -> Arc<[PointIx]> {
 
 /// The block that holds these points of one table; `None` where they are no registers.
 pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
+    let Link::Modbus(link) = &profile.link else { return None };
     let places = points.iter().filter_map(|point| match profile.points.get(usize::from(point.0))?.read {
         Read::Modbus { table, address, span } => {
             Some((table, u32::from(address), u32::from(address) + u32::from(span.max(1))))
@@ -86,7 +80,34 @@ pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
     });
     let (table, from, to) = places
         .reduce(|(table, from, to), (_, first, end)| (table, from.min(first), to.max(end.min(0x1_0000))))?;
-    Some(Ask::Block { table, first: from as u16, count: (to - from) as u16 })
+    Some(blocks::ask(table, from, to, link))
+}
+
+/// The points of this product that alarms of its class watch. A condition that cannot be read watches none: its class was refused before.
+pub fn watched(profile: &Profile) -> BTreeSet<PointIx> {
+    let conditions = profile.class.alarms.iter().filter_map(|alarm| match &alarm.when {
+        When::Expression(source) => Some(source),
+        When::LinkLost => None,
+    });
+    let names = conditions.filter_map(|source| points_named(source).ok()).flatten();
+    names.filter_map(|name| profile.point(&name)).collect()
+}
+
+/// Whether alarms wait for the answer to this: it has points that they watch, or may bring an event that has.
+pub fn is_for_alarms(profile: &Profile, request: &Request, watched: &BTreeSet<PointIx>) -> bool {
+    let events = match (&request.ask, &profile.link) {
+        (Ask::Frame { request }, Link::Serial(link)) => {
+            let numbered = (link.requests.len() as u16..).zip(&link.events);
+            numbered.filter(|(_, event)| event.answers.contains(request)).map(|(frame, _)| frame).collect()
+        }
+        (
+            Ask::Frame { .. } | Ask::Block { .. },
+            Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_),
+        ) => Vec::new(),
+    };
+    let wanted = wanted(profile);
+    let mut heard = events.into_iter().flat_map(|frame| points_in_frame(&wanted, frame).to_vec());
+    request.points.iter().any(|point| watched.contains(point)) || heard.any(|point| watched.contains(&point))
 }
 
 fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
@@ -99,88 +120,19 @@ fn serial_requests(wanted: &[Wanted<'_>], link: &SerialLink) -> Vec<Request> {
     requests.map(ask).collect()
 }
 
+fn meter_requests(wanted: &[Wanted<'_>], items: &[Dlt645Item]) -> Vec<Request> {
+    let ask = |(item, asked): (u16, &Dlt645Item)| Request {
+        ask: Ask::Frame { request: item },
+        points: points_in_frame(wanted, item),
+        every: asked.every,
+    };
+    (0u16..).zip(items).map(ask).collect()
+}
+
 fn points_in_frame(wanted: &[Wanted<'_>], frame: u16) -> Arc<[PointIx]> {
     let stands_there =
         |wanted: &&Wanted<'_>| matches!(wanted.read, Read::Serial { frame: its } if *its == frame);
     wanted.iter().filter(stands_there).map(|wanted| wanted.point).collect()
-}
-
-/// One point's place: `from..to` in a table, asked every so often.
-struct Stretch {
-    table: Table,
-    every: Duration,
-    from: u32,
-    to: u32,
-    point: PointIx,
-}
-
-fn blocks(wanted: &[Wanted<'_>], link: &ModbusLink) -> Vec<Request> {
-    let mut stretches: Vec<Stretch> = wanted
-        .iter()
-        .filter_map(|wanted| match *wanted.read {
-            Read::Modbus { table, address, span } => {
-                let from = u32::from(address);
-                // the table ends at 65535: what a point wants beyond it is not asked, so it decodes to an error
-                let to = (from + u32::from(span.max(1))).min(0x1_0000);
-                Some(Stretch { table, every: wanted.every, from, to, point: wanted.point })
-            }
-            Read::Serial { .. } | Read::Mqtt => None,
-        })
-        .collect();
-    stretches.sort_by_key(|s| (s.every, table_order(s.table), s.from, s.to));
-
-    let mut requests = Vec::new();
-    let mut rest = stretches.as_slice();
-    while let Some(first) = rest.first() {
-        let (taken, end) = take_block(rest, link);
-        requests.push(Request {
-            ask: Ask::Block {
-                table: first.table,
-                first: first.from as u16,
-                count: (end - first.from).min(u32::from(u16::MAX)) as u16,
-            },
-            points: rest[..taken].iter().map(|s| s.point).collect(),
-            every: first.every,
-        });
-        rest = &rest[taken..];
-    }
-    requests
-}
-
-/// How many of `sorted` go into one request, and where that ends.
-fn take_block(sorted: &[Stretch], link: &ModbusLink) -> (usize, u32) {
-    let first = &sorted[0];
-    let most = most_in_one_request(first.table, link);
-    let mut end = first.to;
-    let mut taken = 1;
-    for next in &sorted[1..] {
-        let joined = end.max(next.to);
-        let near = next.from <= end + u32::from(link.max_gap);
-        let same = next.table == first.table && next.every == first.every;
-        if !(same && near && joined - first.from <= most) {
-            break;
-        }
-        end = joined;
-        taken += 1;
-    }
-    (taken, end)
-}
-
-fn most_in_one_request(table: Table, link: &ModbusLink) -> u32 {
-    let registers = u32::from(link.max_registers.max(1));
-    match table {
-        Table::Holding | Table::Input => registers.min(MODBUS_MAX_REGISTERS),
-        Table::Coil | Table::Discrete => (16 * registers).min(MODBUS_MAX_BITS),
-    }
-}
-
-fn table_order(table: Table) -> u8 {
-    match table {
-        Table::Coil => 1,
-        Table::Discrete => 2,
-        Table::Holding => 3,
-        Table::Input => 4,
-    }
 }
 
 #[cfg(test)]

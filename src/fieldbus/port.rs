@@ -3,22 +3,32 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustix::net::sockopt;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::{
     driver::LineFault,
     holder,
+    record::Tape,
+    rs485,
     serial::config::{Framing, Parity, Settings},
 };
 
 /// A port whose transmit buffer does not take a request within this time is no port any more.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bytes in, bytes out: a serial port, or in tests a pipe.
+/// More than this waits unread in no connection of a line: who sends more babbles, and is heard at the next read.
+const MOST_WAITING: usize = 64 * 1024;
+
+/// Bytes in, bytes out: a serial port, a connection to one, or in tests a pipe.
 pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
     /// Throws away what the kernel holds and nobody has read.
     fn clear_input(&mut self) -> io::Result<()>;
@@ -27,6 +37,29 @@ pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {
 impl Port for SerialStream {
     fn clear_input(&mut self) -> io::Result<()> {
         SerialPort::clear(self, ClearBuffer::Input).map_err(io::Error::from)
+    }
+}
+
+impl Port for TcpStream {
+    /// TCP has nothing like a flush of what has come: it is read. The end of the stream is left for the next read to find.
+    fn clear_input(&mut self) -> io::Result<()> {
+        let mut thrown = [0; 1024];
+        let mut most = MOST_WAITING;
+        while most > 0 {
+            match self.try_read(&mut thrown) {
+                Ok(0) => break,
+                Ok(count) => most = most.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port for Box<dyn Port> {
+    fn clear_input(&mut self) -> io::Result<()> {
+        (**self).clear_input()
     }
 }
 
@@ -45,7 +78,11 @@ pub fn open(settings: &Settings) -> Result<SerialStream, LineFault> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
-    SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error))
+    let held = settings.rs485.map(|rs485| rs485::switch_on(&settings.port, rs485)).transpose()?;
+    let opened = SerialStream::open(&builder).map_err(|error| unopened(&settings.port, &error));
+    // until here, so that the driver has no moment without an owner to forget its settings in
+    drop(held);
+    opened
 }
 
 /// Why a port did not open.
@@ -61,27 +98,52 @@ fn unopened(port: &Path, error: &tokio_serial::Error) -> LineFault {
     }
 }
 
-/// The port does not work any more.
-pub fn gone(port: &Path, error: &dyn std::fmt::Display) -> LineFault {
-    LineFault::Gone { why: format!("{}: {error}", port.display()) }
+/// The port (or the connection to one) does not work any more.
+pub fn gone(port: impl AsRef<Path>, error: &dyn std::fmt::Display) -> LineFault {
+    LineFault::Gone { why: format!("{}: {error}", port.as_ref().display()) }
 }
 
-/// How long one character takes on the line: start bit, data, parity, stop.
+/// How long one character takes on the line.
 pub fn character(settings: &Settings) -> Duration {
-    let Framing { data_bits, parity, stop_bits } = settings.framing;
-    let bits = 1 + u32::from(data_bits) + u32::from(parity != Parity::None) + u32::from(stop_bits);
-    Duration::from_secs(1) * bits / settings.baud.max(1)
+    settings.framing.character(settings.baud)
+}
+
+/// Has the kernel watch over a connection: a peer that acknowledges nothing for so long is an error at the next read, where it would
+/// otherwise be silent for a quarter of an hour, or for ever while nothing is sent.
+pub fn watch_over(stream: &TcpStream, within: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, within / 2)?;
+    sockopt::set_tcp_keepintvl(stream, within / 5)?;
+    sockopt::set_tcp_keepcnt(stream, 2)?;
+    sockopt::set_tcp_user_timeout(stream, within.as_millis() as u32)?;
+    Ok(())
 }
 
 /// A port that is open, and what it is called when it fails.
 pub struct OpenPort<P> {
     port: P,
-    path: PathBuf,
+    /// Its path, or `host:port`.
+    name: PathBuf,
+    tape: Option<Arc<Tape>>,
 }
 
 impl<P: Port> OpenPort<P> {
-    pub fn new(port: P, path: PathBuf) -> Self {
-        Self { port, path }
+    pub fn new(port: P, name: PathBuf) -> Self {
+        Self { port, name, tape: None }
+    }
+
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// What it carries from now on is kept.
+    pub fn recorded(mut self, tape: Option<Arc<Tape>>) -> Self {
+        if let Some(tape) = &tape {
+            tape.opened();
+        }
+        self.tape = tape;
+        self
     }
 
     /// At least one byte, as soon as there is one. Cancel-safe.
@@ -90,9 +152,14 @@ impl<P: Port> OpenPort<P> {
     /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
         match self.port.read(into).await {
-            Ok(0) => Err(gone(&self.path, &"the port is gone")),
-            Ok(count) => Ok(count),
-            Err(error) => Err(gone(&self.path, &error)),
+            Ok(0) => Err(self.lost(&"the port is gone")),
+            Ok(count) => {
+                if let Some(tape) = &self.tape {
+                    tape.heard(&into[..count]);
+                }
+                Ok(count)
+            }
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -101,17 +168,27 @@ impl<P: Port> OpenPort<P> {
     /// # Errors
     /// When the port is gone, or takes nothing more.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LineFault> {
+        if let Some(tape) = &self.tape {
+            tape.sent(bytes);
+        }
         match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(&self.path, &error)),
-            Err(_elapsed) => Err(gone(&self.path, &"the port takes no bytes")),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_elapsed) => Err(self.lost(&"the port takes no bytes")),
         }
     }
 
     /// # Errors
     /// When the port is gone.
     pub fn clear_input(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input().map_err(|error| gone(&self.path, &error))
+        self.port.clear_input().map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&self, error: &dyn std::fmt::Display) -> LineFault {
+        if let Some(tape) = &self.tape {
+            tape.lost();
+        }
+        gone(&self.name, error)
     }
 }
 

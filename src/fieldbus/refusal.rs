@@ -27,14 +27,15 @@ struct Told {
 impl Refusals {
     pub fn refused(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask, code: u16) {
         if self.is_news(slot, Instant::now()) {
-            let (device, exception, request) = (&device.id, words(&device.profile.link, code), shown(ask));
+            let (device, exception, request) =
+                (&device.id, words(&device.profile.link, code), shown(&device.profile.link, ask));
             warn!(%bus, %device, request, exception, "Device refuses a request.");
         }
     }
 
     pub fn answered(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask) {
         if self.is_over(slot) {
-            let (device, request) = (&device.id, shown(ask));
+            let (device, request) = (&device.id, shown(&device.profile.link, ask));
             info!(%bus, %device, request, "Device answers a request it refused.");
         }
     }
@@ -57,8 +58,15 @@ fn words(link: &Link, code: u16) -> String {
 }
 
 /// The registers as they go over the wire: whoever reads this is about to ask how they are counted.
-fn shown(ask: &Ask) -> String {
-    let Ask::Block { table, first, count } = *ask else { return "frame".to_owned() };
+fn shown(link: &Link, ask: &Ask) -> String {
+    let (table, first, count) = match (ask.clone(), link) {
+        (Ask::Block { table, first, count }, _) => (table, first, count),
+        (Ask::Frame { request }, Link::Dlt645(link)) => {
+            let item = link.items.get(usize::from(request)).map_or(0, |item| item.id);
+            return format!("item {item:08X}");
+        }
+        (Ask::Frame { .. }, Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => return "frame".to_owned(),
+    };
     let what = match table {
         Table::Holding => "holding registers",
         Table::Input => "input registers",

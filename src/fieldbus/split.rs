@@ -14,7 +14,7 @@ const OF_WHAT_WAS_ASKED: [u16; 2] = [2, 3];
 pub fn is_about_the_block(link: &Link, code: u16) -> bool {
     match link {
         Link::Modbus(link) => link.dialect == Dialect::Standard && OF_WHAT_WAS_ASKED.contains(&code),
-        Link::Serial(_) | Link::Mqtt(_) => false,
+        Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_) => false,
     }
 }
 

@@ -1,20 +1,17 @@
 //! The units of one bus and what the schedule's slots stand for.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     bus::BusDevice,
+    cost::LineCost,
     health::UnitHealth,
     plan::{self, Request},
     schedule::{Beat, Lane},
 };
 use crate::{
     domain::{DeviceIx, PointIx, Raw},
-    profile::{Class, Link, ModbusLink, Profile, When, points_named},
+    profile::{Dlt645Link, Link, ModbusLink, Profile},
 };
 
 /// One device on the bus, with what the bus remembers of it.
@@ -51,6 +48,7 @@ impl Unit {
         match &self.device.profile.link {
             Link::Modbus(link) => link.retries,
             Link::Serial(link) => link.retries,
+            Link::Dlt645(link) => link.retries,
             Link::Mqtt(_) => 0,
         }
     }
@@ -59,7 +57,7 @@ impl Unit {
     pub fn pipeline(&self) -> usize {
         match &self.device.profile.link {
             Link::Modbus(link) => usize::from(link.pipeline),
-            Link::Serial(_) | Link::Mqtt(_) => 1,
+            Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_) => 1,
         }
     }
 
@@ -68,6 +66,9 @@ impl Unit {
         match &self.device.profile.link {
             Link::Modbus(link) => {
                 Link::Modbus(ModbusLink { timeout: self.health.patience(link.timeout), ..link.clone() })
+            }
+            Link::Dlt645(link) => {
+                Link::Dlt645(Dlt645Link { timeout: self.health.patience(link.timeout), ..link.clone() })
             }
             link @ (Link::Serial(_) | Link::Mqtt(_)) => link.clone(),
         }
@@ -103,22 +104,23 @@ struct Questions {
 }
 
 impl Layout {
-    pub fn new(devices: Vec<BusDevice>) -> Self {
+    pub fn new(devices: Vec<BusDevice>, line: &LineCost) -> Self {
         let mut products: HashMap<*const Profile, Questions> = HashMap::new();
         let mut layout = Layout::default();
         for device in devices {
             let product = Arc::as_ptr(&device.profile);
-            let questions = products.entry(product).or_insert_with(|| Questions::of(&device.profile));
-            layout.add(device, questions);
+            let questions = products.entry(product).or_insert_with(|| Questions::of(&device.profile, line));
+            layout.add(device, questions, line);
         }
         layout
     }
 
-    fn add(&mut self, device: BusDevice, questions: &Questions) {
+    fn add(&mut self, device: BusDevice, questions: &Questions, line: &LineCost) {
         let unit = self.units.len();
         let from = self.slots.len();
         let requests = &questions.requests;
-        let cheapest = (0..requests.len()).min_by_key(|&n| requests[n].0.ask.weight());
+        let link = &device.profile.link;
+        let cheapest = (0..requests.len()).min_by_key(|&n| line.silence(&requests[n].0.ask, link));
         let probe_period = cheapest.map_or(Duration::ZERO, |n| requests[n].0.every);
         let mut beats = Vec::new();
         for (request, lane) in requests {
@@ -143,16 +145,13 @@ impl Layout {
 }
 
 impl Questions {
-    fn of(profile: &Profile) -> Self {
-        let watched = watched(&profile.class);
-        let lane = |request: &Request| {
-            let name = |point: &PointIx| profile.points[usize::from(point.0)].name.as_str();
-            match request.points.iter().any(|point| watched.contains(name(point))) {
-                true => Lane::Alarms,
-                false => Lane::Rest,
-            }
+    fn of(profile: &Profile, line: &LineCost) -> Self {
+        let watched = plan::watched(profile);
+        let lane = |request: &Request| match plan::is_for_alarms(profile, request, &watched) {
+            true => Lane::Alarms,
+            false => Lane::Rest,
         };
-        let requests = plan::requests(profile).into_iter();
+        let requests = plan::requests(profile, line).into_iter();
         Self {
             requests: requests
                 .map(|request| {
@@ -166,19 +165,10 @@ impl Questions {
     }
 }
 
-/// The points that alarms of this class watch. A condition that cannot be read watches none: its profile was refused long before.
-fn watched(class: &Class) -> BTreeSet<String> {
-    let conditions = class.alarms.iter().filter_map(|alarm| match &alarm.when {
-        When::Expression(source) => Some(source),
-        When::LinkLost => None,
-    });
-    conditions.filter_map(|source| points_named(source).ok()).flatten().collect()
-}
-
 /// How long a device that speaks by itself may be silent.
 fn heartbeat(link: &Link) -> Option<Duration> {
     match link {
-        Link::Modbus(_) => None,
+        Link::Modbus(_) | Link::Dlt645(_) => None,
         Link::Serial(link) => link.heartbeat,
         Link::Mqtt(link) => link.heartbeat,
     }

@@ -130,7 +130,7 @@ impl Pipeline {
             let letters = (self.address)(&sealed);
             let alarms = vec![AlarmMemory::normal(key)];
             self.ledger.advance(&sealed);
-            self.events.commit(Commit { events: vec![sealed], letters, alarms, audit: vec![] }).await?;
+            self.events.commit(Commit { events: vec![sealed], letters, alarms, ..Commit::default() }).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, Standing};
 use crate::{
     alarm::{Acknowledged, Truth},
     domain::{
@@ -31,10 +31,14 @@ impl Pipeline {
                     .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
                 error.map_or(Ok(()), Err)
             }
+            Asked::Command(Command::Operate(asked), reply) => self.operate(asked, reply).await,
             Asked::Devices(reply) => {
-                reply
-                    .send((self.statuses(), self.trouble.why_not_stored.clone()))
-                    .unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                let standing = Standing {
+                    devices: self.statuses(),
+                    storage: self.trouble.why_not_stored.clone(),
+                    messages: self.messages.clone(),
+                };
+                reply.send(standing).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
                 Ok(())
             }
         }
@@ -72,22 +76,20 @@ impl Pipeline {
     ) -> (Outcome, Option<StoreError>) {
         let at = self.clock.now();
         let who = Acknowledgement { by: by.clone(), at: at.wall, note: note.clone(), from: from.clone() };
-        let (changes, outcome) = match self.engine.acknowledge(&alarm, who, at) {
+        let said = note.map_or_else(String::new, |note| format!(": {note}"));
+        let (changes, result, outcome) = match self.engine.acknowledge(&alarm, who, at) {
             Acknowledged::Change(change) => {
                 let state = change.memory.state.expect("an acknowledgement leads to a state");
-                (vec![*change], Outcome::Acknowledged { alarm: alarm.clone(), state })
+                let outcome = Outcome::Acknowledged { alarm: alarm.clone(), state };
+                (vec![*change], format!("acknowledged{said}"), outcome)
             }
             Acknowledged::Already { by } => {
-                (vec![], Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by })
+                let result = format!("already acknowledged by {by}{said}");
+                (vec![], result, Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by })
             }
-            Acknowledged::NoSuchAlarm => (vec![], Outcome::NoSuchAlarm { alarm: alarm.clone() }),
-        };
-        let said = note.map_or_else(String::new, |note| format!(": {note}"));
-        let result = match &outcome {
-            Outcome::Acknowledged { .. } => format!("acknowledged{said}"),
-            Outcome::AlreadyAcknowledged { by, .. } => format!("already acknowledged by {by}{said}"),
-            Outcome::NoSuchAlarm { .. } => "no such alarm".to_owned(),
-            Outcome::NotStored { why } => why.clone(),
+            Acknowledged::NoSuchAlarm => {
+                (vec![], "no such alarm".to_owned(), Outcome::NoSuchAlarm { alarm: alarm.clone() })
+            }
         };
         let audit = AuditEntry {
             at: at.wall,

@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::{Pipeline, RETRY, TELL_AGAIN};
@@ -35,6 +36,8 @@ pub struct Trouble {
     pub(super) why_not_stored: Option<String>,
     /// Devices that sent what could not be read, and when that was told last.
     malformed: BTreeMap<DeviceIx, Mono>,
+    /// Devices that fell behind what they said before, and when that was told last.
+    behind: BTreeMap<DeviceIx, Mono>,
     telemetry_full: bool,
     /// When the pipeline came around last.
     pub(super) last_turn: Option<Mono>,
@@ -57,10 +60,19 @@ impl Pipeline {
     pub(super) fn note_malformed(&mut self, device: DeviceIx, why: Option<&str>) {
         let Some(why) = why else { return };
         let now = self.clock.now().mono;
-        if self.trouble.malformed.get(&device).is_none_or(|told| now.since(*told) > TELL_AGAIN) {
-            self.trouble.malformed.insert(device, now);
+        if is_news(&mut self.trouble.malformed, device, now) {
             let id = &self.devices[device.0 as usize].id;
             warn!(device = %id, why, "What the device sends cannot be read; it counts as no answer.");
+        }
+    }
+
+    /// Its messages are late or replayed; or its clock was set back, and then somebody must come.
+    pub(super) fn note_behind(&mut self, device: DeviceIx, source: Option<Timestamp>) {
+        let now = self.clock.now().mono;
+        if is_news(&mut self.trouble.behind, device, now) {
+            let id = &self.devices[device.0 as usize].id;
+            let time = source.map(|time| time.to_string());
+            warn!(device = %id, ?time, "What the device sends is older than what it said before; no alarm follows from it.");
         }
     }
 
@@ -76,6 +88,15 @@ impl Pipeline {
         }
         self.trouble.telemetry_full = kept == Kept::Full;
     }
+}
+
+/// Whether it is time to tell this of the device, again.
+fn is_news(told: &mut BTreeMap<DeviceIx, Mono>, device: DeviceIx, now: Mono) -> bool {
+    let is_news = told.get(&device).is_none_or(|told| now.since(*told) > TELL_AGAIN);
+    if is_news {
+        told.insert(device, now);
+    }
+    is_news
 }
 
 /// The transition, for whoever reads the log.

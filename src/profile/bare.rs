@@ -26,6 +26,7 @@ impl Profile {
             source: String::new(),
             class: Arc::new(class),
             points: points.collect(),
+            commands: vec![],
             link,
             decoder: Decoder::Frames,
         }

@@ -1,12 +1,12 @@
 //! Captured frames taken apart without a field bus: enough to hold the bytes of a manual against a profile.
 
-use super::{ByteMatch, Captured, Dialect, Link, SerialLink, written::hex_bytes};
+use super::{ByteMatch, Captured, Dialect, Dlt645Link, Link, SerialLink, written::hex_bytes};
 use crate::domain::{Lang, Raw, Table};
 
 const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
 
 /// A Modbus RTU reply with its request (strictly: unit, function, count and both CRCs), or a serial frame by the request
-/// it answers or by what it begins with. A serial frame's checksum is the driver's affair.
+/// it answers or by what it begins with. A serial frame's checksum is the driver's affair. A DL/T 645 reply names its item itself.
 ///
 /// # Errors
 /// Why no driver would hand it on.
@@ -18,6 +18,7 @@ pub fn plain_wire(captured: Captured<'_>) -> Result<Raw, String> {
             rtu_reply(&request, captured.frame, link.dialect)
         }
         Link::Serial(link) => serial_frame(link, captured.request, captured.frame),
+        Link::Dlt645(link) => meter_reply(link, captured.frame),
         Link::Mqtt(_) => Err("an MQTT profile has payloads, no frames".to_owned()),
     }
 }
@@ -100,5 +101,38 @@ fn serial_frame(link: &SerialLink, request: Option<&str>, frame: &[u8]) -> Resul
         }
         Some(_) => Err("it does not begin as a frame does".to_owned()),
         None => Err("it is none of the profile's frames".to_owned()),
+    }
+}
+
+/// A reply to "read data" of one of the profile's items; FE bytes in front do not count.
+fn meter_reply(link: &Dlt645Link, frame: &[u8]) -> Result<Raw, String> {
+    let woken = frame.iter().take_while(|byte| **byte == 0xFE).count();
+    let &[0x68, _, _, _, _, _, _, 0x68, control, length, ref rest @ ..] = &frame[woken..] else {
+        return Err("it does not begin as a DL/T 645 frame does".to_owned());
+    };
+    let (data, end) = rest.split_at_checked(usize::from(length)).ok_or("it is shorter than it says")?;
+    let whole = &frame[woken..frame.len() - end.len()];
+    let computed = whole.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    if end != [computed, 0x16] {
+        return Err(format!("it ends with {end:02X?}, computed [{computed:02X}, 16]"));
+    }
+    let data: Vec<u8> = data.iter().map(|byte| byte.wrapping_sub(0x33)).collect();
+    match (control, &data[..]) {
+        (0x91, [di0, di1, di2, di3, data @ ..]) => {
+            let id = u32::from_le_bytes([*di0, *di1, *di2, *di3]);
+            let place = link.items.iter().position(|item| item.id == id);
+            let place = place.ok_or_else(|| format!("the profile does not read {id:08X}"))?;
+            let item = &link.items[place];
+            if !item.fits(data.len()) {
+                return Err(format!(
+                    "{id:08X} has {} bytes here, the profile reads {}",
+                    data.len(),
+                    item.length
+                ));
+            }
+            Ok(Raw::Frame { frame: place as u16, bytes: data.to_vec().into() })
+        }
+        (0xD1, [error]) => Err(Dlt645Link::refusal(u16::from(*error)).line(Lang::En)),
+        (other, _) => Err(format!("control {other:02X} is no reply with data in one frame")),
     }
 }

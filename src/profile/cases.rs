@@ -10,7 +10,7 @@ use serde::{
 
 use super::{
     Class, Profile,
-    written::{HexBytes, number_in},
+    written::{HexBytes, RawValue, number_in},
 };
 use crate::{
     at,
@@ -48,12 +48,35 @@ pub struct CaseFile {
     pub topic: Option<String>,
     pub payload: Option<String>,
     pub payload_hex: Option<HexBytes>,
-    pub want: BTreeMap<String, Want>,
+    pub want: Option<BTreeMap<String, Want>>,
+    /// The device is told this; what registers the case has are what its interlock sees.
+    pub command: Option<CaseCommandFile>,
+    /// What goes over the wire then; empty: nothing, it is refused.
+    pub want_write: Option<WantWriteFile>,
     /// The alarms whose condition these readings make true.
     pub alarms: Option<Vec<String>>,
     /// No readings but those of `want`.
     #[serde(default)]
     pub exact: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseCommandFile {
+    pub name: String,
+    pub value: RawValue,
+}
+
+/// Registers or coils that are written, counted as the profile counts, and with which function.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantWriteFile {
+    #[schemars(range(min = 5, max = 16))]
+    pub function: Option<u8>,
+    #[serde(default)]
+    pub holding: BTreeMap<String, u16>,
+    #[serde(default)]
+    pub coil: BTreeMap<String, bool>,
 }
 
 /// As written: a value, a quality's word, or `{ quality = "absent" }` where a word could be a value.
@@ -162,13 +185,15 @@ impl Reader<'_> {
             file.payload.is_some(),
             file.payload_hex.is_some(),
         ];
-        if inputs.iter().filter(|is| **is).count() != 1 {
+        let inputs = inputs.iter().filter(|is| **is).count();
+        if inputs != 1 && (inputs > 1 || file.command.is_none()) {
             let told = text!(
                 "要有且只有一种输入：寄存器、frame、payload 或 payload_hex",
                 "exactly one input: registers, `frame`, `payload` or `payload_hex`"
             );
             self.problems.error(self.document.place(at!["case", i]), told);
         }
+        self.wanted(i, &file);
         self.register_numbers(i, "holding", file.holding.keys());
         self.register_numbers(i, "input", file.input.keys());
         self.register_numbers(i, "coil", file.coil.keys());
@@ -182,8 +207,40 @@ impl Reader<'_> {
                 self.unknown(at!["case", i, "alarms", n], told, alarm, &names);
             }
         }
-        let want = file.want.iter().filter_map(|(name, want)| self.want(i, name, want)).collect();
+        let want = file.want.iter().flatten().filter_map(|(name, want)| self.want(i, name, want)).collect();
         Case { file, want }
+    }
+
+    /// A case says what it wants: readings, or with a command what is written.
+    fn wanted(&mut self, i: usize, file: &CaseFile) {
+        let place = || self.document.place(at!["case", i]);
+        match (&file.command, &file.want_write) {
+            (Some(command), _) if self.profile.command(&command.name).is_none() => {
+                let name = &command.name;
+                let told = text!("这个产品文件没有命令 \"{name}\"", "the profile has no command \"{name}\"");
+                let names: Vec<&str> =
+                    self.profile.commands.iter().map(|command| command.name.as_str()).collect();
+                self.unknown(at!["case", i, "command", "name"], told, name, &names);
+            }
+            (Some(_), Some(write)) => {
+                self.register_numbers_of(i, "holding", write.holding.keys());
+                self.register_numbers_of(i, "coil", write.coil.keys());
+            }
+            (None, None) if file.want.is_some() => {}
+            (None, None) => self.problems.error(place(), text!("缺少 \"want\"", "\"want\" is missing")),
+            (Some(_), None) | (None, Some(_)) => {
+                let told = text!("command 和 want_write 要一起写", "`command` and `want_write` go together");
+                self.problems.error(place(), told);
+            }
+        }
+    }
+
+    fn register_numbers_of<'n>(&mut self, i: usize, table: &str, numbers: impl Iterator<Item = &'n String>) {
+        for number in numbers.filter(|number| register_number(number).is_none()) {
+            let told = text!("\"{number}\" 不是寄存器编号", "\"{number}\" is no register's number");
+            let path = at!["case", i, "want_write", table, number.as_str()];
+            self.problems.error(self.document.key_place(path), told);
+        }
     }
 
     fn register_numbers<'n>(&mut self, i: usize, table: &str, numbers: impl Iterator<Item = &'n String>) {

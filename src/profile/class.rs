@@ -50,7 +50,15 @@ pub enum When {
     LinkLost,
 }
 
+/// The class whose devices nobody tells anything: 对电梯只读不写.
+const NEVER_TOLD: &str = "elevator";
+
 impl Class {
+    /// Nothing is ever written to a device of this class, whatever its profile says.
+    pub fn is_never_told(&self) -> bool {
+        self.name.as_str() == NEVER_TOLD
+    }
+
     pub fn point(&self, name: &str) -> Option<&ClassPoint> {
         self.points.iter().find(|point| point.name.as_str() == name)
     }

@@ -70,17 +70,11 @@ impl Profile {
         let point = self.points.get(usize::from(point.0))?;
         let plan = &point.plan;
         match (&plan.take, &point.read) {
-            (Take::Bit, &Read::Modbus { table, address, .. }) => match plan.raw(None, value)? {
-                Raw::Pattern(bit) => Some(RawWrite::Bit { table, address, on: bit != 0 }),
-                Raw::Number(_) | Raw::Text(_) => None,
-            },
-            (Take::Words { wire, bytes_swapped, words_reversed }, &Read::Modbus { table, address, span }) => {
-                let mut bytes = plan.bytes(*wire, 2 * usize::from(span), value)?;
-                if *words_reversed {
-                    bytes = bytes.chunks(2).rev().flatten().copied().collect();
-                }
-                let words = bytes.chunks_exact(2).map(|pair| word(pair, *bytes_swapped)).collect();
-                Some(RawWrite::Words { table, address, words })
+            (Take::Bit, &Read::Modbus { table, address, .. }) => {
+                Some(RawWrite::Bit { table, address, on: plan.bit(value)? })
+            }
+            (Take::Words { .. }, &Read::Modbus { table, address, span }) => {
+                Some(RawWrite::Words { table, address, words: plan.words(span, value)? })
             }
             (Take::Bytes { at, len, wire, little, when }, read) => {
                 let mut bytes = plan.bytes(*wire, *len, value)?;
@@ -155,6 +149,24 @@ pub fn put_json(json: &mut Json, path: &[String], value: Json) {
 }
 
 impl Plan {
+    /// The bit of a coil that reads as `value`.
+    pub(super) fn bit(&self, value: &Value) -> Option<bool> {
+        match self.raw(None, value)? {
+            Raw::Pattern(bit) => Some(bit != 0),
+            Raw::Number(_) | Raw::Text(_) => None,
+        }
+    }
+
+    /// `span` registers that read as `value`; bits that are not the point's stay masked out.
+    pub(super) fn words(&self, span: u16, value: &Value) -> Option<Vec<Bits<u16>>> {
+        let Take::Words { wire, bytes_swapped, words_reversed } = &self.take else { return None };
+        let mut bytes = self.bytes(*wire, 2 * usize::from(span), value)?;
+        if *words_reversed {
+            bytes = bytes.chunks(2).rev().flatten().copied().collect();
+        }
+        Some(bytes.chunks_exact(2).map(|pair| word(pair, *bytes_swapped)).collect())
+    }
+
     /// The raw value that decodes to `value`; `whole` is how a wire of whole numbers writes them.
     fn raw(&self, whole: Option<(Form, Pick)>, value: &Value) -> Option<Raw> {
         let raw = match (&self.turn, value) {

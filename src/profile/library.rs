@@ -31,6 +31,8 @@ pub struct Library {
     /// Profiles whose file has errors.
     broken: Vec<ProfileId>,
     cases: BTreeMap<ProfileId, Arc<Source>>,
+    /// What each profile was made from.
+    sources: BTreeMap<ProfileId, Arc<Source>>,
 }
 
 /// The files of one name each, the later over the earlier.
@@ -76,6 +78,7 @@ impl Library {
         for (id, source) in shelf.profiles {
             let cases = shelf.cases.remove(&id).flatten().filter(|cases| beside(cases, source.as_ref()));
             library.cases.extend(cases.map(|cases| (id.clone(), cases)));
+            library.sources.extend(source.iter().map(|source| (id.clone(), source.clone())));
             match source.and_then(|source| library.profile_at(&source, &id, problems)) {
                 Some(profile) => drop(library.profiles.insert(id, Arc::new(profile))),
                 None => library.broken.push(id),
@@ -148,6 +151,11 @@ impl Library {
     /// True if there is a file for `id`, but with errors (reported when it was loaded).
     pub fn is_broken(&self, id: &str) -> bool {
         self.broken.iter().any(|broken| broken.as_str() == id)
+    }
+
+    /// The file that the profile was made from.
+    pub fn source(&self, id: &str) -> Option<Arc<Source>> {
+        self.sources.get(id).cloned()
     }
 
     /// The cases file beside the profile.

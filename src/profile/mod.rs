@@ -8,6 +8,7 @@ mod bare;
 mod captured;
 mod cases;
 mod class;
+mod command;
 mod compile;
 mod decode;
 mod device;
@@ -22,6 +23,7 @@ mod shown;
 mod take;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trial;
 mod value;
 mod written;
@@ -29,14 +31,15 @@ mod written;
 pub use captured::plain_wire;
 pub use cases::{Case, CasesFile, read_cases};
 pub use class::{Class, ClassAlarm, ClassPoint, When};
+pub use command::{Command, Interlock, Setting, Unfit};
 pub use compile::{ExpressionMistake, compile_class, compile_profile, points_named};
 pub use decode::Decoded;
 pub use device::{Address, Device, OWN_LINE};
 pub use encode::{Bits, Patch, RawWrite, put_json};
 pub use library::Library;
 pub use link::{
-    ByteMatch, Checksum, ChecksumKind, Dialect, FrameLength, FrameShape, Link, ModbusLink, MqttLink,
-    SerialEvent, SerialLink, SerialRequest,
+    ByteMatch, Checksum, ChecksumKind, Dialect, Dlt645Item, Dlt645Link, FrameLength, FrameShape, Link,
+    ModbusLink, MqttLink, SerialEvent, SerialLink, SerialRequest,
 };
 pub use product::{Point, Profile, Read};
 pub use schema::{ClassFile, ProfileFile};

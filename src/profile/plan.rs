@@ -89,6 +89,8 @@ pub(super) enum Form {
     SignMagnitude,
     /// Four bits a decimal digit.
     Bcd,
+    /// The top bit is the sign, the others are four bits a decimal digit.
+    SignedBcd,
     /// Any bit set is 1.
     Truth,
 }
@@ -185,12 +187,11 @@ impl Form {
                 let magnitude = (pattern & !sign) as f64;
                 Some(if pattern & sign == 0 { magnitude } else { 0.0 - magnitude })
             }
-            Form::Bcd => {
-                let digits = (0..16).rev().map(|at| (pattern >> (4 * at)) & 0xF);
-                digits
-                    .into_iter()
-                    .try_fold(0u64, |so_far, digit| (digit < 10).then_some(so_far * 10 + digit))
-                    .map(|n| n as f64)
+            Form::Bcd => from_bcd(pattern),
+            Form::SignedBcd => {
+                let sign = 1u64 << (width.clamp(1, 64) - 1);
+                let magnitude = from_bcd(pattern & !sign)?;
+                Some(if pattern & sign == 0 { magnitude } else { 0.0 - magnitude })
             }
             Form::Truth => Some(if pattern == 0 { 0.0 } else { 1.0 }),
         }
@@ -209,8 +210,19 @@ impl Form {
             Form::SignMagnitude if (1 - limit / 2..0).contains(&number) => Some((limit / 2 - number) as u64),
             Form::SignMagnitude => plain(),
             Form::Bcd => as_bcd(number).filter(|&pattern| i128::from(pattern) < limit).or_else(plain),
+            Form::SignedBcd => {
+                let digits = as_bcd(number.abs()).filter(|&pattern| i128::from(pattern) < limit / 2);
+                let sign = if number < 0 { (limit / 2) as u64 } else { 0 };
+                digits.map(|digits| digits | sign).or_else(plain)
+            }
         }
     }
+}
+
+fn from_bcd(pattern: u64) -> Option<f64> {
+    let mut digits = (0..16).rev().map(|at| (pattern >> (4 * at)) & 0xF);
+    let number = digits.try_fold(0u64, |so_far, digit| (digit < 10).then_some(so_far * 10 + digit))?;
+    Some(number as f64)
 }
 
 fn as_bcd(number: i128) -> Option<u64> {

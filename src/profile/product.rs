@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Class, ClassPoint, Link, decode::Decoder, plan::Plan};
+use super::{Class, ClassPoint, Command, Link, decode::Decoder, plan::Plan};
 use crate::domain::{PointIx, PointName, ProfileId, Table, Text};
 
 /// One product, compiled.
@@ -15,6 +15,8 @@ pub struct Profile {
     pub source: String,
     pub class: Arc<Class>,
     pub points: Vec<Point>,
+    /// What it can be told to do; empty for elevators, always.
+    pub commands: Vec<Command>,
     pub link: Link,
     /// What holds for a message as a whole.
     pub(super) decoder: Decoder,
@@ -40,7 +42,7 @@ pub enum Read {
         address: u16,
         span: u16,
     },
-    /// `frame` = index into the link's requests followed by its events.
+    /// `frame` = index into the link's requests followed by its events; DL/T 645: into its items.
     Serial {
         frame: u16,
     },
@@ -56,6 +58,11 @@ impl Profile {
     /// The place of the point called `name`.
     pub fn point(&self, name: &str) -> Option<PointIx> {
         (0u16..).zip(&self.points).find(|(_, point)| point.name.as_str() == name).map(|(ix, _)| PointIx(ix))
+    }
+
+    /// The command called `name`.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.commands.iter().find(|command| command.name.as_str() == name)
     }
 
     /// All points, in the profile's order.

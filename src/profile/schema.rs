@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::written::{Bits, HexBytes, HexTemplate, Meaning, Pointer, RawValue, RegisterNumber};
+use super::written::{Bits, HexBytes, HexTemplate, ItemId, Meaning, Pointer, RawValue, RegisterNumber};
 use crate::domain::{DataClass, Kind, Origin, Period, Priority, Table, Text};
 
 /// `class.toml`: the standard points and alarms of a kind of device.
@@ -79,6 +79,7 @@ pub struct ProfileFile {
     pub modbus: Option<ModbusFile>,
     pub mqtt: Option<MqttFile>,
     pub serial: Option<SerialFile>,
+    pub dlt645: Option<Dlt645File>,
     #[serde(default)]
     pub point: Vec<PointFile>,
     #[serde(default)]
@@ -90,7 +91,7 @@ pub struct ProfileFile {
 pub struct PointFile {
     pub name: String,
     pub read: ReadFile,
-    /// Poll period; Modbus only.
+    /// Poll period; Modbus and DL/T 645 only.
     pub every: Option<Period>,
     pub byte_order: Option<ByteOrder>,
     pub scale: Option<f64>,
@@ -115,14 +116,15 @@ pub struct ReadFile {
     pub table: Option<Table>,
     pub address: Option<RegisterNumber>,
     pub frame: Option<String>,
-    /// Byte offset; negative counts from the end.
+    pub item: Option<ItemId>,
+    /// Byte offset; negative counts from the end. DL/T 645: in the data behind the identifier, 0 if left out.
     #[schemars(range(min = -65535, max = 65535))]
     pub at: Option<i32>,
     pub pointer: Option<Pointer>,
     #[serde(rename = "type")]
     pub kind: Option<WireType>,
     pub bits: Option<Bits>,
-    /// Of a text: registers for Modbus, bytes elsewhere.
+    /// Of a text: registers for Modbus, bytes elsewhere. Of a `bcd` or `bcd_signed`: bytes.
     #[schemars(range(min = 1))]
     pub length: Option<u16>,
     pub order: Option<Endian>,
@@ -149,6 +151,11 @@ pub enum WireType {
     String,
     Decimal,
     Hex,
+    /// `length` bytes of two digits each; DL/T 645 only.
+    Bcd,
+    /// As `bcd`; the top bit is the sign.
+    #[serde(rename = "bcd_signed")]
+    BcdSigned,
 }
 
 /// The bytes of a 32-bit value as they come.
@@ -188,6 +195,8 @@ pub struct ModbusFile {
     #[serde(default)]
     #[schemars(range(max = 124))]
     pub max_gap: u16,
+    /// The product reads only blocks of registers whose first address (from 0) and count are multiples of this: 1, 2, 4, 8 or 16.
+    pub align: Option<u16>,
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
     pub turnaround: Option<Period>,
@@ -215,7 +224,13 @@ pub struct MqttFile {
     /// JSON only: a message that differs here is not for this profile.
     #[serde(default)]
     pub only: BTreeMap<String, RawValue>,
+    /// The device's own time: RFC 3339 with its offset, or Unix seconds or milliseconds. A message whose time is before that of one
+    /// that was heard already is stale, unless `sequence` counts on; one that the broker kept is stale unless its time is fresh.
     pub time: Option<Pointer>,
+    /// A number that the device counts up with each message. The same number, time and readings within ten minutes are a
+    /// duplicate and dropped; without `time`, only of the newest message. A number that goes back with a newer time, or (without `time`)
+    /// by more than 16 or after ten minutes, is a device that began anew: its message counts. Without `sequence` nothing is
+    /// dropped but what the broker itself sends again before it was acknowledged.
     pub sequence: Option<Pointer>,
     /// Longer silence than this is `comm_loss`.
     pub heartbeat: Option<Period>,
@@ -241,6 +256,18 @@ pub struct SerialFile {
     pub request: Vec<RequestFile>,
     #[serde(default)]
     pub event: Vec<EventFile>,
+}
+
+/// A meter that is asked for data identifiers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dlt645File {
+    pub timeout: Option<Period>,
+    pub retries: Option<u8>,
+    pub turnaround: Option<Period>,
+    /// FE bytes in front of each request, which wake the meter's receiver.
+    #[schemars(range(max = 16))]
+    pub wakeup: Option<u8>,
 }
 
 /// How a frame is cut from the stream: one of `end`, `fixed` and `length`.
@@ -355,12 +382,21 @@ pub struct ByteMatchFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandFile {
+    #[schemars(extend("pattern" = "^[a-z][a-z0-9_]*$", "examples" = ["set_dimming"]))]
     pub name: String,
+    pub title: Option<Text>,
     pub write: ReadFile,
+    /// Lowest and highest value that is ever sent, before scale.
     pub range: Option<[f64; 2]>,
     pub scale: Option<f64>,
     pub offset: Option<f64>,
+    /// Raw value → word, or true or false, that people ask for.
     pub values: Option<BTreeMap<String, Meaning>>,
     /// The point that shows whether it was done.
     pub read_back: Option<String>,
+    /// CEL over the class's points: only while it is true is anything sent. Unknown is not true.
+    pub interlock: Option<String>,
+    /// This product takes the functions for many registers or coils (16, 15) only, also for one.
+    #[serde(default)]
+    pub multiple: bool,
 }

@@ -3,12 +3,13 @@
 use super::{
     Profile, Read,
     message::{Message, at, inner_bytes},
-    plan::Take,
+    plan::{Dictionary, Take, Turn},
     take::cut,
 };
 use crate::{
-    domain::{PointIx, Raw, Sample, Value},
+    domain::{PointIx, Raw, Sample, Text, Value},
     profile::decode::Decoder,
+    text,
 };
 
 /// A sample in one word: its value, or why there is none.
@@ -41,6 +42,20 @@ impl Profile {
         }
     }
 
+    /// What `point` takes, for somebody who holds another raw value in hands; `None` where anything is taken.
+    pub fn takes(&self, point: PointIx) -> Option<Text> {
+        let point = self.points.get(usize::from(point.0))?;
+        let known = match &point.plan.turn {
+            Turn::Number { range: Some([low, high]), .. } => {
+                return Some(text!("允许 {low} 到 {high}", "{low} to {high} are possible"));
+            }
+            Turn::Number { range: None, .. } | Turn::Flag(None) | Turn::Text => return None,
+            Turn::Flag(Some(dictionary)) => dictionary.listed(ToString::to_string),
+            Turn::Choice(dictionary) => dictionary.listed(ToString::to_string),
+        };
+        Some(text!("允许 {known}", "it is one of {known}"))
+    }
+
     fn payload_shown(&self, take: &Take, payload: &[u8]) -> Option<String> {
         match (take, &self.decoder) {
             (Take::WholeText(_), _) => str::from_utf8(payload).ok().map(|text| text.trim().to_owned()),
@@ -55,6 +70,18 @@ impl Profile {
             (Take::Bytes { .. }, _) => hex_of(take, payload),
             (Take::Bit | Take::Words { .. }, _) => None,
         }
+    }
+}
+
+impl<T> Dictionary<T> {
+    /// `0 closed, 1 open`.
+    fn listed(&self, word: impl Fn(&T) -> String) -> String {
+        let list: Vec<String> = match self {
+            Dictionary::Patterns(all) => all.iter().map(|(raw, is)| format!("{raw} {}", word(is))).collect(),
+            Dictionary::Numbers(all) => all.iter().map(|(raw, is)| format!("{raw} {}", word(is))).collect(),
+            Dictionary::Texts(all) => all.iter().map(|(raw, is)| format!("\"{raw}\" {}", word(is))).collect(),
+        };
+        list.join(", ")
     }
 }
 

@@ -58,17 +58,20 @@ impl Conditions {
     /// The alarms whose condition is true; what a condition names and is not good makes it unknown, not true.
     pub fn true_for(&self, readings: &BTreeMap<&str, &Sample>) -> BTreeSet<&str> {
         let readings = Readings(readings);
-        let is_true = |condition: &Expression| {
-            condition.names().iter().all(|name| readings.good(name).is_some())
-                && condition.truth(&readings).is_ok_and(|truth| truth)
-        };
+        let is_true = |condition: &Expression| readings.truth(condition) == Some(true);
         self.0.iter().filter(|(_, condition)| is_true(condition)).map(|(name, _)| name.as_str()).collect()
     }
 }
 
-struct Readings<'a>(&'a BTreeMap<&'a str, &'a Sample>);
+pub(super) struct Readings<'a>(pub &'a BTreeMap<&'a str, &'a Sample>);
 
 impl Readings<'_> {
+    /// `None`: a point that it names is not good.
+    pub fn truth(&self, condition: &Expression) -> Option<bool> {
+        let known = condition.names().iter().all(|name| self.good(name).is_some());
+        known.then(|| condition.truth(self).ok()).flatten()
+    }
+
     fn good(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|sample| sample.is_good())?.value()
     }
@@ -93,19 +96,20 @@ fn run(profile: &Profile, case: &Case, conditions: &Conditions, wire: &Wire<'_>)
     match raws(profile, case, wire) {
         Ok(raws) => {
             for decoded in raws.iter().map(|raw| profile.decode(raw, &about)) {
-                if let Some(why) = decoded.malformed.filter(|_| !case.want.is_empty()) {
+                if let Some(why) = decoded.malformed.filter(|_| !case.wants_nothing()) {
                     differences.push(Difference { of: "payload".into(), want: "a payload".into(), got: why });
                 }
                 got.extend(decoded.samples);
             }
         }
         // a frame that no driver hands on says nothing of any point
-        Err(_) if case.want.is_empty() => {}
+        Err(_) if case.wants_nothing() => {}
         Err(why) => differences.push(Difference { of: "frame".into(), want: "a frame".into(), got: why }),
     }
     differences.extend(topic_difference(profile, case));
     differences.extend(reading_differences(profile, case, &got));
     differences.extend(alarm_difference(profile, case, conditions, &got));
+    differences.extend(case.write_difference(profile, &got));
     Verdict { fact: case.file.fact.clone(), differences }
 }
 

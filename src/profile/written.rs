@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::domain::Value;
+
 /// A text with a form of its own, checked when it is read.
 macro_rules! formed_text {
     ($(#[$doc:meta])* $name:ident($inner:ty), $pattern:literal, $example:literal, $parse:expr) => {
@@ -42,6 +44,16 @@ formed_text! {
 formed_text! {
     /// A JSON pointer (RFC 6901), unescaped step by step: `"/object/occupied"`.
     Pointer(Box<[String]>), r"^(/([^~]|~[01])*)?$", "/object/occupied", pointer_steps
+}
+
+formed_text! {
+    /// A data identifier of DL/T 645-2007 (数据标识), DI3 first as the standard's tables print it: `"02010100"`.
+    ItemId(u32), "^[0-9A-Fa-f]{8}$", "02010100", item_id
+}
+
+fn item_id(text: &str) -> Option<u32> {
+    let digits = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u32::from_str_radix(text, 16).ok().filter(|_| digits)
 }
 
 /// Bytes in hex, blanks between them or not.
@@ -101,6 +113,17 @@ impl fmt::Display for RawValue {
             RawValue::Float(number) => write!(f, "{number}"),
             RawValue::Flag(flag) => write!(f, "{flag}"),
             RawValue::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+impl From<&RawValue> for Value {
+    fn from(written: &RawValue) -> Value {
+        match written {
+            RawValue::Whole(number) => Value::Number(*number as f64),
+            RawValue::Float(number) => Value::Number(*number),
+            RawValue::Flag(flag) => Value::Flag(*flag),
+            RawValue::Text(text) => Value::Text(text.as_str().into()),
         }
     }
 }

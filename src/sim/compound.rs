@@ -23,7 +23,7 @@ use crate::{
 pub enum Line {
     /// Modbus RTU.
     Rtu(Pty),
-    /// Frames of the profiles' own.
+    /// Frames of the profiles' own, or DL/T 645.
     Serial(Pty),
     /// Modbus TCP.
     Tcp(TcpListener),
@@ -148,7 +148,7 @@ impl Compound {
     pub async fn speak(&self, device: &SimDevice) -> Result<(), SimError> {
         match (&self.radio, &device.profile().link) {
             (Some(radio), Link::Mqtt(_)) => radio.send(device, self.clock.now().wall).await,
-            (Some(_) | None, Link::Mqtt(_) | Link::Modbus(_) | Link::Serial(_)) => Ok(()),
+            (Some(_) | None, Link::Mqtt(_) | Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_)) => Ok(()),
         }
     }
 }

@@ -8,10 +8,13 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::frame;
+use super::{dlt645, frame};
 use crate::{
     domain::{PointName, ProfileId, Table, Value},
-    profile::{Address, ByteMatch, FrameShape, Link, Patch, Profile, RawWrite, Read, SerialLink, put_json},
+    profile::{
+        Address, ByteMatch, Dlt645Item, FrameShape, Link, Patch, Profile, RawWrite, Read, SerialLink,
+        put_json,
+    },
 };
 
 /// What a simulated device cannot do.
@@ -41,7 +44,7 @@ pub struct SimDevice {
 struct Held {
     words: HashMap<(Table, u16), u16>,
     bits: HashMap<(Table, u16), bool>,
-    /// By the frame's place in the profile; without checksum.
+    /// By the frame's place in the profile; without checksum. Of a meter: the data of its items.
     frames: BTreeMap<u16, Vec<u8>>,
     /// Events that wait until they are asked for.
     events: VecDeque<u16>,
@@ -66,6 +69,10 @@ impl SimDevice {
         if let Link::Serial(link) = &profile.link {
             let frames = (0..).zip(matches(link)).map(|(ix, matches)| (ix, blank(&link.frame, matches)));
             held.frames = frames.collect();
+        }
+        if let Link::Dlt645(link) = &profile.link {
+            let blank = |(ix, item): (u16, &Dlt645Item)| (ix, vec![0; usize::from(item.length)]);
+            held.frames = (0..).zip(&link.items).map(blank).collect();
         }
         Self { profile, address, held: Mutex::new(held) }
     }
@@ -129,7 +136,11 @@ impl SimDevice {
 
     /// The requests it knows, as they come over the line, in the profile's order.
     pub(super) fn requests(&self) -> Vec<Vec<u8>> {
-        let Link::Serial(link) = &self.profile.link else { return Vec::new() };
+        let link = match &self.profile.link {
+            Link::Serial(link) => link,
+            Link::Dlt645(link) => return dlt645::requests(link, self.number()),
+            Link::Modbus(_) | Link::Mqtt(_) => return Vec::new(),
+        };
         let byte = self.byte();
         let bytes = |send: &[Option<u8>]| send.iter().map(|sent| sent.unwrap_or(byte)).collect();
         link.requests.iter().map(|request| frame::finish(&link.frame, bytes(&request.send), byte)).collect()
@@ -146,8 +157,14 @@ impl SimDevice {
 
     /// Its whole frame in answer to `request`.
     pub(super) fn reply(&self, request: u16) -> Option<Vec<u8>> {
-        let Link::Serial(link) = &self.profile.link else { return None };
         let mut held = self.held();
+        let link = match &self.profile.link {
+            Link::Serial(link) => link,
+            Link::Dlt645(link) => {
+                return dlt645::reply(link, self.number(), request, held.frames.get(&request)?);
+            }
+            Link::Modbus(_) | Link::Mqtt(_) => return None,
+        };
         let first_event = link.requests.len() as u16;
         let answers = |ix: u16| {
             let event = ix.checked_sub(first_event).and_then(|at| link.events.get(usize::from(at)));
@@ -172,6 +189,14 @@ impl SimDevice {
         held.number += 1;
         let payload = self.profile.message_of(held.message.clone(), &held.block, at, held.number);
         Ok((topic, payload.unwrap_or_else(|| held.text.clone().into_bytes())))
+    }
+
+    /// Its address as it is printed on a meter.
+    fn number(&self) -> &str {
+        match &self.address {
+            Address::Unit(_) => "",
+            Address::Text(text) => text,
+        }
     }
 
     /// Its address as the one byte of a serial line.

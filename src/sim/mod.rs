@@ -6,6 +6,7 @@ mod captured;
 mod car;
 mod compound;
 mod device;
+mod dlt645;
 mod frame;
 mod inspector;
 mod life;

@@ -69,7 +69,7 @@ fn answers(heard: &mut Vec<u8>, units: &Units) -> Vec<Vec<u8>> {
 fn reply(device: &SimDevice, unit: u8, function: u8, first: u16, count: u16) -> Vec<u8> {
     let dialect = match &device.profile().link {
         Link::Modbus(link) => link.dialect,
-        Link::Serial(_) | Link::Mqtt(_) => Dialect::Standard,
+        Link::Serial(_) | Link::Mqtt(_) | Link::Dlt645(_) => Dialect::Standard,
     };
     let mut frame = vec![unit, function];
     match (values(device, dialect, function, first, count), dialect) {

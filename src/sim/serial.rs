@@ -1,4 +1,4 @@
-//! Simulated devices on a serial line with frames of its own: each answers the requests of its profile.
+//! Simulated devices on a serial line with frames of its own, or meters on theirs: each answers the requests of its profile.
 
 use std::{io, sync::Arc};
 

@@ -7,7 +7,7 @@ use super::{
     columns::{Count, Json, Millis, Rank, kind_word, state_word},
     error::{File, StoreError},
     evidence::{Hash, Sealed},
-    outbox,
+    operations, outbox,
 };
 use crate::domain::{AlarmMemory, EventId, Letter};
 
@@ -31,7 +31,8 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
         .query_map([], |row| row.get(0).map(|Json(memory)| memory))?
         .collect::<rusqlite::Result<Vec<AlarmMemory>>>()?;
     let told = outbox::told(conn)?;
-    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms, told })
+    let (operations, fired) = (operations::open(conn)?, operations::fired(conn)?);
+    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms, told, operations, fired })
 }
 
 /// # Errors
@@ -71,7 +72,8 @@ fn write(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
     commit.events.iter().try_for_each(|event| add_event(tx, event))?;
     commit.letters.iter().try_for_each(|letter| add_letter(tx, letter))?;
     commit.alarms.iter().try_for_each(|memory| remember(tx, memory))?;
-    commit.audit.iter().try_for_each(|entry| add_audit(tx, entry))
+    commit.audit.iter().try_for_each(|entry| add_audit(tx, entry))?;
+    commit.operations.iter().try_for_each(|step| operations::step(tx, step))
 }
 
 fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {

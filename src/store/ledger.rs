@@ -36,6 +36,13 @@ pub(super) struct Entry {
     pub receipt: Option<Receipt>,
 }
 
+impl Entry {
+    /// Else it is only a receipt that waits for the rows before it.
+    pub(super) fn is_row(&self) -> bool {
+        !self.samples.is_empty()
+    }
+}
+
 pub(super) struct Ledger {
     settings: Settings,
     catalogue: Catalogue,
@@ -169,13 +176,14 @@ impl Book {
         {
             let mut insert =
                 tx.prepare_cached("INSERT INTO row (at_ms, series, samples) VALUES (?1, ?2, ?3)")?;
-            for entry in entries {
+            for entry in entries.iter().filter(|entry| entry.is_row()) {
                 let series = self.series[entry.device.0 as usize];
                 insert.execute(params![entry.at_ms, series, entry.samples])?;
             }
         }
         tx.commit()?;
-        self.newest_ms = entries.iter().map(|entry| entry.at_ms).max();
+        let rows = entries.iter().filter(|entry| entry.is_row());
+        self.newest_ms = rows.map(|entry| entry.at_ms).max().or(self.newest_ms);
         self.dirty_since.get_or_insert_with(Instant::now);
         Ok(())
     }

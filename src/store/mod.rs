@@ -9,6 +9,7 @@ pub mod evidence;
 mod ledger;
 mod migrate;
 mod open;
+mod operations;
 mod outbox;
 mod reader;
 mod readings;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
+pub use operations::{Fired, OpenOperation, OperationStep};
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use telemetry::{Kept, TelemetryStore};
@@ -50,6 +52,8 @@ pub struct Commit {
     /// The engine's memory after these events, and delays that began or ended.
     pub alarms: Vec<AlarmMemory>,
     pub audit: Vec<AuditEntry>,
+    /// What devices are told, and what came of it.
+    pub operations: Vec<OperationStep>,
 }
 
 /// Who did what, when: kept even when nothing came of it.
@@ -83,6 +87,9 @@ pub struct Recovered {
     pub alarms: Vec<AlarmMemory>,
     /// Who was written to about each occurrence that is not closed.
     pub told: Vec<(OccurrenceId, EndpointId)>,
+    /// What a device was told and whose outcome nobody wrote down.
+    pub operations: Vec<OpenOperation>,
+    pub fired: Vec<Fired>,
 }
 
 /// One row for `telemetry.db`: what was read together.

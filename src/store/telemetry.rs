@@ -117,19 +117,23 @@ impl TelemetryStore {
         Self(Arc::new(Door { shared, thread: Mutex::new(None), devices }))
     }
 
-    /// Hands a row over; never blocks on the disk. Its receipt is sent once it is committed, or lost and counted:
+    /// Hands a row over; never blocks on the disk. One without samples is not stored, its receipt only waits its turn. Its receipt is sent once it is committed, or lost and counted:
     /// a broker that is kept waiting holds back everything behind it, alarms too.
     pub fn keep(&self, row: Row) -> Kept {
         debug_assert!((row.device.0 as usize) < self.0.devices, "a device of the catalogue");
         let entry = Entry {
             device: row.device,
             at_ms: row.at.as_millisecond(),
-            samples: samples::encode(&row.samples),
+            samples: if row.samples.is_empty() { Vec::new() } else { samples::encode(&row.samples) },
             receipt: row.receipt,
         };
         let fits = (entry.device.0 as usize) < self.0.devices;
         match if fits { self.0.shared.take_in(entry) } else { Taken::No(entry) } {
             Taken::Yes => return Kept::Queued,
+            Taken::No(entry) if !entry.is_row() => {
+                acknowledge([entry]);
+                return Kept::Queued;
+            }
             Taken::No(lost) => acknowledge([lost]),
             // Not acknowledged: its broker sends it again when the gateway is back.
             Taken::Closing => {}
@@ -292,10 +296,11 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
     let mut failing = false;
     loop {
         let turn = shared.wait(ledger.next_chore());
-        let outcome = if turn.entries.is_empty() { Ok(()) } else { ledger.write(&turn.entries) };
-        report(&outcome, &mut failing, turn.entries.len());
+        let rows = turn.entries.iter().filter(|entry| entry.is_row()).count();
+        let outcome = if rows == 0 { Ok(()) } else { ledger.write(&turn.entries) };
+        report(&outcome, &mut failing, rows);
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
-        counter.fetch_add(turn.entries.len() as u64, Ordering::Relaxed);
+        counter.fetch_add(rows as u64, Ordering::Relaxed);
         acknowledge(turn.entries);
         for flush in turn.flushes {
             if flush.send(echo(&outcome)).is_err() {

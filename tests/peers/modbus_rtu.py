@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Modbus RTU server on a serial port or pty: pymodbus with several units, a truth ledger and a control port."""
+"""Modbus RTU (or ASCII) server on a serial port or pty: pymodbus with several units, a truth ledger and a control port."""
+from pymodbus import FramerType
 from pymodbus.server import ModbusSerialServer
 
 from ledger import Ledger
@@ -7,12 +8,18 @@ from modbus_server import ModbusServer
 
 
 class ModbusRtu(ModbusServer):
+    framer = FramerType.RTU
+
     def __init__(self, port, units, baud=9600, **more):
         super().__init__(units, **more)
         self.port, self.baud = port, baud
 
     def build(self, devices):
-        return ModbusSerialServer(devices, port=str(self.port), baudrate=self.baud, ignore_missing_devices=True)
+        return ModbusSerialServer(devices, framer=self.framer, port=str(self.port), baudrate=self.baud, ignore_missing_devices=True)
+
+
+class ModbusAscii(ModbusRtu):
+    framer = FramerType.ASCII
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Modbus TCP server: pymodbus with several units, a truth ledger and a control port."""
+from pymodbus import FramerType
 from pymodbus.server import ModbusTcpServer
 
 from ledger import Ledger
@@ -13,6 +14,13 @@ class ModbusTcp(ModbusServer):
 
     def build(self, devices):
         return ModbusTcpServer(devices, address=("127.0.0.1", self.port))
+
+
+class RtuOverTcp(ModbusTcp):
+    """A serial server and the units behind it in one: RTU frames on a TCP connection. Units that are not there are silent, as on a line."""
+
+    def build(self, devices):
+        return ModbusTcpServer(devices, framer=FramerType.RTU, address=("127.0.0.1", self.port), ignore_missing_devices=True)
 
 
 if __name__ == "__main__":

@@ -50,15 +50,19 @@ class Line(Process):
 
 
 class Broker(Process):
-    """mosquitto on loopback, with persistence."""
+    """mosquitto on loopback. `tls`: a folder with ca.pem, server.pem, server.key; whoever comes must show a certificate of that authority."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, persistence=True, tls=None):
         self.port, self.folder = free_port(), folder / "mosquitto"
         self.folder.mkdir()
         self.conf = self.folder / "mosquitto.conf"
         # `user root`: started as root it would become the user mosquitto, who may not write here
-        self.conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\n"
-                             f"persistence_location {self.folder}/\nautosave_interval 1\nlog_type all\nlog_dest stderr\n")
+        conf = f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nlog_type all\nlog_dest stderr\n"
+        if persistence:
+            conf += f"persistence true\npersistence_location {self.folder}/\nautosave_interval 1\n"
+        if tls:
+            conf += f"cafile {tls}/ca.pem\ncertfile {tls}/server.pem\nkeyfile {tls}/server.key\nrequire_certificate true\n"
+        self.conf.write_text(conf)
         self.start()
 
     def start(self):
@@ -66,9 +70,20 @@ class Broker(Process):
         super().__init__([program, "-c", self.conf], self.folder / "log")
         wait_until(self._answers, 10, "mosquitto listens")
 
+    def kill(self):
+        """As a power cut: what it kept in memory only is gone."""
+        self.stop(signal.SIGKILL)
+
     def _answers(self):
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def subscriptions(self, client_id):
+        return self.log.read_text().count(f"Sending SUBACK to {client_id}\n")
+
     def subscribed(self, client_id):
-        return f"Sending SUBACK to {client_id}" in self.log.read_text()
+        return self.subscriptions(client_id) > 0
+
+    def acknowledged(self, client_id):
+        """Messages that this client has acknowledged."""
+        return self.log.read_text().count(f"Received PUBACK from {client_id} ")

@@ -418,6 +418,11 @@ fn what_a_broker_kept_is_no_sign_of_life_and_garbage_is_no_answer() {
     assert_eq!(link(&bench), Truth::True, "a retained message brings nobody back");
     bench.poll(Truth::False);
     assert_eq!(link(&bench), Truth::False);
+    let now = bench.clock.now().mono;
+    let open = [(door, Sample::stale(Value::Text("open".into())))];
+    assert!(bench.engine.device(LIFT).1.good(door, now));
+    bench.engine.recalled(LIFT, &open, at);
+    assert!(bench.engine.device(LIFT).1.good(door, now), "what is known now is better than what was once");
     bench.engine.garbled(LIFT, &[door], at);
     assert_eq!(link(&bench), Truth::True);
     bench.poll(Truth::False);

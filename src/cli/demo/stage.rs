@@ -130,7 +130,14 @@ impl Stage {
     pub async fn live(&self) -> anyhow::Result<Option<Live>> {
         match door::visit(&self.store, &Question::Status).await {
             Ok(Answer::Status(live)) => Ok(Some(*live)),
-            Ok(Answer::Outcome(_) | Answer::NotUnderstood(_) | Answer::Busy | Answer::Stopping) => Ok(None),
+            Ok(
+                Answer::Outcome(_)
+                | Answer::Inquired(_)
+                | Answer::Tape(_)
+                | Answer::NotUnderstood(_)
+                | Answer::Busy
+                | Answer::Stopping,
+            ) => Ok(None),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
             {
@@ -145,7 +152,12 @@ impl Stage {
         let answer = door::visit(&self.store, &Question::Command(command)).await;
         match answer.context("go to the gateway's door")? {
             Answer::Outcome(outcome) => Ok(Some(outcome)),
-            Answer::Status(_) | Answer::NotUnderstood(_) | Answer::Busy | Answer::Stopping => Ok(None),
+            Answer::Status(_)
+            | Answer::Inquired(_)
+            | Answer::Tape(_)
+            | Answer::NotUnderstood(_)
+            | Answer::Busy
+            | Answer::Stopping => Ok(None),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Gateway, Seen, failing};
+use super::{Gateway, Seen, failing, messages};
 use crate::{
     cli::alarms::{local, priority_word, state_word},
     config::{BusLink, Site},
@@ -26,6 +26,7 @@ pub(super) fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) 
     print_alarms(out, seen, &site.timezone, lang)?;
     if let Some(live) = seen.live() {
         print_devices(out, site, live, lang)?;
+        messages::print(out, live, &site.timezone, lang)?;
     }
     site.endpoints.iter().try_for_each(|endpoint| print_endpoint(out, seen, &endpoint.id, lang))
 }
@@ -169,7 +170,7 @@ fn print_buses(
 }
 
 fn is_serial(link: &BusLink) -> bool {
-    matches!(link, BusLink::ModbusRtu(_) | BusLink::Serial(_))
+    matches!(link, BusLink::ModbusRtu(_) | BusLink::ModbusAscii(_) | BusLink::Serial(_) | BusLink::Dlt645(_))
 }
 
 /// Not the device is silent but its line is down.
@@ -183,7 +184,7 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
     let (id, bus) = (&device.id, &device.bus);
     let last = device.answered_at.map_or_else(|| say!(lang, "从未应答", "never heard"), |at| ago(at, lang));
     let advice = match link {
-        Some(BusLink::ModbusRtu(_)) => say!(
+        Some(BusLink::ModbusRtu(_) | BusLink::ModbusAscii(_)) => say!(
             lang,
             "检查供电、接线、站号；网关继续重试。",
             "Check power, wiring, unit id; the gateway keeps trying."
@@ -192,6 +193,26 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
             lang,
             "检查供电、网络、站号；网关继续重试。",
             "Check power, network, unit id; the gateway keeps trying."
+        ),
+        Some(BusLink::Dlt645(_)) => say!(
+            lang,
+            "检查供电、RS-485 接线、表号（12 位）；网关继续重试。",
+            "Check power, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
+        ),
+        Some(BusLink::Dlt645Tcp(_)) => say!(
+            lang,
+            "检查串口服务器、RS-485 接线、表号（12 位）；网关继续重试。",
+            "Check the serial server, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
+        ),
+        Some(BusLink::ModbusRtuTcp(_)) => say!(
+            lang,
+            "检查供电、串口服务器到设备的接线、波特率、站号；网关继续重试。",
+            "Check power, the wiring from the serial server to it, baud rate, unit id; the gateway keeps trying."
+        ),
+        Some(BusLink::ModbusDtu(_)) => say!(
+            lang,
+            "检查供电、DTU 到设备的接线、DTU 信号、站号；网关继续重试。",
+            "Check power, the wiring from the modem to it, the modem's signal, unit id; the gateway keeps trying."
         ),
         Some(BusLink::Serial(_)) => say!(
             lang,

@@ -15,9 +15,10 @@ use crate::{
     },
 };
 
-/// A line that does not open is tried again after this, doubled each time, up to the longest.
+/// A line that does not open is tried again after this, doubled each time, up to the longest: an adapter that is plugged in again is read
+/// within ten seconds.
 const FIRST_REOPEN: Duration = Duration::from_millis(500);
-const LONGEST_REOPEN: Duration = Duration::from_secs(10);
+const LONGEST_REOPEN: Duration = Duration::from_secs(8);
 /// How long a line is left alone on which somebody babbles.
 const BABBLE_REST: Duration = Duration::from_secs(30);
 

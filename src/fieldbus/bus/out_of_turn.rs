@@ -44,13 +44,17 @@ impl Spare {
 impl<D: Driver> Bus<D> {
     /// Once: what comes of it, nobody knows better than the caller.
     pub(super) async fn tell_device(&mut self, order: Order) -> Result<(), BusError> {
-        let Order { device, instruction, reply } = order;
-        let Some(&unit) = self.by_device.get(&device) else { return Ok(()) };
+        let Some(&unit) = self.by_device.get(&order.device) else { return Ok(()) };
         if let Err(fault) = self.open().await {
-            self.answer(reply, Err(fault.clone().into()));
+            self.answer(order.reply, Err(fault.clone().into()));
             return self.line_down(fault).await;
         }
         let device = &self.units[unit].device;
+        // Whoever gave up must not find it done later; and an elevator is never told anything, whoever asks.
+        if device.profile.class.is_never_told() || !order.begin() {
+            return Ok(());
+        }
+        let Order { instruction, reply, .. } = order;
         let began = Instant::now();
         let outcome = self.driver.tell(&device.address, &device.profile.link, &instruction).await;
         self.counters.asked(&outcome);

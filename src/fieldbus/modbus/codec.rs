@@ -144,7 +144,11 @@ impl Question {
 
 /// `bytes` with their checksum, as a frame of a serial line.
 pub(super) fn checksummed(bytes: &[u8]) -> Vec<u8> {
-    [bytes, &CRC.checksum(bytes).to_le_bytes()].concat()
+    [bytes, &crc(bytes)].concat()
+}
+
+pub(super) fn crc(bytes: &[u8]) -> [u8; CRC_BYTES] {
+    CRC.checksum(bytes).to_le_bytes()
 }
 
 /// What was heard since a question was sent, until its answer is found in it.

@@ -38,6 +38,8 @@ struct Debt {
     knows_markers: bool,
     /// A question of its own was answered with values since the last marker.
     proven: bool,
+    /// The line was opened again since it was last asked.
+    unsure: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,9 @@ impl Debts {
             unknown.add(question.shape(), Purpose::Values);
             unknown
         });
+        if std::mem::take(&mut debt.unsure) {
+            debt.add(question.shape(), Purpose::Values);
+        }
         if !debt.owes(question.shape()) {
             return Asking::Directly;
         }
@@ -79,6 +84,11 @@ impl Debts {
             Some(marker) if !debt.seems_deaf() => Asking::After(marker),
             Some(_) | None => Asking::Twice,
         }
+    }
+
+    /// The line was lost: who had it meanwhile, and what was on its way, nobody knows. What was owed before is still owed.
+    pub fn reopened(&mut self) {
+        self.0.values_mut().for_each(|debt| debt.unsure = true);
     }
 
     /// `question` was asked and got no valid answer: that may still come.
@@ -93,7 +103,9 @@ impl Debts {
 
     /// Whether the unit may still confirm what it was told before; so may one that has answered nothing yet.
     pub fn may_confirm(&self, unit: u8) -> bool {
-        self.0.get(&unit).is_none_or(|debt| debt.owed.iter().any(|owed| owed.shape.is_confirmation()))
+        self.0
+            .get(&unit)
+            .is_none_or(|debt| debt.unsure || debt.owed.iter().any(|owed| owed.shape.is_confirmation()))
     }
 
     /// `question` was refused. Returns whether that settles what the unit owes: a marker was refused that is the only one about.

@@ -1,16 +1,28 @@
-//! Modbus over TCP and over serial lines (RTU).
+//! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems.
 
+mod ascii;
+mod clothes;
 pub mod codec;
 pub mod config;
 mod debt;
+mod driver;
+mod dtu;
+mod heartbeat;
+pub mod knock;
 pub mod mbap;
 mod overheard;
+mod reception;
 mod rtu;
+mod rtu_tcp;
 mod tcp;
 pub mod telling;
 mod wire;
 
+pub use ascii::{AsciiDriver, ascii_bus};
+pub use dtu::{DtuDriver, dtu_bus};
+pub use reception::{Reception, Receptions};
 pub use rtu::{RtuDriver, rtu_bus};
+pub use rtu_tcp::{RtuTcpDriver, rtu_tcp_bus};
 pub use tcp::{TcpDriver, tcp_bus};
 
 use std::time::Duration;
@@ -45,7 +57,10 @@ fn question<'a>(unit: &Address, link: &'a Link, ask: &Ask) -> Result<(Question, 
 fn standard_unit<'a>(unit: &Address, link: &'a Link) -> Option<(u8, &'a ModbusLink)> {
     match (unit, link) {
         (Address::Unit(unit), Link::Modbus(link)) if is_standard(link.dialect) => Some((*unit, link)),
-        (Address::Unit(_) | Address::Text(_), Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_)) => None,
+        (
+            Address::Unit(_) | Address::Text(_),
+            Link::Modbus(_) | Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_),
+        ) => None,
     }
 }
 

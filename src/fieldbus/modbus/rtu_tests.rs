@@ -10,12 +10,14 @@ use tokio_serial::{SerialPort, SerialStream};
 
 use super::*;
 use crate::{
-    domain::Table,
+    domain::{Raw, Table},
     fieldbus::{
+        driver::{AskFault, Driver, Line, Unasked},
         fixtures::{self, modbus_link, registers},
         modbus::codec::Question,
+        plan::Ask,
     },
-    profile::{Dialect, ModbusLink},
+    profile::{Address, Dialect, Link, ModbusLink},
 };
 
 /// A slave on a new pty that answers every read with its register's address; the pty goes when the slave is aborted.
@@ -42,7 +44,11 @@ fn slave_at(path: &Path) -> JoinHandle<()> {
 }
 
 fn settings(path: &Path, framing: &str) -> RtuSettings {
-    RtuSettings { port: path.to_owned(), baud: 115_200, framing: framing.parse().unwrap() }
+    RtuSettings { port: path.to_owned(), baud: 115_200, framing: framing.parse().unwrap(), rs485: None }
+}
+
+fn rtu(settings: RtuSettings) -> RtuDriver {
+    RtuDriver::over(SerialLine { settings })
 }
 
 /// The machine that runs the tests may be busy.
@@ -73,7 +79,7 @@ async fn every_framing_opens_a_pty_and_only_once() {
     let slave = slave_at(&path);
     // the slave's own end locks nothing out: it was opened by the pair, not by path
     for framing in ["8N1", "8E1", "8O1", "8N2", "7E1"] {
-        let mut driver = RtuDriver::new(settings(&path, framing));
+        let mut driver = rtu(settings(&path, framing));
         match driver.connect().await {
             Ok(line) => assert_eq!(line, Line::Opened, "{framing}"),
             Err(fault) => panic!("{framing}: {fault}"),
@@ -82,7 +88,7 @@ async fn every_framing_opens_a_pty_and_only_once() {
         if framing.starts_with('8') {
             assert_eq!(read(&mut driver, 7).await, Ok(values(7)), "{framing}");
         }
-        let mut second = RtuDriver::new(settings(&path, framing));
+        let mut second = rtu(settings(&path, framing));
         assert!(second.connect().await.is_err(), "{framing}: the port is ours");
     }
     slave.abort();
@@ -92,10 +98,10 @@ async fn every_framing_opens_a_pty_and_only_once() {
 async fn an_unplugged_port_is_closed_at_once_and_found_again_under_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("by-id");
-    let mut driver = RtuDriver::new(settings(&path, "8N1"));
+    let mut driver = rtu(settings(&path, "8N1"));
     assert!(driver.connect().await.is_err(), "not plugged in yet");
     let before = open_terminals();
-    for round in 0..20 {
+    for round in 0..100 {
         let slave = slave_at(&path);
         driver.connect().await.unwrap();
         assert_eq!(read(&mut driver, round).await, Ok(values(round)), "round {round}");
@@ -114,7 +120,7 @@ async fn a_port_that_goes_while_nobody_is_asked_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("port");
     let slave = slave_at(&path);
-    let mut driver = RtuDriver::new(settings(&path, "8N1"));
+    let mut driver = rtu(settings(&path, "8N1"));
     driver.connect().await.unwrap();
     slave.abort();
     assert!(matches!(driver.hear().await, Unasked::Gone(LineFault::Gone { .. })));

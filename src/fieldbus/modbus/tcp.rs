@@ -3,7 +3,7 @@
 //! Every reply is held against its question in every byte: transaction, protocol, length, unit, function, count. What goes wrong in any way
 //! costs the connection, because a reply that is still under way must not meet a later question.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,8 +23,10 @@ use crate::{
     domain::{Garble, Instruction, Raw},
     fieldbus::{
         bus::{Bus, BusParts},
+        cost::LineCost,
         driver::{AskFault, Asked, Driver, Line, LineFault, Unasked},
         plan::Ask,
+        record::Tape,
     },
     profile::{Address, Link, ModbusLink},
 };
@@ -35,11 +37,12 @@ const CHUNK: usize = 1024;
 
 /// A bus of the units behind one Modbus TCP server.
 pub fn tcp_bus(settings: TcpSettings, parts: BusParts) -> Bus<TcpDriver> {
-    Bus::new(TcpDriver::new(settings), parts)
+    Bus::new(TcpDriver::new(settings).recorded(&parts.tape), parts)
 }
 
 pub struct TcpDriver {
     settings: TcpSettings,
+    tape: Option<Arc<Tape>>,
     connection: Option<Connection>,
     /// Opened since `connect` was last asked.
     reopened: bool,
@@ -47,6 +50,7 @@ pub struct TcpDriver {
 
 struct Connection {
     stream: TcpStream,
+    tape: Option<Arc<Tape>>,
     cutter: Cutter,
     chunk: Box<[u8; CHUNK]>,
     /// Of the last request.
@@ -106,19 +110,31 @@ impl CallFault {
 
 impl TcpDriver {
     pub fn new(settings: TcpSettings) -> Self {
-        Self { settings, connection: None, reopened: false }
+        Self { settings, tape: None, connection: None, reopened: false }
+    }
+
+    pub fn recorded(mut self, tape: &Arc<Tape>) -> Self {
+        self.tape = Some(Arc::clone(tape));
+        self
     }
 
     async fn open(&mut self) -> Result<&mut Connection, LineFault> {
         let TcpSettings { host, port } = &self.settings;
         let gone = |error: &dyn std::fmt::Display| LineFault::Gone { why: format!("{host}:{port}: {error}") };
-        let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
+        let connected = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
             .await
-            .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))?
-            .map_err(|error| gone(&error))?;
+            .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))
+            .and_then(|connected| connected.map_err(|error| gone(&error)));
+        if let (Err(_), Some(tape)) = (&connected, &self.tape) {
+            tape.lost();
+        }
+        let stream = connected?;
         stream.set_nodelay(true).map_err(|error| gone(&error))?;
         self.reopened = true;
-        Ok(self.connection.insert(Connection::new(stream)))
+        if let Some(tape) = &self.tape {
+            tape.opened();
+        }
+        Ok(self.connection.insert(Connection::new(stream, self.tape.clone())))
     }
 
     /// The connection, if the peer has not closed it meanwhile; else a new one.
@@ -151,9 +167,10 @@ impl TcpDriver {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, tape: Option<Arc<Tape>>) -> Self {
         Self {
             stream,
+            tape,
             cutter: Cutter::default(),
             chunk: Box::new([0; CHUNK]),
             transaction: 0,
@@ -185,6 +202,9 @@ impl Connection {
             call.transaction = self.transaction;
             request.extend(mbap::framed(call.transaction, call.unit, &call.pdu));
         }
+        if let Some(tape) = &self.tape {
+            tape.sent(&request);
+        }
         let mut until = Instant::now() + pace.timeout;
         timeout_at(until, self.stream.write_all(&request))
             .await
@@ -194,7 +214,12 @@ impl Connection {
             let read = timeout_at(until, self.stream.read(&mut self.chunk[..]));
             match read.await.map_err(|_elapsed| CallFault::Silent)?.map_err(broken)? {
                 0 => return Err(CallFault::Broken("end of stream".to_owned())),
-                count => self.cutter.push(&self.chunk[..count]),
+                count => {
+                    if let Some(tape) = &self.tape {
+                        tape.heard(&self.chunk[..count]);
+                    }
+                    self.cutter.push(&self.chunk[..count]);
+                }
             }
             while let Some(frame) = self.cutter.cut().map_err(CallFault::Wrong)? {
                 let Some(call) = calls.iter_mut().find(|call| call.transaction == frame.transaction) else {
@@ -239,6 +264,10 @@ fn standard_question<'a>(
 }
 
 impl Driver for TcpDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.connection.is_none() {
             self.open().await?;

@@ -1,6 +1,6 @@
 //! One serial line that carries Modbus RTU: asks, waits, and makes sure that what comes late is nobody's answer.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +16,7 @@ use crate::{
     fieldbus::{
         driver::{AskFault, LineFault},
         port::{OpenPort, Port},
+        record::Tape,
     },
     profile::ModbusLink,
 };
@@ -34,10 +35,15 @@ pub struct Wire<P> {
     port: OpenPort<P>,
     /// How long one character takes.
     character: Duration,
+    /// How much longer everything takes because of what lies between us and the line: a network.
+    latency: Duration,
     heard_or_sent: Instant,
     debts: Debts,
     /// Hears what is said while nobody is asked.
     ear: Eavesdropping,
+    in_flight: Option<InFlight>,
+    /// Nobody is asked before: the answer to a question that the line broke under may still come.
+    hush_until: Option<Instant>,
     /// Something was heard that nobody had asked for, or more than that.
     disturbed: bool,
     /// The last question without an answer came back itself, and nothing else.
@@ -48,19 +54,72 @@ pub struct Wire<P> {
     known: HashMap<u8, Question>,
 }
 
+/// Sent, and neither answered nor given up yet.
+struct InFlight {
+    sent: Sent,
+    /// Until its answer came, or it would have been given up and the line listened to for as long again.
+    over_by: Instant,
+}
+
+enum Sent {
+    Question(Question, Purpose),
+    Telling { unit: u8, function: u8 },
+}
+
+/// What a line that was closed leaves to the next: what its units may still send. A serial server hands that to whoever is connected
+/// by then.
+#[derive(Debug, Default)]
+pub struct Legacy {
+    debts: Debts,
+    hush_until: Option<Instant>,
+}
+
 impl<P: Port> Wire<P> {
     pub fn new(port: OpenPort<P>, character: Duration) -> Self {
         Self {
             port,
             character,
+            latency: Duration::ZERO,
             heard_or_sent: Instant::now(),
             debts: Debts::default(),
             ear: Eavesdropping::default(),
+            in_flight: None,
+            hush_until: None,
             disturbed: true,
             echoed: false,
             echoes: false,
             known: HashMap::new(),
         }
+    }
+
+    /// The same, behind a network that may take so long, there and back together.
+    pub fn behind(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    pub fn recorded(self, tape: Option<Arc<Tape>>) -> Self {
+        Self { port: self.port.recorded(tape), ..self }
+    }
+
+    /// The same, after one on the same line.
+    pub fn heir_to(self, Legacy { debts, hush_until }: Legacy) -> Self {
+        Self { debts, hush_until, ..self }
+    }
+
+    pub fn leave(mut self) -> Legacy {
+        if let Some(InFlight { sent, over_by }) = self.in_flight {
+            match sent {
+                Sent::Question(question, purpose) => self.debts.given_up(&question, purpose),
+                Sent::Telling { unit, function } => self.debts.told_in_vain(unit, function),
+            }
+            self.hush_until = self.hush_until.max(Some(over_by));
+        }
+        self.debts.reopened();
+        Legacy { debts: self.debts, hush_until: self.hush_until }
+    }
+
+    pub fn port(&self) -> &P {
+        self.port.port()
     }
 
     /// One question, one answer that is certainly its own.
@@ -109,21 +168,25 @@ impl<P: Port> Wire<P> {
         }
         self.wait_for_turn(link.turnaround).await?;
         let request = checksummed(&[&[unit], telling.pdu()].concat());
+        let patience = link.timeout + self.latency + self.character * 2 * request.len() as u32;
+        let sent = Sent::Telling { unit, function: telling.function() };
+        self.in_flight = Some(InFlight { sent, over_by: Instant::now() + 2 * patience });
         self.port.write(&request).await?;
         self.heard_or_sent = Instant::now();
-        let patience = link.timeout + self.character * 2 * request.len() as u32;
         let until = self.heard_or_sent + patience;
         let mut confirming = Confirming::new(unit, telling, self.echoes);
         let mut chunk = [0; 256];
         while let Ok(count) = timeout_at(until, self.port.read(&mut chunk)).await {
             let said = confirming.hear(&chunk[..count?]);
             self.heard_or_sent = Instant::now();
-            match said {
-                None => {}
-                Some(Said::Done) => return Ok(()),
-                Some(Said::Refused(code)) => return Err(refused(code, link.timeout)),
-            }
+            let Some(said) = said else { continue };
+            self.in_flight = None;
+            return match said {
+                Said::Done => Ok(()),
+                Said::Refused(code) => Err(refused(code, link.timeout)),
+            };
         }
+        self.in_flight = None;
         self.debts.told_in_vain(unit, telling.function());
         self.drain(patience).await?;
         Err(match confirming.was_disturbed() {
@@ -189,6 +252,8 @@ impl<P: Port> Wire<P> {
         link: &ModbusLink,
     ) -> Result<Reply, AskFault> {
         self.wait_for_turn(link.turnaround).await?;
+        let over_by = Instant::now() + 2 * self.patience(question, link);
+        self.in_flight = Some(InFlight { sent: Sent::Question(*question, purpose), over_by });
         self.port.write(&question.encode()).await?;
         self.heard_or_sent = Instant::now();
         let until = self.heard_or_sent + self.patience(question, link);
@@ -202,12 +267,14 @@ impl<P: Port> Wire<P> {
             self.heard_or_sent = Instant::now();
             if let Some(answer) = answer {
                 self.disturbed = hearing.was_disturbed();
+                self.in_flight = None;
                 self.echoes = hearing.echoed();
                 return Ok(answer);
             }
         }
         self.echoed = hearing.echoed();
         self.debts.given_up(question, purpose);
+        self.in_flight = None;
         self.drain_into(self.patience(question, link), &mut overheard).await?;
         Err(match overheard.verdict(question, until).or(hearing.complaint()) {
             None => AskFault::Silent { waited: link.timeout },
@@ -222,6 +289,7 @@ impl<P: Port> Wire<P> {
         link: &ModbusLink,
     ) -> Result<(), LineFault> {
         self.debts.given_up(question, purpose);
+        self.in_flight = None;
         self.drain(self.patience(question, link)).await
     }
 
@@ -257,17 +325,20 @@ impl<P: Port> Wire<P> {
         if !self.disturbed && timeout_at(ready_at, self.listen()).await.is_err() {
             return self.port.clear_input();
         }
-        self.drain(gap).await
+        let hush = self.hush_until.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        self.drain(gap.max(hush)).await?;
+        self.hush_until = None;
+        Ok(())
     }
 
     fn quiet(&self) -> Duration {
         (self.character * 7 / 2).max(QUIET_AFTER_FAULT)
     }
 
-    /// How long an answer may take: until the request is out, the product's own time, until the answer is in.
+    /// How long an answer may take: until the request is out, the product's own time, until the answer is in, and what lies between.
     fn patience(&self, question: &Question, link: &ModbusLink) -> Duration {
         let characters = question.encode().len() + question.reply_length();
-        link.timeout + self.character * characters as u32
+        link.timeout + self.latency + self.character * characters as u32
     }
 }
 

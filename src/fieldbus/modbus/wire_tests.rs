@@ -18,6 +18,7 @@ fn link() -> ModbusLink {
         dialect: Standard,
         max_registers: 10,
         max_gap: 0,
+        align: 1,
         timeout: TIMEOUT,
         retries: 0,
         turnaround: Duration::ZERO,

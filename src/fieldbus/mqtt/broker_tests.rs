@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// A running bus with its ends in the test's hands.
-struct Running {
-    heard: mpsc::Receiver<Heard>,
-    counters: Arc<BusCounters>,
+pub(super) struct Running {
+    pub(super) heard: mpsc::Receiver<Heard>,
+    pub(super) counters: Arc<BusCounters>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), BusError>>,
 }
 
-fn settings(broker: &Broker) -> Settings {
+pub(super) fn settings(broker: &Broker) -> Settings {
     Settings {
         address: BrokerAddress { host: "127.0.0.1".to_owned(), port: broker.port, tls: false },
         client_id: "gatehouse-test".to_owned(),
@@ -36,11 +36,12 @@ fn settings(broker: &Broker) -> Settings {
         password: None,
         authorities: None,
         identity: None,
+        discover: false,
     }
 }
 
 /// A bus with these devices, whose topics are `park/<address>/up`.
-fn run(settings: &Settings, addresses: &[&str]) -> Running {
+pub(super) fn run(settings: &Settings, addresses: &[&str]) -> Running {
     let link = || Link::Mqtt(MqttLink { topic: "park/{address}/up".to_owned(), heartbeat: None });
     let devices: Vec<_> = addresses.iter().map(|address| (*address, fixtures::product(link()))).collect();
     let (parts, heard) = fixtures::parts(&devices);
@@ -51,12 +52,12 @@ fn run(settings: &Settings, addresses: &[&str]) -> Running {
 }
 
 impl Running {
-    async fn next(&mut self) -> Heard {
+    pub(super) async fn next(&mut self) -> Heard {
         fixtures::next(&mut self.heard).await
     }
 
     /// The next message as text, with its device; it is not committed yet.
-    async fn message(&mut self) -> (u32, String, Heard) {
+    pub(super) async fn message(&mut self) -> (u32, String, Heard) {
         let heard = self.next().await;
         match &heard.outcome {
             Ok(Raw::Payload { bytes, .. }) => {
@@ -67,27 +68,27 @@ impl Running {
     }
 
     /// The next message as text; it is committed.
-    async fn committed(&mut self) -> String {
+    pub(super) async fn committed(&mut self) -> String {
         let (_, text, heard) = self.message().await;
         heard.receipt.expect("QoS 1 wants a receipt").send(()).unwrap();
         text
     }
 
     /// Committed once, so that the broker knows the session and its subscriptions.
-    async fn known(mut self, broker: &Broker, address: &str) -> Self {
+    pub(super) async fn known(mut self, broker: &Broker, address: &str) -> Self {
         broker_until_heard(broker, &mut self, address).await;
         self
     }
 
     /// Stopped in peace: the broker has seen us go, and all that we told it before.
-    async fn stop(self, broker: &mut Broker) {
+    pub(super) async fn stop(self, broker: &mut Broker) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
         broker.says("Client gatehouse-test disconnected").await;
     }
 
     /// As if the process had been killed.
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
@@ -299,9 +300,9 @@ async fn both_sides_show_their_certificates() {
         (
             "an authority that does not vouch for the broker",
             with("stranger.pem", identity(&broker)),
-            "UnknownIssuer",
+            "check ca_file",
         ),
-        ("no certificate of ours", with("ca.pem", None), ""),
+        ("no certificate of ours", with("ca.pem", None), "check cert_file"),
     ] {
         let mut bus = run(&settings, &["1"]);
         let heard = bus.next().await;
@@ -340,6 +341,7 @@ fn buses_that_reach_nobody_are_refused() {
         password: None,
         authorities: None,
         identity: None,
+        discover: false,
     };
     let refusal = |settings: &Settings, address: &str| {
         let (parts, _heard) = fixtures::parts(&[(address, fixtures::product(link()))]);

@@ -24,6 +24,10 @@ pub struct Settings {
     /// Who we are, for mutual TLS: both or neither.
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
+    /// Also listen for devices that the site does not know, where the topics of its profiles allow it: `status` lists them. On a broker
+    /// shared with others these may be more than is ours to see.
+    #[serde(default)]
+    pub discover: bool,
 }
 
 /// Where the broker is.
@@ -81,6 +85,7 @@ pub struct Broker {
     /// PEM; given, no other authority is trusted.
     pub authorities: Option<Vec<u8>>,
     pub identity: Option<ClientIdentity>,
+    pub discover: bool,
 }
 
 /// Who we are, for mutual TLS.
@@ -122,6 +127,7 @@ mod tests {
                 ca_file: None,
                 cert_file: None,
                 key_file: None,
+                discover: false,
             };
             assert_eq!(settings.address(), expected, "{url}");
         }

@@ -49,19 +49,32 @@ pub enum SettingsError {
     IdentityWithoutAuthorities,
 }
 
-/// The library's options for this broker; payloads that are too long come as `mark`.
+/// The library's options for this broker, which keeps a session for us; payloads that are too long come as `mark`.
 ///
 /// # Errors
 /// If no session can be kept under the client id, or the certificates cannot be used.
 pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError> {
+    let mut options = common(broker, &broker.client_id, mark)?;
+    options.try_set_clean_session(false)?;
+    options.set_ack_mode(AckMode::Manual);
+    Ok(options)
+}
+
+/// The same broker, for a second connection for which it keeps nothing.
+///
+/// # Errors
+/// As [`options`].
+pub fn passing_options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError> {
+    common(broker, &format!("{}-discover", broker.client_id), mark)
+}
+
+fn common(broker: &Broker, client_id: &str, mark: Mark) -> Result<MqttOptions, SettingsError> {
     let address = &broker.address;
     let tls = if address.tls { Some((tls(broker)?, server_name(&address.host)?)) } else { None };
     // the library joins host and port with a colon
     let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
-    let mut options = MqttOptions::new(&broker.client_id, (host, address.port));
-    options.try_set_clean_session(false)?;
+    let mut options = MqttOptions::new(client_id, (host, address.port));
     options.set_keep_alive(KEEP_ALIVE.as_secs() as u16);
-    options.set_ack_mode(AckMode::Manual);
     options.set_max_packet_size(MAX_PACKET, MAX_SENT);
     options.set_read_batch_size(PACKETS_AT_ONCE);
     match (&broker.username, &broker.password) {

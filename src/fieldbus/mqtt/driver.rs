@@ -3,39 +3,52 @@
 //! A message is acknowledged after its receipt, so what was not committed comes again. It may come twice.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use rumqttc::{MqttOptions, Publish, QoS};
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc::OwnedPermit, oneshot},
     time::{Instant, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::{
     codec::{self, Routes, TopicError},
     config::Broker,
     connect::{self, SettingsError},
+    discover::Discovery,
+    reason::Reason,
     session::{News, Session, Uncommitted},
     sieve::Mark,
+    unknown::{Messages, Pattern},
 };
 use crate::{
-    domain::{BusId, DeviceId, DeviceIx, Garble, Raw},
+    domain::{BusId, Clock, DeviceId, DeviceIx, Garble, Raw},
     fieldbus::{
         Bus, BusParts,
         bus::Chance,
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
+        record::Tape,
     },
     profile::{Address, Link},
+    text,
 };
 
 /// A connection that did not last this long is no good one: the next one waits longer.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// So many doubts, and the next connection has to last before the bus is called open: a broker that talks nonsense, or throws us
+/// out again and again, would have all its devices told, and the log filled, each time.
+const ON_TRIAL: u8 = 2;
+/// Messages taken from a connection on trial; more wait at the broker.
+const MOST_EARLY: usize = 16;
 /// At the end, so long for what is being committed to be acknowledged.
 const GRACE: Duration = Duration::from_secs(3);
 /// Topics that are named in the log once each; what comes after is only counted.
@@ -66,12 +79,20 @@ pub fn bus(parts: BusParts, broker: &Broker) -> Result<Bus<MqttDriver>, SetupErr
 pub struct MqttDriver {
     bus: BusId,
     options: MqttOptions,
+    tape: Arc<Tape>,
     mark: Mark,
-    routes: Routes,
+    routes: Arc<Routes>,
     /// The devices, as `routes` numbers them.
     devices: Vec<DeviceIx>,
+    messages: Arc<Messages>,
+    clock: Arc<dyn Clock>,
+    /// Where devices speak that the site does not know.
+    patterns: Vec<Pattern>,
+    search: Search,
     session: Option<Open>,
     rest: Rest,
+    /// By packet id: what was handed on over an earlier connection, and may come again.
+    owed: HashMap<u16, Uncommitted>,
     /// What a message that went to several devices still has to tell.
     ready: VecDeque<Unasked>,
     /// Topics that the log has named.
@@ -81,12 +102,26 @@ pub struct MqttDriver {
 struct Open {
     session: Session,
     since: Instant,
+    on_trial: bool,
+    /// Came during the trial.
+    early: VecDeque<Publish>,
+    /// Something came over it.
+    heard: bool,
+}
+
+/// The search for unknown devices.
+enum Search {
+    No,
+    Wanted(Box<Discovery>),
+    Goes { _task: AbortOnDropHandle<()> },
 }
 
 /// How long the broker is left alone before the next connection.
 struct Rest {
     until: Instant,
     wait: Duration,
+    /// How bad the last connections were.
+    doubt: u8,
     chance: Chance,
 }
 
@@ -96,39 +131,65 @@ impl MqttDriver {
         let refused = |fault: SettingsError| SetupError::Settings { bus: bus.clone(), fault };
         let mark = Mark::random().map_err(|error| refused(error.into()))?;
         let options = connect::options(broker, mark).map_err(refused)?;
-        let mut routes = Routes::default();
-        for (member, device) in parts.devices.iter().enumerate() {
-            let (Link::Mqtt(link), Address::Text(address)) = (&device.profile.link, &device.address) else {
-                return Err(SetupError::Foreign { bus: bus.clone(), device: device.id.clone() });
-            };
-            let filter = codec::filter(&link.topic, address);
-            routes.add(filter.map_err(|fault| SetupError::Topic { bus: bus.clone(), fault })?, member);
-        }
-        Ok(Self {
+        let (routes, patterns) = routes(parts)?;
+        let messages = parts.counters.messages.get_or_init(Arc::default);
+        let mut driver = Self {
             bus: bus.clone(),
             options,
+            tape: Arc::clone(&parts.tape),
             mark,
-            routes,
+            routes: Arc::new(routes),
             devices: parts.devices.iter().map(|device| device.ix).collect(),
+            messages: Arc::clone(messages),
+            clock: Arc::clone(&parts.clock),
+            patterns,
+            search: Search::No,
             session: None,
-            rest: Rest { until: Instant::now(), wait: FIRST_REST, chance: Chance(!parts.seed) },
+            rest: Rest { until: Instant::now(), wait: FIRST_REST, doubt: 0, chance: Chance(!parts.seed) },
+            owed: HashMap::new(),
             ready: VecDeque::new(),
             named: HashSet::new(),
-        })
+        };
+        if broker.discover && !driver.patterns.is_empty() {
+            let options = connect::passing_options(broker, mark).map_err(refused)?;
+            driver.search = Search::Wanted(Box::new(driver.discovery(options, parts.seed)));
+        }
+        Ok(driver)
+    }
+
+    fn discovery(&self, options: MqttOptions, seed: u64) -> Discovery {
+        Discovery {
+            bus: self.bus.clone(),
+            options,
+            patterns: self.patterns.clone(),
+            routes: Arc::clone(&self.routes),
+            messages: Arc::clone(&self.messages),
+            clock: Arc::clone(&self.clock),
+            chance: Chance(seed.rotate_left(32)),
+        }
     }
 
     /// Whose message it is: what the bus is to be told, and what the broker may be told after that.
     fn sort(&mut self, publish: Publish) -> Option<Uncommitted> {
+        self.tape.message(&publish.topic, &publish.payload, publish.retain);
         let acknowledged = publish.qos != QoS::AtMostOnce;
-        let members =
-            str::from_utf8(&publish.topic).map_or_else(|_| Vec::new(), |topic| self.routes.of(topic));
+        if let Some(original) = self.original(&publish) {
+            self.messages.came_again();
+            return Some(original);
+        }
+        let topic = str::from_utf8(&publish.topic).ok();
+        let members = topic.map_or_else(Vec::new, |topic| self.routes.of(topic));
         let mut receipts = Vec::new();
         if let Some(bytes) = self.mark.length(&publish.payload) {
+            self.messages.too_long();
             if let Some(topic) = self.news(&publish.topic) {
                 warn!(bus = %self.bus, ?topic, bytes, "A message is too long and is left out.");
             }
             self.ready.push_back(Unasked::Noise);
         } else if members.is_empty() {
+            if let Some(topic) = topic {
+                self.messages.stranger(topic, &self.patterns, self.clock.now().wall);
+            }
             if let Some(topic) = self.news(&publish.topic) {
                 warn!(bus = %self.bus, ?topic, "Messages come on a topic that is no device's.");
             }
@@ -144,7 +205,25 @@ impl MqttDriver {
                 });
             }
         }
-        acknowledged.then_some(Uncommitted { packet_id: publish.pkid, receipts })
+        acknowledged.then(|| Uncommitted::new(&publish, receipts))
+    }
+
+    /// The message that was handed on already and comes again, with the receipts that are still to come for it.
+    fn original(&mut self, publish: &Publish) -> Option<Uncommitted> {
+        if publish.qos == QoS::AtMostOnce {
+            return None;
+        }
+        // whatever comes under its packet id, it is out of the broker's hands
+        let mut original = self.owed.remove(&publish.pkid)?;
+        if !original.comes_again_as(publish) {
+            return None;
+        }
+        if original.is_refused() {
+            // all behind it are to come after it once more: alone it would turn time back
+            self.owed.clear();
+            return None;
+        }
+        Some(original)
     }
 
     /// The topic for the log: once for each, shortened, and no more of them than the log can bear.
@@ -153,33 +232,126 @@ impl MqttDriver {
         (self.named.len() < MOST_NAMED && self.named.insert(named.clone())).then_some(named)
     }
 
-    /// The session is over: the next one waits, longer if this one was no good.
-    fn over(&mut self) {
+    /// The session is over: the next one waits, longer if this one was no good. Returns what the bus is told.
+    fn over(&mut self, reason: Reason) -> LineFault {
         let rest = &mut self.rest;
-        if self.session.take().is_some_and(|open| open.since.elapsed() >= GOOD_CONNECTION) {
-            rest.wait = FIRST_REST;
+        if let Some(open) = self.session.take() {
+            let short = open.since.elapsed() < GOOD_CONNECTION;
+            rest.doubt = match (reason.nonsense, short) {
+                (true, _) => ON_TRIAL,
+                (false, true) if !open.heard => (rest.doubt + 1).min(ON_TRIAL),
+                (false, _) => 0,
+            };
+            if !short {
+                rest.wait = FIRST_REST;
+            }
         }
         rest.until = Instant::now() + rest.chance.jitter(rest.wait);
         rest.wait = (rest.wait * 2).min(LONGEST_REST);
+        let why = reason.text.en.clone();
+        self.messages.in_trouble(Some(reason.text));
+        LineFault::Gone { why }
+    }
+
+    fn opened(&mut self, session: Session) {
+        if !session.resumed {
+            self.owed.clear();
+        }
+        let on_trial = self.rest.doubt >= ON_TRIAL;
+        let (since, early) = (Instant::now(), VecDeque::new());
+        self.session = Some(Open { session, since, on_trial, early, heard: false });
+    }
+
+    /// A connection after bad ones has to last; what comes meanwhile is kept for later. Cancel-safe.
+    async fn pass_trial(&mut self) -> Result<(), LineFault> {
+        while let Some(open) = self.session.as_mut().filter(|open| open.on_trial) {
+            let room = open.early.len() < MOST_EARLY;
+            let news = tokio::select! {
+                news = open.session.news.recv(), if room => Some(news),
+                () = sleep_until(open.since + GOOD_CONNECTION) => None,
+            };
+            match news {
+                None => open.on_trial = false,
+                Some(Some(News::Message(publish))) => {
+                    open.early.push_back(publish);
+                }
+                Some(Some(News::Over(reason, owed))) => {
+                    self.remember(owed);
+                    return Err(self.over(reason));
+                }
+                Some(None) => return Err(self.over(task_is_gone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, owed: Vec<Uncommitted>) {
+        self.owed.extend(owed.into_iter().map(|message| (message.packet_id(), message)));
+    }
+
+    /// A message that came in is looked at once there is room to remember it.
+    fn take(&mut self, publish: Publish, room: Option<OwnedPermit<Uncommitted>>) {
+        let Some(uncommitted) = self.sort(publish) else { return };
+        match room.filter(|_| self.session.as_ref().is_some_and(|open| !open.session.uncommitted.is_closed()))
+        {
+            Some(room) => {
+                room.send(uncommitted);
+            }
+            // the connection is over: the broker sends it again
+            None => self.remember(vec![uncommitted]),
+        }
     }
 }
 
+/// Who is heard where, and where others like them would be.
+fn routes(parts: &BusParts) -> Result<(Routes, Vec<Pattern>), SetupError> {
+    let bus = &parts.id;
+    let mut routes = Routes::default();
+    let mut patterns = HashMap::new();
+    for (member, device) in parts.devices.iter().enumerate() {
+        let (Link::Mqtt(link), Address::Text(address)) = (&device.profile.link, &device.address) else {
+            return Err(SetupError::Foreign { bus: bus.clone(), device: device.id.clone() });
+        };
+        let filter = codec::filter(&link.topic, address);
+        routes.add(filter.map_err(|fault| SetupError::Topic { bus: bus.clone(), fault })?, member);
+        if let Some(pattern) = Pattern::of(&device.profile.id, &link.topic) {
+            patterns.insert(device.profile.id.clone(), pattern);
+        }
+    }
+    let mut patterns: Vec<_> = patterns.into_iter().collect();
+    patterns.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok((routes, patterns.into_iter().map(|(_, pattern)| pattern).collect()))
+}
+
+fn task_is_gone() -> Reason {
+    Reason::of(text!("连接任务已结束", "the session's task is gone"))
+}
+
 impl Driver for MqttDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::unasked()
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
-        if self.session.is_some() {
+        if let Search::Wanted(_) = &self.search
+            && let Search::Wanted(discovery) = std::mem::replace(&mut self.search, Search::No)
+        {
+            let task = tokio::spawn(async move { match discovery.run().await {} });
+            self.search = Search::Goes { _task: AbortOnDropHandle::new(task) };
+        }
+        if self.session.as_ref().is_some_and(|open| !open.on_trial) {
             return Ok(Line::Kept);
         }
-        sleep_until(self.rest.until).await;
-        match Session::open(self.options.clone(), &self.routes.filters()).await {
-            Ok(session) => {
-                self.session = Some(Open { session, since: Instant::now() });
-                Ok(Line::Opened)
-            }
-            Err(error) => {
-                self.over();
-                Err(LineFault::Gone { why: error.to_string() })
+        if self.session.is_none() {
+            sleep_until(self.rest.until).await;
+            match Session::open(self.options.clone(), &self.routes.filters()).await {
+                Ok(session) => self.opened(session),
+                Err(error) => return Err(self.over(error.reason())),
             }
         }
+        self.pass_trial().await?;
+        self.messages.in_trouble(None);
+        Ok(Line::Opened)
     }
 
     /// MQTT devices are heard, not asked: the plan has no questions for them.
@@ -192,38 +364,39 @@ impl Driver for MqttDriver {
             if let Some(ready) = self.ready.pop_front() {
                 return ready;
             }
-            let Some(Open { session, .. }) = &mut self.session else { return std::future::pending().await };
+            let Some(Open { session, early, heard, .. }) = &mut self.session else {
+                return std::future::pending().await;
+            };
             // room first: a message that is taken has to be remembered
-            let room = session.uncommitted.clone().reserve_owned().await;
-            match session.news.recv().await {
+            let room = session.uncommitted.clone().reserve_owned().await.ok();
+            let news = match early.pop_front() {
+                Some(publish) => Some(News::Message(publish)),
+                None => session.news.recv().await,
+            };
+            match news {
                 Some(News::Message(publish)) => {
-                    let uncommitted = self.sort(publish);
-                    // without room the connection is over: the broker sends it again
-                    if let (Ok(room), Some(uncommitted)) = (room, uncommitted) {
-                        room.send(uncommitted);
-                    }
+                    *heard = true;
+                    self.take(publish, room);
                 }
-                Some(News::Over(why)) => {
-                    self.over();
-                    return Unasked::Gone(LineFault::Gone { why });
+                Some(News::Over(reason, owed)) => {
+                    self.remember(owed);
+                    return Unasked::Gone(self.over(reason));
                 }
-                None => {
-                    self.over();
-                    return Unasked::Gone(LineFault::Gone { why: "the session's task is gone".to_owned() });
-                }
+                None => return Unasked::Gone(self.over(task_is_gone())),
             }
         }
     }
 
     fn close(&mut self) {
         if self.session.is_some() {
-            self.over();
+            self.over(Reason::of(text!("连接已断开", "the connection was closed")));
         }
     }
 
     async fn finish(&mut self) {
         // what nobody took is not committed
         self.ready.clear();
+        self.search = Search::No;
         if let Some(Open { session, .. }) = self.session.take() {
             session.finish(GRACE).await;
         }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     config::{Broker, BrokerAddress},
     connect::options,
-    session::{ASK_AGAIN, News, Session, Uncommitted, acknowledge},
+    session::{ASK_AGAIN, News, Queue, Session, Uncommitted, acknowledge},
     sieve::Mark,
 };
 
@@ -28,6 +28,7 @@ fn broker(port: u16) -> Broker {
         password: None,
         authorities: None,
         identity: None,
+        discover: false,
     }
 }
 
@@ -86,7 +87,7 @@ async fn nonsense_ends_the_connection_and_nothing_else() {
             match timeout(Duration::from_secs(5), session.news.recv()).await.expect(fact) {
                 Some(News::Message(message)) if message.topic == "park/1/up" => break true,
                 Some(News::Message(_)) => {}
-                Some(News::Over(_)) => break false,
+                Some(News::Over(..)) => break false,
                 None => panic!("{fact}: the end is told"),
             }
         };
@@ -104,8 +105,8 @@ async fn a_broker_that_refuses_or_says_nothing_is_no_session() {
         ("no MQTT at all", b"\xFF\xFF\xFF\xFF\xFF\xFF".to_vec(), ""),
     ] {
         let (session, _stream) = tokio::join!(Session::open(options.clone(), &[]), accept(&listener, &said));
-        let error = session.expect_err(fact).to_string();
-        assert!(error.starts_with("connect to the broker: ") && error.contains(why), "{fact}: {error}");
+        let error = session.expect_err(fact).reason().text.en;
+        assert!(error.contains(why), "{fact}: {error}");
     }
     let (session, ()) = tokio::join!(Session::open(options.clone(), &[]), async {
         drop(listener.accept().await.unwrap());
@@ -114,8 +115,7 @@ async fn a_broker_that_refuses_or_says_nothing_is_no_session() {
 }
 
 /// The messages 1, 2, 3 wait to be acknowledged; the second was refused, the others are committed, the third first.
-async fn second_refused() -> (AsyncClient, EventLoop, mpsc::Sender<Uncommitted>, mpsc::Receiver<Uncommitted>)
-{
+async fn second_refused() -> (AsyncClient, EventLoop, mpsc::Sender<Uncommitted>, Queue) {
     let (client, wire) =
         AsyncClient::builder(rumqttc::MqttOptions::new("t", ("127.0.0.1", 1))).capacity(9).build();
     let (uncommitted, waiting) = mpsc::channel(9);
@@ -123,22 +123,22 @@ async fn second_refused() -> (AsyncClient, EventLoop, mpsc::Sender<Uncommitted>,
     for packet_id in 1..=3 {
         let (receipt, committed) = oneshot::channel();
         receipts.push(receipt);
-        uncommitted.send(Uncommitted { packet_id, receipts: vec![committed] }).await.unwrap();
+        uncommitted.send(Uncommitted::new(&publish(packet_id, "t"), vec![committed])).await.unwrap();
     }
     let [first, second, third] = <[_; 3]>::try_from(receipts).unwrap();
     third.send(()).unwrap();
     first.send(()).unwrap();
     drop(second);
-    (client, wire, uncommitted, waiting)
+    (client, wire, uncommitted, Queue::new(waiting))
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_is_asked_for_again_with_all_behind_it() {
-    let (client, mut wire, _uncommitted, waiting) = second_refused().await;
+    let (client, mut wire, _uncommitted, mut queue) = second_refused().await;
     let (_acknowledged, sent) = watch::channel(0);
     let began = Instant::now();
-    let why = acknowledge(&client, waiting, sent).await;
-    assert!(why.contains("could not be stored"), "{why}");
+    let why = acknowledge(&client, &mut queue, sent).await;
+    assert!(why.text.en.contains("could not be stored"), "{why:?}");
     assert_eq!(began.elapsed().as_secs(), ASK_AGAIN.as_secs());
     let queues = wire.diagnostics().queues;
     assert_eq!(queues.control_requests_rx_len, 1, "only the first is acknowledged");
@@ -147,10 +147,10 @@ async fn what_was_refused_is_asked_for_again_with_all_behind_it() {
 
 #[tokio::test(start_paused = true)]
 async fn at_a_stop_nothing_behind_a_refused_message_is_acknowledged() {
-    let (client, mut wire, uncommitted, waiting) = second_refused().await;
+    let (client, mut wire, uncommitted, mut queue) = second_refused().await;
     drop(uncommitted);
     let (acknowledged, sent) = watch::channel(0);
-    let leave = timeout(ASK_AGAIN / 2, acknowledge(&client, waiting, sent));
+    let leave = timeout(ASK_AGAIN / 2, acknowledge(&client, &mut queue, sent));
     let queues = || wire.diagnostics().queues.control_requests_rx_len;
     let (left, ()) = tokio::join!(leave, async {
         sleep(ASK_AGAIN / 4).await;

@@ -35,6 +35,7 @@ fn scale() -> Arc<Profile> {
             send: b"SI\r\n".iter().map(|byte| Some(*byte)).collect(),
             every: Duration::from_millis(200),
             matches: at(0, "S"),
+            reply: 0,
         }],
         events: vec![SerialEvent { name: "button".to_owned(), matches: at(0, "K"), answers: vec![] }],
         timeout: Duration::from_millis(500),
@@ -70,7 +71,7 @@ async fn a_scale_is_asked_and_heard_and_survives_being_unplugged() {
     let link = dir.path().join("scale");
     let (parts, mut heard) = fixtures::parts(&[("", scale())]);
     let counters = parts.counters.clone();
-    let settings = Settings { port: link.clone(), baud: 9600, framing: Default::default() };
+    let settings = Settings { port: link.clone(), baud: 9600, framing: Default::default(), rs485: None };
     let stop = CancellationToken::new();
     let running = tokio::spawn(bus(parts, &settings).unwrap().run(stop.clone()));
 

@@ -1,9 +1,11 @@
 //! `[bus.serial]` as written, and what every serial line needs to be opened.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::domain::Period;
 
 /// A serial port or pty with its line settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,26 +19,43 @@ pub struct Settings {
     pub baud: u32,
     #[serde(default)]
     pub framing: Framing,
+    /// Left out where the adapter switches between sending and listening by itself, as USB ones do.
+    pub rs485: Option<Rs485>,
+}
+
+/// RS-485 direction control by the port's driver: RTS drives the transceiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rs485 {
+    pub rts: Rts,
+    /// Between switching to sending and the first bit.
+    pub delay_before: Option<Period>,
+    /// Between the last bit and switching back.
+    pub delay_after: Option<Period>,
+}
+
+/// When RTS is high.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Rts {
+    #[default]
+    OnSend,
+    AfterSend,
 }
 
 /// What serial adapters and RS-485 transceivers agree on.
 pub const STANDARD_BAUDS: [u32; 14] =
     [300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 115_200, 230_400, 460_800];
 
-fn default_baud() -> u32 {
+pub(crate) fn default_baud() -> u32 {
     9600
 }
 
-impl Settings {
-    pub fn baud_is_standard(&self) -> bool {
-        STANDARD_BAUDS.contains(&self.baud)
-    }
-
-    /// The standard baud rate nearest to the written one.
-    pub fn nearest_baud(&self) -> u32 {
-        let nearest = STANDARD_BAUDS.into_iter().min_by_key(|baud| baud.abs_diff(self.baud));
-        nearest.unwrap_or(default_baud())
-    }
+/// The standard baud rate nearest to the written one; itself if it is one.
+pub fn nearest_baud(baud: u32) -> u32 {
+    let nearest = STANDARD_BAUDS.into_iter().min_by_key(|standard| standard.abs_diff(baud));
+    nearest.unwrap_or(default_baud())
 }
 
 /// Data bits, parity, stop bits: written `8N1`.
@@ -63,6 +82,15 @@ const FRAMINGS: [&str; 12] =
 impl Default for Framing {
     fn default() -> Self {
         Self { data_bits: 8, parity: Parity::None, stop_bits: 1 }
+    }
+}
+
+impl Framing {
+    /// How long one character takes at `baud`: start bit, data, parity, stop.
+    pub fn character(self, baud: u32) -> Duration {
+        let parity = u32::from(self.parity != Parity::None);
+        let bits = 1 + u32::from(self.data_bits) + parity + u32::from(self.stop_bits);
+        Duration::from_secs(1) * bits / baud.max(1)
     }
 }
 
@@ -132,9 +160,7 @@ mod tests {
         for (written, nearest) in
             [(9601, 9600), (0, 300), (115_000, 115_200), (u32::MAX, 460_800), (19200, 19200)]
         {
-            let settings = Settings { port: "/dev/ttyS0".into(), baud: written, framing: Framing::default() };
-            assert_eq!(settings.nearest_baud(), nearest, "{written}");
-            assert_eq!(settings.baud_is_standard(), written == nearest, "{written}");
+            assert_eq!(nearest_baud(written), nearest, "{written}");
         }
     }
 }

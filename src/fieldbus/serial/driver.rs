@@ -13,9 +13,11 @@ use crate::{
     domain::{Garble, Raw},
     fieldbus::{
         Bus, BusParts,
+        cost::LineCost,
         driver::{AskFault, Driver, Line, LineFault, Unasked},
         plan::Ask,
         port::{self, OpenPort},
+        record::Tape,
     },
     profile::{Address, Link},
 };
@@ -26,22 +28,29 @@ use crate::{
 /// If they cannot share a line: other protocols, frames of different shapes, two with one address.
 pub fn bus(parts: BusParts, settings: &Settings) -> Result<Bus<SerialDriver>, SetupError> {
     let members = Arc::new(Members::new(&parts.id, &parts.devices)?);
-    let driver = SerialDriver { settings: settings.clone(), members, wire: None };
+    let tape = Arc::clone(&parts.tape);
+    let driver = SerialDriver { settings: settings.clone(), members, tape, wire: None };
     Ok(Bus::new(driver, parts))
 }
 
 pub struct SerialDriver {
     settings: Settings,
     members: Arc<Members>,
+    tape: Arc<Tape>,
     wire: Option<Wire<SerialStream>>,
 }
 
 impl Driver for SerialDriver {
+    fn cost(&self) -> LineCost {
+        LineCost::serial(&self.settings)
+    }
+
     async fn connect(&mut self) -> Result<Line, LineFault> {
         if self.wire.is_some() {
             return Ok(Line::Kept);
         }
         let port = OpenPort::new(port::open(&self.settings)?, self.settings.port.clone());
+        let port = port.recorded(Some(Arc::clone(&self.tape)));
         let mut wire = Wire::new(port, port::character(&self.settings), self.members.clone());
         wire.settle().await?;
         self.wire = Some(wire);

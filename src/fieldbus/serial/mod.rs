@@ -9,7 +9,7 @@ mod codec_tests;
 pub mod config;
 mod debts;
 mod driver;
-mod members;
+pub(super) mod members;
 mod wire;
 #[cfg(test)]
 mod wire_tests;

@@ -46,6 +46,7 @@ fn link(frame: FrameShape, requests: &[Asked<'_>]) -> SerialLink {
         send: send.to_vec(),
         every: Duration::from_secs(1),
         matches: matches.clone(),
+        reply: 0,
     });
     SerialLink {
         frame,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     at,
-    document::{Document, Place, Problems},
+    document::{Document, Place, Problems, Step},
     domain::{Kind, Origin, Period, Priority, Text},
     profile::{
         Class, ClassAlarm, ClassPoint, When,
@@ -128,15 +128,23 @@ impl Check<'_> {
     fn expressions(&mut self, alarms: &[ClassAlarmFile], points: &[ClassPoint]) {
         let written = alarms.iter().enumerate().filter_map(|(i, alarm)| Some((i, alarm.when.as_deref()?)));
         for (i, source) in written {
-            let whole = self.document.place(at!["alarm", i, "when"]);
-            for ExpressionMistake { span, message, help } in expression::check(source, points) {
-                let place = span.and_then(|span| inside(&whole, source, span)).unwrap_or(whole.clone());
-                match help {
-                    Some(help) => self.problems.error_with_help(place, message, help),
-                    None => self.problems.error(place, message),
-                }
+            self.condition(at!["alarm", i, "when"], source, points);
+        }
+    }
+
+    /// Tells what is wrong with the condition `source` at `path`; whether nothing is.
+    pub(super) fn condition(&mut self, path: &[Step<'_>], source: &str, points: &[ClassPoint]) -> bool {
+        let whole = self.document.place(path);
+        let mistakes = expression::check(source, points);
+        let sound = mistakes.is_empty();
+        for ExpressionMistake { span, message, help } in mistakes {
+            let place = span.and_then(|span| inside(&whole, source, span)).unwrap_or(whole.clone());
+            match help {
+                Some(help) => self.problems.error_with_help(place, message, help),
+                None => self.problems.error(place, message),
             }
         }
+        sound
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn check(source: &str, points: &[ClassPoint]) -> Vec<ExpressionMistak
     let whole = walk.sort_of(program.expression());
     if !matches!(whole, Sort::Flag | Sort::Unknown) {
         walk.mistakes
-            .push(mistake(None, text!("报警条件的结果必须是真或假", "the condition must be true or false")));
+            .push(mistake(None, text!("条件的结果必须是真或假", "the condition must be true or false")));
     }
     walk.mistakes
 }
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
             ("double", ..) => Sort::Double,
             ("string", ..) => Sort::Text(None),
             (name, ..) => {
-                let told = text!("报警条件里没有函数 \"{name}\"", "a condition has no function \"{name}\"");
+                let told = text!("条件里没有函数 \"{name}\"", "a condition has no function \"{name}\"");
                 self.tell(part, told, meant(name, &FUNCTIONS));
                 Sort::Unknown
             }
@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
     }
 
     fn refuse(&mut self, part: &IdedExpr) -> Sort<'a> {
-        self.tell(part, text!("报警条件里不能这样写", "a condition cannot say this"), None);
+        self.tell(part, text!("条件里不能这样写", "a condition cannot say this"), None);
         Sort::Unknown
     }
 

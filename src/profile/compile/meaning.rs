@@ -109,18 +109,9 @@ impl Check<'_> {
                 }
                 None => Some(Turn::Flag(None)),
                 Some(values) => {
-                    let flags = self.meanings(i, values, |check, path, meaning| match meaning {
-                        Meaning::Flag(flag) => Some(*flag),
-                        Meaning::Word(word) => {
-                            let told = text!(
-                                "开关量只有 true 和 false，不是 \"{word}\"",
-                                "a flag is true or false, not \"{word}\""
-                            );
-                            check.error(path, told);
-                            None
-                        }
-                    });
-                    self.dictionary(i, flags, compared).map(|all| Turn::Flag(Some(all)))
+                    let of = at!["point", i];
+                    let flags = self.meanings(of, values, Self::flag);
+                    self.dictionary(of, flags, compared).map(|all| Turn::Flag(Some(all)))
                 }
             },
             Kind::Choice => {
@@ -132,8 +123,10 @@ impl Check<'_> {
                     self.error(at!["point", i], told);
                     return None;
                 };
-                let words = self.meanings(i, values, |check, path, meaning| check.word(path, meaning, class));
-                self.dictionary(i, words, compared).map(Turn::Choice)
+                let of = at!["point", i];
+                let words =
+                    self.meanings(of, values, |check, path, meaning| check.word(path, meaning, class));
+                self.dictionary(of, words, compared).map(Turn::Choice)
             }
             Kind::Text => {
                 if compared != Compared::Texts {
@@ -203,7 +196,26 @@ impl Check<'_> {
         }
     }
 
-    fn word(&mut self, path: &[Step<'_>], meaning: &Meaning, class: &ClassPoint) -> Option<Arc<str>> {
+    pub(super) fn flag(&mut self, path: &[Step<'_>], meaning: &Meaning) -> Option<bool> {
+        match meaning {
+            Meaning::Flag(flag) => Some(*flag),
+            Meaning::Word(word) => {
+                let told = text!(
+                    "开关量只有 true 和 false，不是 \"{word}\"",
+                    "a flag is true or false, not \"{word}\""
+                );
+                self.error(path, told);
+                None
+            }
+        }
+    }
+
+    pub(super) fn word(
+        &mut self,
+        path: &[Step<'_>],
+        meaning: &Meaning,
+        class: &ClassPoint,
+    ) -> Option<Arc<str>> {
         let name = &class.name;
         match meaning {
             Meaning::Word(word) => {
@@ -222,25 +234,26 @@ impl Check<'_> {
         }
     }
 
-    fn meanings<'f, T>(
+    /// What each of `values`, which stand at `of`, means.
+    pub(super) fn meanings<'f, T>(
         &mut self,
-        i: usize,
+        of: &[Step<'_>],
         values: &'f BTreeMap<String, Meaning>,
         mean: impl Fn(&mut Self, &[Step<'_>], &Meaning) -> Option<T>,
     ) -> Vec<(&'f str, T)> {
         if values.is_empty() {
-            self.error(at!["point", i, "values"], text!("values 是空的", "`values` is empty"));
+            self.error(&[of, &["values".into()]].concat(), text!("values 是空的", "`values` is empty"));
         }
-        let pairs = values.iter().filter_map(|(raw, meaning)| {
-            Some((raw.as_str(), mean(self, at!["point", i, "values", raw.as_str()], meaning)?))
-        });
+        let pairs = values
+            .iter()
+            .filter_map(|(raw, meaning)| Some((raw.as_str(), mean(self, &value_path(of, raw), meaning)?)));
         pairs.collect()
     }
 
     /// `None` if a raw value is no such value, or there twice.
-    fn dictionary<T>(
+    pub(super) fn dictionary<T>(
         &mut self,
-        i: usize,
+        of: &[Step<'_>],
         meanings: Vec<(&str, T)>,
         compared: Compared,
     ) -> Option<Dictionary<T>> {
@@ -249,35 +262,35 @@ impl Check<'_> {
                 Some(Dictionary::Texts(meanings.into_iter().map(|(raw, to)| (raw.to_owned(), to)).collect()))
             }
             Compared::Patterns(form, width) => self
-                .keyed(i, meanings, |raw| form.pattern(truth_or_number(raw, form)?, width))
+                .keyed(of, meanings, |raw| form.pattern(truth_or_number(raw, form)?, width))
                 .map(Dictionary::Patterns),
             Compared::Doubles | Compared::Written => {
-                self.keyed(i, meanings, float_in).map(Dictionary::Numbers)
+                self.keyed(of, meanings, float_in).map(Dictionary::Numbers)
             }
             Compared::Singles => self
-                .keyed(i, meanings, |raw| float_in(raw).map(|n| f64::from(n as f32)))
+                .keyed(of, meanings, |raw| float_in(raw).map(|n| f64::from(n as f32)))
                 .map(Dictionary::Numbers),
         }
     }
 
     fn keyed<K: PartialEq, T>(
         &mut self,
-        i: usize,
+        of: &[Step<'_>],
         meanings: Vec<(&str, T)>,
         key_of: impl Fn(&str) -> Option<K>,
     ) -> Option<Box<[(K, T)]>> {
         let mut keyed: Vec<(K, T)> = Vec::new();
         let mut sound = true;
         for (raw, meaning) in meanings {
-            let path = at!["point", i, "values", raw];
+            let path = value_path(of, raw);
             match key_of(raw) {
                 Some(key) if keyed.iter().any(|(before, _)| *before == key) => {
-                    self.key_error(path, text!("原始值 {raw} 重复", "the raw value {raw} is there twice"));
+                    self.key_error(&path, text!("原始值 {raw} 重复", "the raw value {raw} is there twice"));
                     sound = false;
                 }
                 Some(key) => keyed.push((key, meaning)),
                 None => {
-                    self.key_error(path, text!("原始值里不会有 {raw}", "the raw value is never {raw}"));
+                    self.key_error(&path, text!("原始值里不会有 {raw}", "the raw value is never {raw}"));
                     sound = false;
                 }
             }
@@ -293,11 +306,18 @@ impl Check<'_> {
     }
 }
 
+fn value_path<'p>(of: &[Step<'p>], raw: &'p str) -> Vec<Step<'p>> {
+    [of, &["values".into(), raw.into()]].concat()
+}
+
 fn truth_or_number(raw: &str, form: Form) -> Option<i128> {
     match (raw, form) {
         ("true", Form::Truth) => Some(1),
         ("false", Form::Truth) => Some(0),
-        (_, Form::Truth | Form::Unsigned | Form::Signed | Form::SignMagnitude | Form::Bcd) => number_in(raw),
+        (
+            _,
+            Form::Truth | Form::Unsigned | Form::Signed | Form::SignMagnitude | Form::Bcd | Form::SignedBcd,
+        ) => number_in(raw),
     }
 }
 

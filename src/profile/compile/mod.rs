@@ -1,6 +1,8 @@
 //! From files as written to what runs: every mistake is found, each with its place; nothing half right comes out.
 
 mod class;
+mod command;
+mod dlt645;
 mod expression;
 mod meaning;
 mod modbus;

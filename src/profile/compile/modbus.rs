@@ -13,7 +13,7 @@ use crate::{
     profile::{
         Class, Dialect, Link, ModbusLink, Read,
         decode::Decoder,
-        plan::Take,
+        plan::{Take, Wire},
         product::Point,
         schema::{ByteOrder, DialectFile, ModbusFile, PointFile, ReadFile, WireType},
         written::RegisterNumber,
@@ -27,6 +27,8 @@ const DEFAULT_RETRIES: u8 = 1;
 const MOST_REGISTERS: u16 = 125;
 /// What the vendor's own app asks of a NICE3000+ at once.
 const MOST_REGISTERS_NICE3000: u16 = 10;
+/// Wider steps than these no product is known to want.
+const ALIGNMENTS: [u16; 5] = [1, 2, 4, 8, 16];
 /// 6.1: a read of coils asks for 2000 at most.
 const COILS_PER_REGISTER: u16 = 16;
 const READ_KEYS: [&str; 6] = ["table", "address", "type", "bits", "length", "byte_order"];
@@ -60,11 +62,29 @@ impl Check<'_> {
             dialect,
             max_registers,
             max_gap: file.max_gap,
+            align: self.alignment(file, max_registers),
             timeout: self.period(at!["modbus", "timeout"], file.timeout, DEFAULT_TIMEOUT),
             retries: file.retries.unwrap_or(DEFAULT_RETRIES),
             turnaround: file.turnaround.map_or(Duration::ZERO, Duration::from),
             pipeline: file.pipeline.unwrap_or(1).max(1),
         }
+    }
+
+    fn alignment(&mut self, file: &ModbusFile, max_registers: u16) -> u16 {
+        let align = file.align.unwrap_or(1);
+        if !ALIGNMENTS.contains(&align) {
+            let told = text!("align 只能是 1、2、4、8、16", "`align` is one of 1, 2, 4, 8 and 16");
+            self.error(at!["modbus", "align"], told);
+            return 1;
+        }
+        if align > max_registers {
+            let told = text!(
+                "align 大于 max_registers（{max_registers}）：什么也读不了",
+                "`align` is over max_registers ({max_registers}): nothing could be read"
+            );
+            self.error(at!["modbus", "align"], told);
+        }
+        align
     }
 
     fn modbus_point(
@@ -79,10 +99,11 @@ impl Check<'_> {
         let every = self.period(at!["point", i, "every"], file.every, DEFAULT_EVERY);
         let (table, address, span, take) = self.register(of, &file.read, modbus, file.byte_order)?;
         let most = if is_bit(table) { link.max_registers * COILS_PER_REGISTER } else { link.max_registers };
-        if span > most {
+        let read = if is_bit(table) { span } else { aligned(address, span, link.align) };
+        if read > most {
             let told = text!(
-                "{span} 个寄存器一次读不完（最多 {most}）",
-                "{span} registers are more than one request reads ({most})"
+                "{read} 个寄存器一次读不完（最多 {most}）",
+                "{read} registers are more than one request reads ({most})"
             );
             self.error(of, told);
         }
@@ -93,13 +114,49 @@ impl Check<'_> {
         Some(Found { read: Read::Modbus { table, address, span }, take, every })
     }
 
-    /// Where a command writes: a register or coil that can be written.
-    pub(super) fn written_register(&mut self, i: usize, write: &ReadFile, modbus: &ModbusFile) {
+    /// Where a command writes: whole registers or a coil that can be written.
+    pub(super) fn written_register(
+        &mut self,
+        i: usize,
+        write: &ReadFile,
+        modbus: &ModbusFile,
+    ) -> Option<(u16, u16, Take)> {
         let of = at!["command", i, "write"];
-        let found = self.register(of, write, modbus, None);
-        if found.is_some_and(|(table, ..)| matches!(table, Table::Input | Table::Discrete)) {
+        let (table, address, span, take) = self.register(of, write, modbus, None)?;
+        if matches!(table, Table::Input | Table::Discrete) {
             let told = text!("这个表只能读", "this table can only be read");
             self.error(at!["command", i, "write", "table"], told);
+            return None;
+        }
+        if let Take::Words { wire, .. } = &take
+            && !self.whole_registers(i, write, *wire, span)
+        {
+            return None;
+        }
+        Some((address, span, take))
+    }
+
+    /// The bits beside those that are meant would have to be read first, and may change in between.
+    fn whole_registers(&mut self, i: usize, write: &ReadFile, wire: Wire, span: u16) -> bool {
+        match wire {
+            Wire::Whole { pick, .. } if u16::from(pick.width) < 16 * span => {
+                let told = text!(
+                    "命令只能写整个寄存器：只改其中几位，就要先读出其余的位再写回，而它们可能在这期间变化",
+                    "a command writes whole registers: to change some bits of one, the others would have to be read and written                      back, and they may change in between"
+                );
+                let key = if write.bits.is_some() { "bits" } else { "type" };
+                self.key_error(at!["command", i, "write", key], told);
+                false
+            }
+            Wire::Text | Wire::Hex | Wire::Decimal => {
+                let told = text!(
+                    "命令写数值、词或开关，不写文本",
+                    "a command writes numbers, words and flags, no texts"
+                );
+                self.error(at!["command", i, "write", "type"], told);
+                false
+            }
+            Wire::Whole { .. } | Wire::Float32 | Wire::Float64 => true,
         }
     }
 
@@ -176,6 +233,11 @@ impl Check<'_> {
         }
         address
     }
+}
+
+/// How many registers are read for `span` of them, where first and count are multiples of `align`.
+fn aligned(address: u16, span: u16, align: u16) -> u16 {
+    (address % align).saturating_add(span).checked_next_multiple_of(align).unwrap_or(u16::MAX)
 }
 
 fn is_bit(table: Table) -> bool {

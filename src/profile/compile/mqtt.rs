@@ -155,7 +155,9 @@ impl Check<'_> {
             | WireType::Bcd16
             | WireType::Bcd32
             | WireType::Decimal
-            | WireType::Hex => {
+            | WireType::Hex
+            | WireType::Bcd
+            | WireType::BcdSigned => {
                 let told =
                     text!("JSON 和文本里的值不能是这种 type", "a value in JSON or text has no such type");
                 let help = text!("可用的有：bool, f64, string", "legal here: bool, f64, string");

@@ -24,6 +24,7 @@ impl ReadFile {
             ("table", self.table.is_some()),
             ("address", self.address.is_some()),
             ("frame", self.frame.is_some()),
+            ("item", self.item.is_some()),
             ("at", self.at.is_some()),
             ("pointer", self.pointer.is_some()),
             ("type", self.kind.is_some()),
@@ -130,6 +131,9 @@ impl Check<'_> {
         container: u8,
     ) -> Option<Wire> {
         let path = |key| [of, &[Step::Key(key)]].concat();
+        if is_bcd(kind) {
+            return None;
+        }
         let form = match form(kind) {
             Ok(form) => form,
             Err(wire) => {
@@ -160,8 +164,16 @@ impl Check<'_> {
         Some(Pick { shift: low, width: high - low + 1 })
     }
 
-    /// `length` belongs to texts, and only to them.
+    /// `length` belongs to texts, and only to them (`[dlt645]` sees to its BCD itself).
     pub(super) fn text_length(&mut self, of: &[Step<'_>], read: &ReadFile, kind: WireType) -> Option<u16> {
+        if is_bcd(kind) {
+            let told = text!(
+                "bcd 和 bcd_signed 只用于 [dlt645]；这里用 bcd16、bcd32",
+                "`bcd` and `bcd_signed` are for [dlt645] only; here there are `bcd16` and `bcd32`"
+            );
+            self.error(&[of, &[Step::Key("type")]].concat(), told);
+            return None;
+        }
         match (is_text(kind), read.length) {
             (true, None) => {
                 self.error(of, text!("缺少 length", "length is missing"));
@@ -197,13 +209,14 @@ impl Check<'_> {
 }
 
 /// Whole numbers have a form; the others are what they are.
-fn form(kind: WireType) -> Result<Form, Wire> {
+pub(super) fn form(kind: WireType) -> Result<Form, Wire> {
     match kind {
         WireType::Bool => Ok(Form::Truth),
         WireType::U8 | WireType::U16 | WireType::U32 | WireType::U64 => Ok(Form::Unsigned),
         WireType::I8 | WireType::I16 | WireType::I32 | WireType::I64 => Ok(Form::Signed),
         WireType::Sm8 => Ok(Form::SignMagnitude),
-        WireType::Bcd16 | WireType::Bcd32 => Ok(Form::Bcd),
+        WireType::Bcd16 | WireType::Bcd32 | WireType::Bcd => Ok(Form::Bcd),
+        WireType::BcdSigned => Ok(Form::SignedBcd),
         WireType::F32 => Err(Wire::Float32),
         WireType::F64 => Err(Wire::Float64),
         WireType::String => Err(Wire::Text),
@@ -220,13 +233,18 @@ pub(super) fn is_text(kind: WireType) -> bool {
     matches!(kind, WireType::String | WireType::Decimal | WireType::Hex)
 }
 
-/// In bits; a bool takes a byte, a text none of its own.
+/// Of a length that is written.
+pub(super) fn is_bcd(kind: WireType) -> bool {
+    matches!(kind, WireType::Bcd | WireType::BcdSigned)
+}
+
+/// In bits; a bool takes a byte, a text and a `bcd` none of their own.
 pub(super) fn width(kind: WireType) -> u8 {
     match kind {
         WireType::Bool | WireType::U8 | WireType::I8 | WireType::Sm8 => 8,
         WireType::U16 | WireType::I16 | WireType::Bcd16 => 16,
         WireType::U32 | WireType::I32 | WireType::F32 | WireType::Bcd32 => 32,
         WireType::U64 | WireType::I64 | WireType::F64 => 64,
-        WireType::String | WireType::Decimal | WireType::Hex => 0,
+        WireType::String | WireType::Decimal | WireType::Hex | WireType::Bcd | WireType::BcdSigned => 0,
     }
 }

@@ -7,17 +7,9 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::ClassName,
-    profile::{
-        Class, Link, Profile,
-        decode::Decoder,
-        product::Point,
-        schema::{CommandFile, ProfileFile},
-    },
+    profile::{Class, Link, Profile, decode::Decoder, product::Point, schema::ProfileFile},
     text,
 };
-
-/// Nothing in a gateway's profile is ever written to an elevator.
-const NEVER_WRITTEN_TO: &str = "elevator";
 
 /// The profile that `document` describes, or `None` and what is wrong with it in `problems`. `classes` are those there
 /// are; `None` stands for one whose own file has errors.
@@ -61,8 +53,10 @@ impl Check<'_> {
 
     fn profile(&mut self, file: ProfileFile, class: Arc<Class>) -> Option<Profile> {
         self.duplicates("point", file.point.iter().map(|point| point.name.as_str()));
-        self.commands(&file, &class);
-        let (link, decoder, points) = self.link_and_points(&file, &class)?;
+        let found = self.link_and_points(&file, &class);
+        let points = found.as_ref().map(|(_, _, points)| points.as_slice()).unwrap_or_default();
+        let commands = self.commands(&file, &class, points);
+        let (link, decoder, points) = found?;
         self.required_points(&points, &class);
         Some(Profile {
             title: titled(file.title, &file.profile),
@@ -72,6 +66,7 @@ impl Check<'_> {
             source: file.source,
             class,
             points,
+            commands,
             link,
             decoder,
         })
@@ -87,28 +82,35 @@ impl Check<'_> {
             self.error(at!["point"], text!("最多 {MOST_POINTS} 个测点", "more than {MOST_POINTS} points"));
             return None;
         }
-        match (&file.modbus, &file.mqtt, &file.serial) {
-            (Some(modbus), None, None) => Some(self.modbus(modbus, &file.point, class)),
-            (None, Some(mqtt), None) => Some(self.mqtt(mqtt, &file.point, class)),
-            (None, None, Some(serial)) => Some(self.serial(serial, &file.point, class)),
-            (None, None, None) => {
-                let told = text!(
-                    "缺少 [modbus]、[mqtt] 或 [serial]：怎样与设备通信",
-                    "[modbus], [mqtt] or [serial] is missing: how the device is spoken to"
-                );
-                self.error(at![], told);
-                None
-            }
-            (_, _, serial) => {
-                let told = text!(
-                    "[modbus]、[mqtt]、[serial] 只能有一个",
-                    "only one of [modbus], [mqtt] and [serial]"
-                );
-                let second = if serial.is_some() { "serial" } else { "mqtt" };
-                self.key_error(at![second], told);
-                None
-            }
+        let tables = [
+            ("modbus", file.modbus.is_some()),
+            ("mqtt", file.mqtt.is_some()),
+            ("serial", file.serial.is_some()),
+            ("dlt645", file.dlt645.is_some()),
+        ];
+        let written: Vec<&str> = tables.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
+        if let [_, .., second] = written[..] {
+            let told = text!(
+                "[modbus]、[mqtt]、[serial]、[dlt645] 只能有一个",
+                "only one of [modbus], [mqtt], [serial] and [dlt645]"
+            );
+            self.key_error(at![second], told);
+            return None;
         }
+        let points = &file.point;
+        let modbus = file.modbus.as_ref().map(|table| self.modbus(table, points, class));
+        let mqtt = file.mqtt.as_ref().map(|table| self.mqtt(table, points, class));
+        let serial = file.serial.as_ref().map(|table| self.serial(table, points, class));
+        let dlt645 = file.dlt645.as_ref().map(|table| self.dlt645(table, points, class));
+        let found = modbus.or(mqtt).or(serial).or(dlt645);
+        if found.is_none() {
+            let told = text!(
+                "缺少 [modbus]、[mqtt]、[serial] 或 [dlt645]：怎样与设备通信",
+                "[modbus], [mqtt], [serial] or [dlt645] is missing: how the device is spoken to"
+            );
+            self.error(at![], told);
+        }
+        found
     }
 
     fn required_points(&mut self, points: &[Point], class: &Class) {
@@ -123,37 +125,6 @@ impl Check<'_> {
                 "the point \"{name}\", which every device of the class should have, is missing"
             );
             self.warning(at!["profile"], told);
-        }
-    }
-
-    fn commands(&mut self, file: &ProfileFile, class: &Class) {
-        self.duplicates("command", file.command.iter().map(|command| command.name.as_str()));
-        for (i, command) in file.command.iter().enumerate() {
-            if class.name.as_str() == NEVER_WRITTEN_TO {
-                let told = text!(
-                    "对电梯只读不写：不能有 [[command]]",
-                    "an elevator is never written to: no [[command]]"
-                );
-                self.error(at!["command", i], told);
-            } else if file.modbus.is_none() {
-                let told = text!("[[command]] 只用于 [modbus]", "[[command]] is for [modbus] only");
-                self.error(at!["command", i], told);
-            } else {
-                self.command(i, command, file);
-            }
-        }
-    }
-
-    fn command(&mut self, i: usize, command: &CommandFile, file: &ProfileFile) {
-        self.scale_and_range(&["command".into(), i.into()], command.scale, command.offset, command.range);
-        if let Some(modbus) = &file.modbus {
-            self.written_register(i, &command.write, modbus);
-        }
-        let points = || file.point.iter().map(|point| point.name.as_str());
-        if let Some(point) = command.read_back.as_deref().filter(|name| !points().any(|point| point == *name))
-        {
-            let told = text!("这个文件里没有测点 \"{point}\"", "this file has no point \"{point}\"");
-            self.unknown(at!["command", i, "read_back"], told, point, points());
         }
     }
 }

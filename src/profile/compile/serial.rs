@@ -35,10 +35,15 @@ impl Check<'_> {
         points: &[PointFile],
         class: &Class,
     ) -> (Link, Decoder, Vec<Point>) {
-        let link = self.serial_link(file);
+        let mut link = self.serial_link(file);
         let names: Vec<&str> = frame_names(file).collect();
         let points =
             self.points(points, class, |check, i, point| check.serial_point(i, point, &names, &link));
+        for (ix, request) in (0u16..).zip(&mut link.requests) {
+            let matched = request.matches.iter().map(|wanted| wanted.at + wanted.bytes.len());
+            let read = points.iter().filter(|point| point.read == Read::Serial { frame: ix }).map(reaches);
+            request.reply = link.frame.shortest_with(matched.chain(read).max().unwrap_or(0));
+        }
         (Link::Serial(link), Decoder::Frames, points)
     }
 
@@ -168,6 +173,8 @@ impl Check<'_> {
             send,
             every: self.period(at!["serial", "request", i, "every"], file.every, DEFAULT_EVERY),
             matches: self.matches("request", i, &file.matches, frame),
+            // until its points are known
+            reply: 0,
         }
     }
 
@@ -247,6 +254,14 @@ impl Check<'_> {
         if at.saturating_add(len) > whole {
             self.error(path, text!("超出一帧的 {whole} 字节", "beyond the {whole} bytes of a frame"));
         }
+    }
+}
+
+/// How many bytes a frame must have for this point to be in it.
+fn reaches(point: &Point) -> usize {
+    match &point.plan.take {
+        Take::Bytes { at, len, .. } => usize::try_from(*at).map_or(at.unsigned_abs() as usize, |at| at + len),
+        Take::Bit | Take::Words { .. } | Take::Pointer { .. } | Take::WholeText(_) => 0,
     }
 }
 

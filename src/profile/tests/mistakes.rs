@@ -20,7 +20,7 @@ fn what_a_profile_can_have_wrong() {
         (
             "two protocols",
             format!("{MODBUS}{MQTT}{}", point(&number)),
-            "only one of [modbus], [mqtt] and [serial]",
+            "only one of [modbus], [mqtt], [serial] and [dlt645]",
         ),
         ("no point", MODBUS.into(), "there is no point at all"),
         (
@@ -180,6 +180,21 @@ fn what_a_profile_can_have_wrong() {
             "more registers than a request reads",
             format!("{MODBUS}max_registers = 1\n{}", point(&number.replace("u16", "u32"))),
             "more than one request reads",
+        ),
+        (
+            "an alignment that no product has",
+            format!("{MODBUS}align = 3\n{}", point(&number)),
+            "`align` is one of 1, 2, 4, 8 and 16",
+        ),
+        (
+            "an alignment that fits no request",
+            format!("{MODBUS}align = 4\nmax_registers = 2\n{}", point(&number)),
+            "nothing could be read",
+        ),
+        (
+            "more registers than a request reads, with those beside it",
+            format!("{MODBUS}align = 2\nmax_registers = 3\n{}", point(&number.replace("u16", "u32"))),
+            "4 registers are more than one request reads (3)",
         ),
         (
             "too many for the dialect",

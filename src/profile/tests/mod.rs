@@ -1,7 +1,9 @@
 //! What profiles promise, as tables of facts.
 
 mod any_bytes;
+mod commands;
 mod frames;
+mod items;
 mod messages;
 mod mistakes;
 mod registers;

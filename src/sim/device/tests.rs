@@ -15,7 +15,7 @@ fn device(library: &Library, id: &str) -> SimDevice {
     let profile = library.profile(id).unwrap_or_else(|| panic!("{id} is shipped"));
     let address = match profile.link {
         Link::Modbus(_) => Address::Unit(1),
-        Link::Serial(_) | Link::Mqtt(_) => Address::Text("5".to_owned()),
+        Link::Serial(_) | Link::Mqtt(_) | Link::Dlt645(_) => Address::Text("5".to_owned()),
     };
     let device = SimDevice::new(profile, address);
     // Texts that count from their end, or end in a fixed way, need something to stand in.

@@ -145,8 +145,8 @@ pub fn transition(
     Commit {
         letters: endpoints.iter().map(|endpoint| letter(&sealed, endpoint)).collect(),
         alarms: vec![memory(key, state)],
-        audit: Vec::new(),
         events: vec![sealed],
+        ..Commit::default()
     }
 }
 
