@@ -89,6 +89,8 @@ pub struct Bus<D> {
     probes: Probes,
     line: LineState,
     refusals: Refusals,
+    /// How often a slot's question was tried in vain and is to be tried again.
+    tries: HashMap<usize, u32>,
     sender: mpsc::Sender<Heard>,
     clock: Arc<dyn Clock>,
     counters: Arc<BusCounters>,
@@ -121,6 +123,7 @@ impl<D: Driver> Bus<D> {
             by_device: layout.by_device,
             line: LineState::new(now),
             refusals: Refusals::default(),
+            tries: HashMap::new(),
             sender: parts.sender,
             clock: parts.clock,
             counters: parts.counters,

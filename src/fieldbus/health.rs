@@ -6,8 +6,13 @@ use tokio::time::Instant;
 
 use super::latency::Latency;
 
-/// A unit is lost after this many exchanges in a row without an answer; one that was never heard, after the first.
-pub(super) const LOST_AFTER: u32 = 3;
+/// A unit is lost after this many tries in a row that met silence; one that was never heard, after the first exchange. Every try at a dead
+/// unit is time that those who answer do not get, and one that lives is asked again a second later.
+pub(super) const LOST_AFTER: u32 = 2;
+/// Where something came that could not be read, somebody is there: so many tries.
+const UNREADABLE_AFTER: u32 = 6;
+/// So many probes a unit that was lost just now goes ahead of those that have been for long.
+const FRESH_PROBES: u32 = 4;
 /// A unit that was lost is trusted with retries again after so many answers in a row.
 const ANSWERS_AFTER_LOSS: u32 = 3;
 const SHORTEST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -46,7 +51,7 @@ pub struct Change {
 pub struct UnitHealth {
     state: Health,
     ever_heard: bool,
-    /// Exchanges without an answer, in a row.
+    /// Tries without an answer, in a row.
     missed: u32,
     /// Answers in a row that it still owes until it is online.
     owes: u32,
@@ -101,11 +106,12 @@ impl UnitHealth {
         self.step(if self.owes == 0 { Health::Online } else { Health::Degraded })
     }
 
-    /// An exchange, retries included, had no valid answer; `silent`: nothing came at all. A line that is down says nothing about its
+    /// An exchange of so many `tries` had no valid answer; `silent`: nothing came at all. A line that is down says nothing about its
     /// units: do not call it then.
-    pub fn missed(&mut self, silent: bool) -> Option<Change> {
-        self.missed = self.missed.saturating_add(1);
-        let lost = self.state == Health::Lost || self.missed >= LOST_AFTER || (silent && !self.ever_heard);
+    pub fn missed(&mut self, tries: u32, silent: bool) -> Option<Change> {
+        self.missed = self.missed.saturating_add(tries);
+        let enough = if silent { LOST_AFTER } else { UNREADABLE_AFTER };
+        let lost = self.state == Health::Lost || self.missed >= enough || (silent && !self.ever_heard);
         if !lost {
             self.owes = self.owes.max(1);
             return self.step(Health::Degraded);
@@ -116,6 +122,11 @@ impl UnitHealth {
             self.back_off = (self.back_off * 2).min(self.longest_back_off);
         }
         self.step(Health::Lost)
+    }
+
+    /// Whether it was lost so short a time ago that it may well be back.
+    pub fn lost_just_now(&self) -> bool {
+        self.missed < LOST_AFTER + FRESH_PROBES
     }
 
     /// When a lost unit is tried next; `None` unless it is lost.
@@ -152,14 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_lost_after_three_misses_and_online_again_after_three_answers() {
+    fn a_unit_is_lost_after_two_silent_tries_and_online_again_after_three_answers() {
         let mut unit = heard_once(500 * MS);
-        assert_eq!(unit.missed(true), change(Health::Online, Health::Degraded));
+        assert_eq!(unit.missed(1, true), change(Health::Online, Health::Degraded));
         assert_eq!(unit.answered(None), change(Health::Degraded, Health::Online));
-        assert_eq!(unit.missed(true), change(Health::Online, Health::Degraded), "misses count in a row only");
-        assert_eq!(unit.missed(true), None);
-        assert_eq!(unit.missed(true), change(Health::Degraded, Health::Lost));
-        assert_eq!(unit.missed(true), None);
+        assert_eq!(
+            unit.missed(1, true),
+            change(Health::Online, Health::Degraded),
+            "misses count in a row only"
+        );
+        assert_eq!(unit.missed(1, true), change(Health::Degraded, Health::Lost));
+        assert_eq!(unit.missed(1, true), None);
         assert_eq!(unit.answered(None), change(Health::Lost, Health::Degraded));
         assert_eq!(unit.answered(None), None);
         assert_eq!(unit.answered(None), change(Health::Degraded, Health::Online));
@@ -169,9 +183,9 @@ mod tests {
     #[test]
     fn a_unit_that_was_never_heard_is_lost_at_once() {
         let mut unit = UnitHealth::new(500 * MS);
-        assert_eq!(unit.missed(true), change(Health::Online, Health::Lost));
+        assert_eq!(unit.missed(1, true), change(Health::Online, Health::Lost));
         assert_eq!(unit.answered(None), change(Health::Lost, Health::Degraded));
-        assert_eq!(unit.missed(true), None, "from now on it is one that was heard");
+        assert_eq!(unit.missed(1, true), None, "from now on it is one that was heard");
     }
 
     #[test]
@@ -184,10 +198,9 @@ mod tests {
         for (period, want) in cases {
             let now = Instant::now();
             let mut unit = heard_once(period);
-            unit.missed(true);
-            unit.missed(true);
+            unit.missed(1, true);
             let waits = want.map(|_| {
-                unit.missed(true);
+                unit.missed(1, true);
                 (unit.probe_at(now).unwrap() - now).as_secs()
             });
             assert_eq!(waits, want, "{period:?}");
@@ -197,8 +210,8 @@ mod tests {
     #[test]
     fn noise_is_no_absence() {
         let mut unit = UnitHealth::new(MS);
-        assert_eq!(unit.missed(false), change(Health::Online, Health::Degraded), "somebody spoke");
-        (0..20).for_each(|_| _ = unit.missed(false));
+        assert_eq!(unit.missed(1, false), change(Health::Online, Health::Degraded), "somebody spoke");
+        (0..20).for_each(|_| _ = unit.missed(1, false));
         let now = Instant::now();
         assert_eq!(unit.probe_at(now), Some(now + SHORTEST_BACK_OFF));
     }
@@ -209,10 +222,10 @@ mod tests {
         let mut unit = heard_once(500 * MS);
         (0..50).for_each(|_| _ = unit.answered(Some(20 * MS)));
         assert_eq!(unit.patience(most), 50 * MS);
-        (0..3).for_each(|_| _ = unit.missed(true));
+        unit.missed(3, true);
         let patience = [(); 5].map(|()| {
             let patience = unit.patience(most);
-            unit.missed(true);
+            unit.missed(1, true);
             patience
         });
         assert_eq!(patience, [50 * MS, most, 50 * MS, 50 * MS, 50 * MS]);

@@ -1,6 +1,6 @@
 //! Asking a unit: what is due, again if it failed, in parts if it was refused; or, when the unit is lost, whether it is back.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -13,7 +13,7 @@ use crate::{
         health::Health,
         plan::Request,
         split,
-        unit::Slot,
+        unit::{Slot, Unit},
     },
 };
 
@@ -22,22 +22,13 @@ const REFUSED_PERIOD: Duration = Duration::from_secs(10);
 
 type Outcome = Result<Raw, AskFault>;
 
-/// How long an answer is waited for.
-#[derive(Clone, Copy)]
-enum Patience {
-    /// As its answers taught.
-    Learned,
-    /// As long as its product may take.
-    Full,
-}
-
 impl<D: Driver> Bus<D> {
     /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
     pub(super) async fn poll(&mut self, slot: usize) -> Result<(), BusError> {
         let slots = self.together(slot);
         let began = Instant::now();
         let outcomes = match slots[..] {
-            [slot] => vec![self.exchange(slot).await],
+            [slot] => vec![self.ask(slot).await],
             ref several => self.exchange_all(several).await,
         };
         let now = Instant::now();
@@ -53,8 +44,15 @@ impl<D: Driver> Bus<D> {
         for (slot, outcome) in slots.into_iter().zip(outcomes) {
             let Some((unit, _)) = self.request(slot) else { continue };
             match &outcome {
-                Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(took)),
-                Err(fault) => self.missed(unit, fault),
+                Ok(_) | Err(AskFault::Refused { .. }) => {
+                    self.tries.remove(&slot);
+                    self.answered(unit, Some(took));
+                }
+                Err(_) if self.is_tried_again(unit, slot, now) => continue,
+                Err(fault) => {
+                    let tries = 1 + self.tries.remove(&slot).unwrap_or(0);
+                    self.missed(unit, tries, fault);
+                }
             }
             self.polled(slot, outcome).await?;
         }
@@ -77,26 +75,27 @@ impl<D: Driver> Bus<D> {
         together
     }
 
+    /// As many tries as the profile grants a unit that is online; each waits behind those that are due already.
+    fn is_tried_again(&mut self, unit: usize, slot: usize, now: Instant) -> bool {
+        let granted = match self.units[unit].health.state() {
+            Health::Online => self.units[unit].retries().into(),
+            // retries are for noise; at a dead unit they would only cost the others their time
+            Health::Degraded | Health::Lost => 0,
+        };
+        let tried = self.tries.entry(slot).or_default();
+        if *tried >= granted {
+            return false;
+        }
+        *tried += 1;
+        self.schedule.put_off(slot, now);
+        true
+    }
+
     fn request(&self, slot: usize) -> Option<(usize, &Request)> {
         match &self.slots[slot] {
             Slot::Ask { unit, request } => Some((*unit, request)),
             Slot::Watch { .. } => None,
         }
-    }
-
-    /// As many tries as the profile grants a unit that is online.
-    async fn exchange(&mut self, slot: usize) -> Outcome {
-        let mut retries = self.request(slot).map_or(0, |(unit, _)| match self.units[unit].health.state() {
-            Health::Online => self.units[unit].retries(),
-            // retries are for noise; at a dead unit they would only cost the others their time
-            Health::Degraded | Health::Lost => 0,
-        });
-        let mut outcome = self.ask(slot, Patience::Learned).await;
-        while retries > 0 && matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
-            retries -= 1;
-            outcome = self.ask(slot, Patience::Full).await;
-        }
-        outcome
     }
 
     /// Several at once. Who got no answer may have suffered for another: it is asked again by itself.
@@ -116,22 +115,19 @@ impl<D: Driver> Bus<D> {
         outcomes.iter().for_each(|outcome| self.counters.asked(outcome));
         for (slot, outcome) in slots.iter().zip(&mut outcomes) {
             if matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
-                *outcome = self.exchange(*slot).await;
+                *outcome = self.ask(*slot).await;
             }
         }
         outcomes
     }
 
-    async fn ask(&mut self, slot: usize, patience: Patience) -> Outcome {
+    async fn ask(&mut self, slot: usize) -> Outcome {
         self.open().await?;
         let Slot::Ask { unit, request } = &self.slots[slot] else {
             return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
         let unit = &self.units[*unit];
-        let link = match patience {
-            Patience::Learned => unit.link(),
-            Patience::Full => Cow::Borrowed(&unit.device.profile.link),
-        };
+        let link = unit.link();
         let outcome = self.driver.ask(&unit.device.address, &link, &request.ask).await;
         self.counters.asked(&outcome);
         outcome
@@ -190,14 +186,15 @@ impl<D: Driver> Bus<D> {
     }
 
     /// A whole exchange without a valid answer. A unit that is lost now is only probed.
-    fn missed(&mut self, unit: usize, fault: &AskFault) {
-        let change = self.units[unit].health.missed(matches!(fault, AskFault::Silent { .. }));
+    fn missed(&mut self, unit: usize, tries: u32, fault: &AskFault) {
+        let change = self.units[unit].health.missed(tries, matches!(fault, AskFault::Silent { .. }));
         let told = self.units[unit].device.profile.link.diagnose(&Failure::from(fault));
         let checks = told.map_or_else(String::new, |told| told.checks_line(Lang::En));
         self.log_change(unit, change, &format!("{fault}; {checks}"));
         if let Some(at) = self.units[unit].health.probe_at(Instant::now()) {
-            self.units[unit].slots.iter().for_each(|slot| self.schedule.pause(*slot));
-            self.probes.put(unit, at);
+            let Unit { slots, health, .. } = &self.units[unit];
+            slots.iter().for_each(|slot| self.schedule.pause(*slot));
+            self.probes.put(unit, at, health.lost_just_now());
         }
     }
 
@@ -218,11 +215,11 @@ impl<D: Driver> Bus<D> {
         self.probes.spent(now - began, now);
         match &outcome {
             Err(AskFault::LineDown(fault)) => {
-                self.probes.put(unit, now);
+                self.probes.put(unit, now, true);
                 return self.line_down(fault.clone()).await;
             }
             Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(now - began)),
-            Err(fault) => self.missed(unit, fault),
+            Err(fault) => self.missed(unit, 1, fault),
         }
         self.polled(slot, outcome).await
     }
