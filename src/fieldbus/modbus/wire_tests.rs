@@ -77,6 +77,8 @@ enum Habit {
     /// The n-th request (from 0) of each of these numbers is not answered.
     Misses(Vec<usize>),
     Any(Dice),
+    /// As `Any`, and some requests are refused for the moment, as by a slave that is busy.
+    Moody(Dice),
     Echo,
 }
 
@@ -157,6 +159,12 @@ impl Slaves {
                 let (delay, bytes) = misbehave(dice, unit, reply);
                 self.send(delay, bytes);
             }
+            Habit::Moody(dice) => {
+                let busy = frame(&[unit, function | 0x80, [2, 3, 4, 6][dice.below(4) as usize]]);
+                let reply = if dice.below(6) == 0 { busy } else { reply };
+                let (delay, bytes) = misbehave(dice, unit, reply);
+                self.send(delay, bytes);
+            }
         }
     }
 
@@ -209,8 +217,9 @@ async fn no_register_ever_shows_what_another_holds_whatever_the_line_does() {
     for (fact, questions, fussy) in
         [("any block", &anything[..], false), ("no other blocks", &single[..], true)]
     {
-        for seed in 1..=3 {
-            let (mut wire, _slaves) = line(Habit::Any(Dice(seed)), |slaves| {
+        for (seed, moody) in [(1, false), (2, false), (3, false), (4, true), (30, true)] {
+            let habit = if moody { Habit::Moody(Dice(seed)) } else { Habit::Any(Dice(seed)) };
+            let (mut wire, _slaves) = line(habit, |slaves| {
                 slaves.blocks = fussy.then(|| vec![(0, 1), (50, 1)]);
             });
             let mut dice = Dice(seed ^ 0xFFFF);
@@ -222,7 +231,7 @@ async fn no_register_ever_shows_what_another_holds_whatever_the_line_does() {
                     answered += 1;
                 }
             }
-            assert!(answered > asked / 2, "{fact}, seed {seed}: only {answered} answers");
+            assert!(answered > asked / 3, "{fact}, seed {seed}: only {answered} answers");
         }
     }
 }
