@@ -160,18 +160,19 @@ impl Debt {
         self.owed.push(shape);
     }
 
-    /// A question like `question` whose answer has a shape that nothing owed has; rather
+    /// A question like `question` whose answer has a shape that nothing owed has, and that the product takes as well as this one. Rather
     /// shorter: what lies behind a block need not exist.
     fn marker(&self, question: &Question, link: &ModbusLink) -> Option<Question> {
-        let most = match question.table {
-            Table::Holding | Table::Input => link.max_registers,
-            Table::Coil | Table::Discrete => link.max_registers.saturating_mul(16),
+        let (most, align) = match question.table {
+            Table::Holding | Table::Input => (link.max_registers, link.align.max(1)),
+            Table::Coil | Table::Discrete => (link.max_registers.saturating_mul(16), 1),
         };
         let room = u16::MAX - question.first;
         let shorter = (1..question.count).rev();
         let longer = question.count.saturating_add(1)..=most.max(question.count).min(room);
         shorter
             .chain(longer)
+            .filter(|count| count.is_multiple_of(align))
             .map(|count| Question { count, ..*question })
             .find(|marker| !self.owes(marker.shape()))
     }

@@ -465,3 +465,19 @@ async fn a_late_confirmation_is_not_taken_for_that_of_the_same_order_again() {
     assert!(wire.tell(1, &dim(40), &link()).await.is_err(), "the first one's confirmation came meanwhile");
     assert!(std::iter::from_fn(|| told.try_recv().ok()).count() <= 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_product_that_takes_even_counts_only_is_asked_for_no_others() {
+    for count in [2, 4, 10] {
+        let (mut wire, _slaves) = line(Habit::After(Duration::from_millis(20)), |slaves| {
+            slaves.blocks = Some((1..=5).map(|pairs| (0, 2 * pairs)).collect());
+            slaves.deaf = true;
+        });
+        let (question, link) = (block(1, 0, count), ModbusLink { align: 2, ..link() });
+        assert_true(
+            "even",
+            &question,
+            &wire.ask(&question, &link).await.expect("its first answer is believed"),
+        );
+    }
+}
