@@ -361,6 +361,23 @@ async fn no_value_is_wrong_whatever_the_server_mixes_up() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_hands_to_the_next_connection_is_nobodys_answer() {
+    // it keeps the answer that came too late and gives it to whoever is connected by then
+    let mut late = None;
+    let (settings, _server) = server(move |n, asked| match n {
+        0 => {
+            late = Some(asked.reply());
+            Deed { pieces: vec![], hang_up: false }
+        }
+        _ => Deed { pieces: late.take().into_iter().chain([asked.reply()]).collect(), hang_up: false },
+    })
+    .await;
+    let mut driver = TcpDriver::new(settings);
+    assert!(ask(&mut driver, 1, &block(10, 4)).await.is_err());
+    assert_eq!(ask(&mut driver, 1, &block(20, 4)).await, Ok(words(1, 20, 4)));
+}
+
+#[tokio::test]
 async fn a_bus_of_this_kind_hands_on_what_the_server_holds() {
     let (settings, _server) = server(|_, asked| send(asked.reply())).await;
     let product = registers(
