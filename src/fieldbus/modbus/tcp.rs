@@ -231,6 +231,10 @@ impl Connection {
                     until = Instant::now() + pace.timeout;
                 }
             }
+            // a timeout alone looks at the clock only when there is nothing to read
+            if Instant::now() >= until {
+                return Err(CallFault::Silent);
+            }
         }
         self.answered_at = Some(Instant::now());
         Ok(())

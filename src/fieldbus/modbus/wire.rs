@@ -187,6 +187,10 @@ impl<P: Port> Wire<P> {
             let said = confirming.hear(&chunk[..count?]);
             self.heard_or_sent = Instant::now();
             let Some(said) = said else {
+                // a timeout alone looks at the clock only when there is nothing to read
+                if self.heard_or_sent >= until {
+                    break;
+                }
                 continue;
             };
             self.in_flight = None;
@@ -274,6 +278,10 @@ impl<P: Port> Wire<P> {
                 self.in_flight = None;
                 self.echoes = hearing.echoed();
                 return Ok(answer);
+            }
+            // a timeout alone looks at the clock only when there is nothing to read
+            if self.heard_or_sent >= until {
+                break;
             }
         }
         self.echoed = hearing.echoed();

@@ -481,3 +481,74 @@ async fn a_product_that_takes_even_counts_only_is_asked_for_no_others() {
         );
     }
 }
+
+/// A port that once it is asked always has something to say, each time a millisecond later, for a minute.
+struct Flood {
+    asked: bool,
+    reads: u32,
+}
+
+impl tokio::io::AsyncRead for Flood {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        if !self.asked {
+            return std::task::Poll::Pending;
+        }
+        let advancing = std::pin::pin!(tokio::time::advance(Duration::from_millis(1)));
+        assert!(advancing.poll(cx).is_pending(), "the clock is ahead, the task need not wait");
+        self.reads += 1;
+        if self.reads < 60_000 {
+            into.put_slice(&[0x55; 16]);
+        }
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Flood {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.asked = true;
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl Port for Flood {
+    fn clear_input(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_always_has_something_to_say_outlasts_no_question() {
+    let flooded = || {
+        let port = OpenPort::new(Flood { asked: false, reads: 0 }, PathBuf::from("flood"));
+        Wire { disturbed: false, ..Wire::new(port, CHARACTER) }
+    };
+    let mut wire = flooded();
+    let fault = wire.exchange(&block(1, 0, 4), &link()).await.unwrap_err();
+    assert!(matches!(fault, AskFault::LineDown(LineFault::Babble { .. })), "a question: {fault}");
+    let mut wire = flooded();
+    wire.debts.settled(1);
+    let fault = wire.tell(1, &dim(40), &link()).await.unwrap_err();
+    assert!(matches!(fault, AskFault::LineDown(LineFault::Babble { .. })), "an order: {fault}");
+}
