@@ -390,17 +390,12 @@ async fn an_order_is_carried_out_once_and_told_what_came_of_it() {
 async fn an_inquiry_is_answered_and_takes_nobodys_time() {
     let mut show = Show::start(&[(1, one_block())], &[1, 77]);
     show.hear_for(SECOND).await;
-    let ask = |unit| {
-        let (reply, answer) = oneshot::channel();
-        let ask = Ask::Block { table: crate::domain::Table::Holding, first: 5, count: 2 };
-        (Inquiry { unit: Address::Unit(unit), link: Link::Modbus(modbus_link()), ask, reply }, answer)
-    };
-    let (inquiry, answer) = ask(77);
-    show.counter.inquiries.send(inquiry).await.unwrap();
+    let (to_stranger, answer) = inquiry(77);
+    show.counter.inquiries.send(to_stranger).await.unwrap();
     assert!(answer.await.unwrap().is_ok(), "a unit that is not in the site");
-    for unit in 100..140 {
-        let (inquiry, answer) = ask(unit);
-        show.counter.inquiries.send(inquiry).await.unwrap();
+    for unit in 100..140u8 {
+        let (to_nobody, answer) = inquiry(unit);
+        show.counter.inquiries.send(to_nobody).await.unwrap();
         assert!(answer.await.unwrap().is_err());
     }
     let heard = show.hear_for(SECOND).await;
@@ -412,6 +407,39 @@ async fn an_inquiry_is_answered_and_takes_nobodys_time() {
     let late = asked.windows(2).filter(|pair| pair[1] - pair[0] > 1310).count();
     assert_eq!(late, 0, "{asked:?}");
     show.end().await;
+}
+
+fn inquiry(unit: u8) -> (Inquiry, oneshot::Receiver<Result<Raw, AskFault>>) {
+    let (reply, answer) = oneshot::channel();
+    let ask = Ask::Block { table: crate::domain::Table::Holding, first: 5, count: 2 };
+    (Inquiry { unit: Address::Unit(unit), link: Link::Modbus(modbus_link()), ask, reply }, answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_never_idle_still_finds_time_for_an_inquiry() {
+    let restless = registers(modbus_link(), &[1, 9, 17].map(|address| (address, SECOND / 50)));
+    let all_dead: Vec<_> = (1..=60).map(|unit| (unit, one_block())).collect();
+    for (fact, devices) in
+        [("more is due than it can carry", vec![(1, restless)]), ("all are lost", all_dead)]
+    {
+        let mut show = Show::start(&devices, if devices.len() == 1 { &[1, 77] } else { &[77] });
+        show.hear_for(5 * SECOND).await;
+        for _ in 0..3 {
+            let (inquiry, answer) = inquiry(77);
+            show.counter.inquiries.send(inquiry).await.unwrap();
+            let heard = async {
+                loop {
+                    show.heard.recv().await.expect("the bus goes on");
+                }
+            };
+            tokio::select! {
+                answer = answer => assert!(answer.unwrap().is_ok(), "{fact}"),
+                () = heard => {}
+                () = tokio::time::sleep(5 * SECOND) => panic!("{fact}: no time for it"),
+            }
+        }
+        show.end().await;
+    }
 }
 
 /// What is logged on this thread from now on.
