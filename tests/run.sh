@@ -33,6 +33,7 @@ command -v npm >/dev/null || packages+=(nodejs npm)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v unshare >/dev/null || packages+=(util-linux)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
+command -v c++ >/dev/null || packages+=(g++)
 [ -e /usr/include/modbus/modbus.h ] || packages+=(libmodbus-dev)
 python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -84,5 +85,11 @@ step "pytest tests/stories (ROUNDS=$ROUNDS)"
 status=$?
 tail -1 "$logs/stories" >"$logs/stories.end"
 tally $status "$logs/stories.end" passed failed error
+
+step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-20} each)"
+bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
+status=$?
+tail -1 "$logs/fuzz" >"$logs/fuzz.end"
+tally $status "$logs/fuzz.end" held broken
 
 close

@@ -81,12 +81,11 @@ impl UnitHealth {
         self.latency
     }
 
-    /// How long the next exchange may wait for it, when its product may take `most`.
+    /// How long the next exchange may wait for it at first, when its product may take `most`.
     pub fn patience(&self, most: Duration) -> Duration {
         match self.state {
-            Health::Online | Health::Degraded => most,
             Health::Lost if self.missed.is_multiple_of(PATIENT_PROBE) => most,
-            Health::Lost => self.latency.patience(most),
+            Health::Online | Health::Degraded | Health::Lost => self.latency.patience(most),
         }
     }
 
@@ -205,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn probes_wait_as_long_as_the_unit_used_to_take_and_now_and_then_longer() {
-        let most = 1000 * MS;
+    fn it_is_waited_for_as_long_as_it_used_to_take_and_when_it_is_lost_now_and_then_longer() {
+        let most = 200 * MS;
         let mut unit = heard_once(500 * MS);
         (0..50).for_each(|_| _ = unit.answered(Some(20 * MS)));
-        assert_eq!(unit.patience(most), most, "while it is asked as usual");
+        assert_eq!(unit.patience(most), 50 * MS);
         (0..3).for_each(|_| _ = unit.missed(true));
         let patience = [(); 5].map(|()| {
             let patience = unit.patience(most);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// USB adapters and serial servers hand on in lumps: no unit is judged to be faster than this.
+/// USB adapters and serial servers hand on in lumps: no unit is judged to be faster than this, nor than a part of what its product may take.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
+const SHORTEST_PART: u32 = 4;
 
 /// A smoothed mean and deviation, as TCP learns its round trips (RFC 6298, 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +28,10 @@ impl Latency {
         });
     }
 
-    /// How long to wait for a unit that probably does not answer: twice what TCP would, and no longer than the product may take.
+    /// How long to wait for it: twice what TCP would, and no longer than the product may take.
     pub fn patience(&self, most: Duration) -> Duration {
         self.0.map_or(most, |Learned { mean, deviation }| {
-            (mean * 2 + deviation * 8).max(SHORTEST_PATIENCE).min(most)
+            (mean * 2 + deviation * 8).max(SHORTEST_PATIENCE).max(most / SHORTEST_PART).min(most)
         })
     }
 
@@ -54,9 +55,9 @@ mod tests {
             latency
         };
         assert_eq!(Latency::default().patience(most), most, "nothing is known");
-        assert_eq!(steady(MS).patience(most), 50 * MS);
-        let of_forty = steady(40 * MS).patience(most);
-        assert!((80 * MS..90 * MS).contains(&of_forty), "{of_forty:?}");
+        assert_eq!((steady(MS).patience(most), steady(MS).patience(100 * MS)), (125 * MS, 50 * MS));
+        let of_eighty = steady(80 * MS).patience(most);
+        assert!((160 * MS..180 * MS).contains(&of_eighty), "{of_eighty:?}");
         assert_eq!(steady(400 * MS).patience(most), most);
         let mut restless = steady(40 * MS);
         (0..20).for_each(|n| restless.took(if n % 2 == 0 { 10 * MS } else { 90 * MS }));

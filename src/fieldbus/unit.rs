@@ -1,6 +1,6 @@
 //! The units of one bus and what the schedule's slots stand for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     bus::BusDevice,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{DeviceIx, PointIx, Raw},
-    profile::{Dlt645Link, Link, ModbusLink, Profile},
+    profile::{Link, ModbusLink, Profile},
 };
 
 /// One device on the bus, with what the bus remembers of it.
@@ -61,16 +61,14 @@ impl Unit {
         }
     }
 
-    /// How to speak to it while it is lost: with less patience, as far as is known how long it takes.
-    pub fn probing(&self) -> Link {
+    /// How to speak to it at first: with the patience that its answers taught. Declared frames say nothing of when they end.
+    pub fn link(&self) -> Cow<'_, Link> {
         match &self.device.profile.link {
             Link::Modbus(link) => {
-                Link::Modbus(ModbusLink { timeout: self.health.patience(link.timeout), ..link.clone() })
+                let timeout = self.health.patience(link.timeout);
+                Cow::Owned(Link::Modbus(ModbusLink { timeout, ..link.clone() }))
             }
-            Link::Dlt645(link) => {
-                Link::Dlt645(Dlt645Link { timeout: self.health.patience(link.timeout), ..link.clone() })
-            }
-            link @ (Link::Serial(_) | Link::Mqtt(_)) => link.clone(),
+            link @ (Link::Serial(_) | Link::Dlt645(_) | Link::Mqtt(_)) => Cow::Borrowed(link),
         }
     }
 

@@ -170,7 +170,7 @@ fn print_buses(
 }
 
 fn is_serial(link: &BusLink) -> bool {
-    matches!(link, BusLink::ModbusRtu(_) | BusLink::Serial(_))
+    matches!(link, BusLink::ModbusRtu(_) | BusLink::ModbusAscii(_) | BusLink::Serial(_) | BusLink::Dlt645(_))
 }
 
 /// Not the device is silent but its line is down.

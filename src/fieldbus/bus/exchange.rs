@@ -1,6 +1,6 @@
 //! Asking a unit: what is due, again if it failed, in parts if it was refused; or, when the unit is lost, whether it is back.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 use tracing::info;
@@ -21,6 +21,15 @@ use crate::{
 const REFUSED_PERIOD: Duration = Duration::from_secs(10);
 
 type Outcome = Result<Raw, AskFault>;
+
+/// How long an answer is waited for.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// As its answers taught.
+    Learned,
+    /// As long as its product may take.
+    Full,
+}
 
 impl<D: Driver> Bus<D> {
     /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
@@ -113,13 +122,12 @@ impl<D: Driver> Bus<D> {
             // retries are for noise; at a dead unit they would only cost the others their time
             Health::Degraded | Health::Lost => 0,
         });
-        loop {
-            let outcome = self.ask(slot).await;
-            match outcome {
-                Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) if retries > 0 => retries -= 1,
-                outcome => return outcome,
-            }
+        let mut outcome = self.ask(slot, Patience::Learned).await;
+        while retries > 0 && matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
+            retries -= 1;
+            outcome = self.ask(slot, Patience::Full).await;
         }
+        outcome
     }
 
     async fn ask_all(&mut self, slots: &[usize]) -> Vec<Outcome> {
@@ -139,13 +147,17 @@ impl<D: Driver> Bus<D> {
         outcomes
     }
 
-    async fn ask(&mut self, slot: usize) -> Outcome {
+    async fn ask(&mut self, slot: usize, patience: Patience) -> Outcome {
         self.open().await?;
         let Slot::Ask { unit, request } = &self.slots[slot] else {
             return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
-        let device = &self.units[*unit].device;
-        let outcome = self.driver.ask(&device.address, &device.profile.link, &request.ask).await;
+        let unit = &self.units[*unit];
+        let link = match patience {
+            Patience::Learned => unit.link(),
+            Patience::Full => Cow::Borrowed(&unit.device.profile.link),
+        };
+        let outcome = self.driver.ask(&unit.device.address, &link, &request.ask).await;
         self.counters.asked(&outcome);
         outcome
     }
@@ -222,8 +234,8 @@ impl<D: Driver> Bus<D> {
         else {
             return Ok(());
         };
-        let link = self.units[unit].probing();
         let began = Instant::now();
+        let link = self.units[unit].link();
         let outcome = self.driver.ask(&self.units[unit].device.address, &link, &request.ask).await;
         let now = Instant::now();
         self.counters.asked(&outcome);

@@ -286,6 +286,7 @@ impl<P: Port> Wire<P> {
         }
         self.echoed = hearing.echoed();
         self.debts.given_up(question);
+        self.in_flight = None;
         self.drain_into(self.patience(question, link), &mut overheard).await?;
         Err(match overheard.verdict(question, until).or(hearing.complaint()) {
             None => AskFault::Silent { waited: link.timeout },
