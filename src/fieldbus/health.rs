@@ -84,6 +84,8 @@ impl UnitHealth {
     /// How long the next exchange may wait for it at first, when its product may take `most`.
     pub fn patience(&self, most: Duration) -> Duration {
         match self.state {
+            // it may only have become slower
+            Health::Online | Health::Degraded if self.missed + 1 == LOST_AFTER => most,
             Health::Lost if self.missed.is_multiple_of(PATIENT_PROBE) => most,
             Health::Online | Health::Degraded | Health::Lost => self.latency.patience(most),
         }
@@ -216,6 +218,22 @@ mod tests {
             patience
         });
         assert_eq!(patience, [50 * MS, most, 50 * MS, 50 * MS, 50 * MS]);
+    }
+
+    #[test]
+    fn a_unit_that_became_slower_is_not_lost() {
+        let most = 1000 * MS;
+        for slower in [300 * MS, 600 * MS, 990 * MS] {
+            let mut unit = heard_once(500 * MS);
+            (0..50).for_each(|_| _ = unit.answered(Some(20 * MS)));
+            for n in 0..50 {
+                match unit.patience(most) >= slower {
+                    true => unit.answered(Some(slower)),
+                    false => unit.missed(true),
+                };
+                assert_ne!(unit.state(), Health::Lost, "{slower:?}, question {n}");
+            }
+        }
     }
 
     #[test]
