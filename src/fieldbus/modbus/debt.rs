@@ -15,7 +15,7 @@
 //! time instead: its first good-looking answer is thrown away, and if the line is then silent for one more response time, the next one
 //! counts. That is weaker: it holds for answers that come less than two response times late.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::codec::{Question, Shape};
 use crate::{domain::Table, profile::ModbusLink};
@@ -40,6 +40,8 @@ struct Debt {
     knows_markers: bool,
     /// The line was opened again since it was last asked.
     unsure: bool,
+    /// The longest that it was ever waited for: as long as its product may take, whatever it is thought to take now.
+    slowest: Duration,
 }
 
 /// How a question must be asked so that its answer can be believed.
@@ -49,8 +51,8 @@ pub enum Asking {
     Directly,
     /// Only after this one was answered.
     After(Question),
-    /// The first answer is thrown away, then the line listened to, then asked again.
-    Twice,
+    /// The first answer is thrown away, then the line listened to, then asked again; with this for its response time.
+    Twice(Duration),
 }
 
 impl Debts {
@@ -61,6 +63,7 @@ impl Debts {
             unknown.add(question.shape());
             unknown
         });
+        debt.slowest = debt.slowest.max(link.timeout);
         if std::mem::take(&mut debt.unsure) {
             debt.add(question.shape());
         }
@@ -69,7 +72,7 @@ impl Debts {
         }
         match debt.marker(question, link) {
             Some(marker) if !debt.seems_deaf() => Asking::After(marker),
-            Some(_) | None => Asking::Twice,
+            Some(_) | None => Asking::Twice(debt.slowest),
         }
     }
 

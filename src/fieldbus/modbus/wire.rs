@@ -156,7 +156,14 @@ impl<P: Port> Wire<P> {
             match self.debts.asking(question, link) {
                 Asking::Directly => return Ok(()),
                 Asking::After(marker) => self.clear_up(&marker, link).await?,
-                Asking::Twice => return self.wait_out(question, link).await,
+                Asking::Twice(timeout) => {
+                    let patient = ModbusLink { timeout, ..link.clone() };
+                    if timeout > link.timeout {
+                        // it was given up sooner than its product may take: what it owes has time to come
+                        self.drain(2 * self.patience(question, &patient)).await?;
+                    }
+                    return self.wait_out(question, &patient).await;
+                }
             }
         }
     }

@@ -72,6 +72,8 @@ impl Dice {
 enum Habit {
     /// Each request is answered after so long, one after the other.
     After(Duration),
+    /// At once, but after so many requests only after a while.
+    Slows(usize, Dice),
     /// Each request is answered at once, with the reply to the one before.
     OneBehind(Option<Vec<u8>>),
     /// The n-th request (from 0) of each of these numbers is not answered.
@@ -142,6 +144,10 @@ impl Slaves {
         match &mut self.habit {
             Habit::After(delay) => {
                 let delay = *delay;
+                self.send(delay, reply);
+            }
+            Habit::Slows(many, dice) => {
+                let delay = after(if self.asked > *many { 40 + dice.below(460) } else { 5 });
                 self.send(delay, reply);
             }
             Habit::OneBehind(before) => {
@@ -479,6 +485,27 @@ async fn a_product_that_takes_even_counts_only_is_asked_for_no_others() {
             &question,
             &wire.ask(&question, &link).await.expect("its first answer is believed"),
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_became_slower_than_it_is_waited_for_is_not_believed_too_soon() {
+    for (seed, deaf) in (1..=20).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let (mut wire, _slaves) = line(Habit::Slows(20, Dice(seed)), |slaves| {
+            slaves.blocks = deaf.then(|| vec![(0, 1), (50, 1)]);
+            slaves.deaf = deaf;
+        });
+        let learned = ModbusLink { timeout: TIMEOUT / 4, ..link() };
+        let (mut believed, mut dice) = (0, Dice(seed ^ 0xFFFF));
+        for n in 0..400 {
+            let question = [block(1, 0, 1), block(1, 50, 1)][dice.below(2) as usize];
+            let link = if n < 10 { link() } else { learned.clone() };
+            if let Ok(raw) = wire.ask(&question, &link).await {
+                assert_true(&format!("seed {seed}, deaf {deaf}, question {n}"), &question, &raw);
+                believed += 1;
+            }
+        }
+        assert!(believed > 0, "while it was quick");
     }
 }
 
