@@ -165,6 +165,12 @@ impl<D: Driver> Bus<D> {
             return self.tell_device(order).await;
         }
         let now = Instant::now();
+        if !self.inbox.inquiries.is_empty()
+            && self.spare.is_owed(now, self.schedule.next_alarm())
+            && let Ok(inquiry) = self.inbox.inquiries.try_recv()
+        {
+            return self.inquire(inquiry).await;
+        }
         match self.step(now) {
             Step::Probe(unit) => self.probe(unit).await?,
             Step::Serve(slot) => self.serve(slot).await?,

@@ -29,6 +29,8 @@ enum Scene {
     Refusing(Vec<u8>),
     /// No unit has these registers.
     Lacking(Vec<u16>),
+    /// All are silent when they are asked for these registers.
+    Mute(Vec<u16>),
     LineDown,
     Open,
     Says(Unasked),
@@ -40,6 +42,7 @@ struct Stage {
     answering: Vec<u8>,
     refusing: Vec<u8>,
     lacking: Vec<u16>,
+    mute: Vec<u16>,
     told: Vec<Instruction>,
     works: bool,
     open: bool,
@@ -59,6 +62,7 @@ impl Stage {
             Scene::Answering(units) => self.answering = units,
             Scene::Refusing(units) => self.refusing = units,
             Scene::Lacking(registers) => self.lacking = registers,
+            Scene::Mute(registers) => self.mute = registers,
             Scene::LineDown => (self.works, self.open) = (false, false),
             Scene::Open => self.works = true,
             Scene::Says(unasked) => self.says.push_back(unasked),
@@ -104,7 +108,7 @@ impl Driver for Stage {
         if self.lacking.iter().any(|register| (*first..first + count).contains(register)) {
             return Err(AskFault::Refused { code: 2 });
         }
-        if self.answering.contains(unit) {
+        if self.answering.contains(unit) && !self.mute.contains(first) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             return Ok(Raw::Registers {
                 table: *table,
@@ -114,6 +118,10 @@ impl Driver for Stage {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         Err(AskFault::Silent { waited: Duration::from_millis(300) })
+    }
+
+    fn pipelines(&self) -> bool {
+        true
     }
 
     async fn tell(
@@ -192,6 +200,7 @@ impl Show {
             answering: answering.to_vec(),
             refusing: vec![],
             lacking: vec![],
+            mute: vec![],
             told: vec![],
             works: true,
             open: false,
@@ -390,17 +399,12 @@ async fn an_order_is_carried_out_once_and_told_what_came_of_it() {
 async fn an_inquiry_is_answered_and_takes_nobodys_time() {
     let mut show = Show::start(&[(1, one_block())], &[1, 77]);
     show.hear_for(SECOND).await;
-    let ask = |unit| {
-        let (reply, answer) = oneshot::channel();
-        let ask = Ask::Block { table: crate::domain::Table::Holding, first: 5, count: 2 };
-        (Inquiry { unit: Address::Unit(unit), link: Link::Modbus(modbus_link()), ask, reply }, answer)
-    };
-    let (inquiry, answer) = ask(77);
-    show.counter.inquiries.send(inquiry).await.unwrap();
+    let (to_stranger, answer) = inquiry(77);
+    show.counter.inquiries.send(to_stranger).await.unwrap();
     assert!(answer.await.unwrap().is_ok(), "a unit that is not in the site");
-    for unit in 100..140 {
-        let (inquiry, answer) = ask(unit);
-        show.counter.inquiries.send(inquiry).await.unwrap();
+    for unit in 100..140u8 {
+        let (to_nobody, answer) = inquiry(unit);
+        show.counter.inquiries.send(to_nobody).await.unwrap();
         assert!(answer.await.unwrap().is_err());
     }
     let heard = show.hear_for(SECOND).await;
@@ -412,6 +416,99 @@ async fn an_inquiry_is_answered_and_takes_nobodys_time() {
     let late = asked.windows(2).filter(|pair| pair[1] - pair[0] > 1310).count();
     assert_eq!(late, 0, "{asked:?}");
     show.end().await;
+}
+
+fn inquiry(unit: u8) -> (Inquiry, oneshot::Receiver<Result<Raw, AskFault>>) {
+    let (reply, answer) = oneshot::channel();
+    let ask = Ask::Block { table: crate::domain::Table::Holding, first: 5, count: 2 };
+    (Inquiry { unit: Address::Unit(unit), link: Link::Modbus(modbus_link()), ask, reply }, answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_never_idle_still_finds_time_for_an_inquiry() {
+    let restless = registers(modbus_link(), &[1, 9, 17].map(|address| (address, SECOND / 50)));
+    let all_dead: Vec<_> = (1..=60).map(|unit| (unit, one_block())).collect();
+    for (fact, devices) in
+        [("more is due than it can carry", vec![(1, restless)]), ("all are lost", all_dead)]
+    {
+        let mut show = Show::start(&devices, if devices.len() == 1 { &[1, 77] } else { &[77] });
+        show.hear_for(5 * SECOND).await;
+        for _ in 0..3 {
+            let (inquiry, answer) = inquiry(77);
+            show.counter.inquiries.send(inquiry).await.unwrap();
+            let heard = async {
+                loop {
+                    show.heard.recv().await.expect("the bus goes on");
+                }
+            };
+            tokio::select! {
+                answer = answer => assert!(answer.unwrap().is_ok(), "{fact}"),
+                () = heard => {}
+                () = tokio::time::sleep(5 * SECOND) => panic!("{fact}: no time for it"),
+            }
+        }
+        show.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_several_questions_is_told_before_any_is_asked_again() {
+    let product = registers(
+        crate::profile::ModbusLink { pipeline: 4, retries: 3, ..modbus_link() },
+        &[1, 9].map(|address| (address, SECOND)),
+    );
+    let mut show = Show::start(&[(1, product)], &[1]);
+    show.hear_for(3 * SECOND).await;
+    show.set(Scene::Mute(vec![9])).await;
+    show.times(1);
+    let heard = tokio::time::timeout(2 * SECOND, show.heard.recv()).await.unwrap().unwrap();
+    assert!(heard.outcome.is_ok());
+    assert!(show.times(1).len() <= 3, "both, and the next one is under way");
+    show.end().await;
+}
+
+/// A line on which all answers take the same time, whether one is under way or several.
+struct Far;
+
+impl Driver for Far {
+    fn cost(&self) -> LineCost {
+        LineCost::tcp()
+    }
+
+    async fn connect(&mut self) -> Result<Line, LineFault> {
+        Ok(Line::Kept)
+    }
+
+    async fn ask(&mut self, _unit: &Address, _link: &Link, _ask: &Ask) -> Result<Raw, AskFault> {
+        tokio::time::sleep(SECOND / 4).await;
+        Ok(Raw::Registers { table: crate::domain::Table::Holding, first: 1, words: vec![7] })
+    }
+
+    fn pipelines(&self) -> bool {
+        true
+    }
+
+    async fn ask_all(&mut self, asked: &[crate::fieldbus::driver::Asked<'_>]) -> Vec<Result<Raw, AskFault>> {
+        let answer = self.ask(asked[0].unit, asked[0].link, asked[0].ask).await;
+        asked.iter().map(|_| answer.clone()).collect()
+    }
+
+    async fn hear(&mut self) -> Unasked {
+        std::future::pending().await
+    }
+
+    fn close(&mut self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_is_not_thought_quicker_because_several_questions_are_under_way() {
+    let link = crate::profile::ModbusLink { pipeline: 4, ..modbus_link() };
+    let product = registers(link, &[1, 9, 17, 25].map(|address| (address, SECOND)));
+    let (parts, _heard) = fixtures::parts(&[("1", product)]);
+    let mut bus = Bus::new(Far, parts);
+    assert_eq!(bus.schedule.next(Instant::now()), Next::Serve { slot: 0, late: false });
+    bus.poll(0).await.unwrap();
+    assert_eq!(bus.units[0].health.latency().mean(), Some(SECOND / 4));
 }
 
 /// What is logged on this thread from now on.

@@ -25,38 +25,69 @@ type Outcome = Result<Raw, AskFault>;
 impl<D: Driver> Bus<D> {
     /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
     pub(super) async fn poll(&mut self, slot: usize) -> Result<(), BusError> {
-        let slots = self.together(slot);
+        match self.together(slot)[..] {
+            [slot] => self.poll_one(slot).await.map(|_stands| ()),
+            ref several => self.poll_several(several).await,
+        }
+    }
+
+    /// Returns whether the line still stands.
+    async fn poll_one(&mut self, slot: usize) -> Result<bool, BusError> {
         let began = Instant::now();
-        let outcomes = match slots[..] {
-            [slot] => vec![self.ask(slot).await],
-            ref several => self.exchange_all(several).await,
-        };
+        let outcome = self.ask(slot).await;
         let now = Instant::now();
         self.load.carried(began, now, &self.counters);
-        let took = now - began;
-        let down = outcomes.iter().find_map(|outcome| match outcome {
-            Err(AskFault::LineDown(fault)) => Some(fault.clone()),
-            _ => None,
-        });
-        if let Some(fault) = down {
-            return self.line_down(fault).await;
+        if let Err(AskFault::LineDown(fault)) = outcome {
+            self.line_down(fault).await?;
+            return Ok(false);
         }
-        for (slot, outcome) in slots.into_iter().zip(outcomes) {
-            let Some((unit, _)) = self.request(slot) else { continue };
-            match &outcome {
-                Ok(_) | Err(AskFault::Refused { .. }) => {
-                    self.tries.remove(&slot);
-                    self.answered(unit, Some(took));
-                }
-                Err(_) if self.is_tried_again(unit, slot, now) => continue,
-                Err(fault) => {
-                    let tries = 1 + self.tries.remove(&slot).unwrap_or(0);
-                    self.missed(unit, tries, fault);
-                }
+        self.came(slot, outcome, now - began).await?;
+        Ok(true)
+    }
+
+    /// Several at once. Who got no answer may have suffered for another: it is asked again by itself, once the others' answers are told.
+    async fn poll_several(&mut self, slots: &[usize]) -> Result<(), BusError> {
+        let began = Instant::now();
+        let outcomes = self.ask_all(slots).await;
+        let now = Instant::now();
+        self.load.carried(began, now, &self.counters);
+        let mut again = Vec::new();
+        for (slot, outcome) in slots.iter().zip(outcomes) {
+            match outcome {
+                Err(AskFault::LineDown(fault)) => return self.line_down(fault).await,
+                Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) => again.push(*slot),
+                // how long each took nobody knows, but no longer than all of them
+                Ok(_) | Err(AskFault::Refused { .. }) => self.came(*slot, outcome, now - began).await?,
             }
-            self.polled(slot, outcome).await?;
+        }
+        for slot in again {
+            // a unit that is lost by now is only probed
+            if !self.is_lost(slot) && !self.poll_one(slot).await? {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// What came of a question to a unit: what it says of the unit, and what it says.
+    async fn came(&mut self, slot: usize, outcome: Outcome, took: Duration) -> Result<(), BusError> {
+        let Some((unit, _)) = self.request(slot) else { return Ok(()) };
+        match &outcome {
+            Ok(_) | Err(AskFault::Refused { .. }) => {
+                self.tries.remove(&slot);
+                self.answered(unit, Some(took));
+            }
+            Err(_) if self.is_tried_again(unit, slot) => return Ok(()),
+            Err(fault) => {
+                let tries = 1 + self.tries.remove(&slot).unwrap_or(0);
+                self.missed(unit, tries, fault);
+            }
+        }
+        self.polled(slot, outcome).await
+    }
+
+    fn is_lost(&self, slot: usize) -> bool {
+        self.request(slot).is_some_and(|(unit, _)| self.units[unit].health.state() == Health::Lost)
     }
 
     /// The slots of one exchange: `first`, and as many others that are due as the products take at once.
@@ -76,7 +107,7 @@ impl<D: Driver> Bus<D> {
     }
 
     /// As many tries as the profile grants a unit that is online; each waits behind those that are due already.
-    fn is_tried_again(&mut self, unit: usize, slot: usize, now: Instant) -> bool {
+    fn is_tried_again(&mut self, unit: usize, slot: usize) -> bool {
         let granted = match self.units[unit].health.state() {
             Health::Online => self.units[unit].retries().into(),
             // retries are for noise; at a dead unit they would only cost the others their time
@@ -87,7 +118,7 @@ impl<D: Driver> Bus<D> {
             return false;
         }
         *tried += 1;
-        self.schedule.put_off(slot, now);
+        self.schedule.put_off(slot, Instant::now());
         true
     }
 
@@ -98,8 +129,7 @@ impl<D: Driver> Bus<D> {
         }
     }
 
-    /// Several at once. Who got no answer may have suffered for another: it is asked again by itself.
-    async fn exchange_all(&mut self, slots: &[usize]) -> Vec<Outcome> {
+    async fn ask_all(&mut self, slots: &[usize]) -> Vec<Outcome> {
         if let Err(fault) = self.open().await {
             return slots.iter().map(|_| Err(fault.clone().into())).collect();
         }
@@ -111,13 +141,8 @@ impl<D: Driver> Bus<D> {
             Slot::Watch { .. } => None,
         });
         let asked: Vec<Asked<'_>> = asked.collect();
-        let mut outcomes = self.driver.ask_all(&asked).await;
+        let outcomes = self.driver.ask_all(&asked).await;
         outcomes.iter().for_each(|outcome| self.counters.asked(outcome));
-        for (slot, outcome) in slots.iter().zip(&mut outcomes) {
-            if matches!(outcome, Err(AskFault::Silent { .. } | AskFault::Garbled { .. })) {
-                *outcome = self.ask(*slot).await;
-            }
-        }
         outcomes
     }
 
@@ -213,14 +238,10 @@ impl<D: Driver> Bus<D> {
         self.counters.asked(&outcome);
         self.load.carried(began, now, &self.counters);
         self.probes.spent(now - began, now);
-        match &outcome {
-            Err(AskFault::LineDown(fault)) => {
-                self.probes.put(unit, now, true);
-                return self.line_down(fault.clone()).await;
-            }
-            Ok(_) | Err(AskFault::Refused { .. }) => self.answered(unit, Some(now - began)),
-            Err(fault) => self.missed(unit, 1, fault),
+        if let Err(AskFault::LineDown(fault)) = outcome {
+            self.probes.put(unit, now, true);
+            return self.line_down(fault).await;
         }
-        self.polled(slot, outcome).await
+        self.came(slot, outcome, now - began).await
     }
 }

@@ -11,7 +11,7 @@ use crate::fieldbus::{
     order::{Inquiry, Order},
 };
 
-/// Inquiries take at most one part in so many of a line that alarm points need.
+/// Inquiries take at most one part in so many of a line that alarm points need, or that is never idle.
 const INQUIRY_SHARE: u32 = 5;
 /// With nothing due for an alarm before so long, an inquiry keeps none waiting.
 const LONG_QUIET: Duration = Duration::from_secs(1);
@@ -34,6 +34,11 @@ impl Spare {
             Some(due) if due < now + LONG_QUIET => Some(self.not_before),
             Some(_) | None => Some(now),
         }
+    }
+
+    /// Whether an inquiry that waits goes ahead of what else is due: on a line that is never idle it would wait for ever.
+    pub fn is_owed(&self, now: Instant, next_alarm: Option<Instant>) -> bool {
+        self.not_before <= now && next_alarm.is_none_or(|due| due > now)
     }
 
     fn spent(&mut self, took: Duration, now: Instant) {

@@ -59,7 +59,7 @@ impl Way {
         let (port, settings): (Box<dyn Port>, _) = match self {
             Way::Port(settings) => (Box::new(port::open(settings)?), settings.clone()),
             Way::Server(TcpSettings { host, port }) => {
-                let gone = |error: &dyn std::fmt::Display| port::gone(&self.name(), error);
+                let gone = |error: &dyn std::fmt::Display| port::gone(self.name(), error);
                 let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
                     .await
                     .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))?
@@ -117,7 +117,7 @@ impl Driver for Dlt645Driver {
         let station = Station::of(address).ok_or_else(no_such)?;
         let item = link.items.get(usize::from(*request)).ok_or_else(no_such)?;
         let Some(wire) = &mut self.wire else {
-            return Err(port::gone(&self.way.name(), &"not open").into());
+            return Err(port::gone(self.way.name(), &"not open").into());
         };
         let values = wire.ask(Question { station, item: item.id }, item, link).await?;
         Ok(Raw::Frame { frame: *request, bytes: values.into() })

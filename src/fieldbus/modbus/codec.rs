@@ -40,6 +40,11 @@ impl Shape {
         Self { function, value_bytes: 4 }
     }
 
+    /// Whether a refusal of the one could be a refusal of the other.
+    pub fn is_refused_like(self, other: Shape) -> bool {
+        self.function == other.function
+    }
+
     pub fn is_confirmation(self) -> bool {
         matches!(self.function, 0x05 | 0x06 | 0x0F | 0x10)
     }

@@ -7,16 +7,18 @@
 //! same block), and is believed again only when exactly that comes back: then nothing owed can come any more.
 //!
 //! Nothing is known of what a unit owed to whoever had the line before us (ourselves, before a restart): so each begins with a marker.
-//! "No such block" is an answer to a marker too, unless an earlier marker may have been refused in the same words.
+//!
+//! A refusal says its function only. It may be that of anything owed of this function, so it settles no more than what was asked before
+//! all of that and the oldest of it; what was asked last may still be answered.
 //!
 //! A unit that is deaf to markers (it answers its own blocks only: no marker was ever answered, two in a row met silence) is believed by
 //! time instead: its first good-looking answer is thrown away, and if the line is then silent for one more response time, the next one
 //! counts. That is weaker: it holds for answers that come less than two response times late.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::codec::{Question, Shape};
-use crate::domain::Table;
+use crate::{domain::Table, profile::ModbusLink};
 
 /// A unit that is more than so many questions behind has been given up for longer than any slave remembers.
 const MOST_OWED: usize = 3;
@@ -31,28 +33,15 @@ pub struct Debts(HashMap<u8, Debt>);
 #[derive(Debug, Default)]
 struct Debt {
     /// In the order they were asked.
-    owed: Vec<Owed>,
+    owed: Vec<Shape>,
     /// Markers in a row that met silence.
     unheard_markers: u8,
     /// It has answered markers, so silence is no deafness to them.
     knows_markers: bool,
-    /// A question of its own was answered with values since the last marker.
-    proven: bool,
     /// The line was opened again since it was last asked.
     unsure: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Owed {
-    shape: Shape,
-    purpose: Purpose,
-}
-
-/// Why a question is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Values,
-    Marker,
+    /// The longest that it was ever waited for: as long as its product may take, whatever it is thought to take now.
+    slowest: Duration,
 }
 
 /// How a question must be asked so that its answer can be believed.
@@ -62,27 +51,28 @@ pub enum Asking {
     Directly,
     /// Only after this one was answered.
     After(Question),
-    /// The first answer is thrown away, then the line listened to, then asked again.
-    Twice,
+    /// The first answer is thrown away, then the line listened to, then asked again; with this for its response time.
+    Twice(Duration),
 }
 
 impl Debts {
-    /// `most`: how many registers the product lets itself be asked at once.
-    pub fn asking(&mut self, question: &Question, most: u16) -> Asking {
+    /// `link`: what the product lets itself be asked.
+    pub fn asking(&mut self, question: &Question, link: &ModbusLink) -> Asking {
         let debt = self.0.entry(question.unit).or_insert_with(|| {
             let mut unknown = Debt::default();
-            unknown.add(question.shape(), Purpose::Values);
+            unknown.add(question.shape());
             unknown
         });
+        debt.slowest = debt.slowest.max(link.timeout);
         if std::mem::take(&mut debt.unsure) {
-            debt.add(question.shape(), Purpose::Values);
+            debt.add(question.shape());
         }
         if !debt.owes(question.shape()) {
             return Asking::Directly;
         }
-        match debt.marker(question, most) {
+        match debt.marker(question, link) {
             Some(marker) if !debt.seems_deaf() => Asking::After(marker),
-            Some(_) | None => Asking::Twice,
+            Some(_) | None => Asking::Twice(debt.slowest),
         }
     }
 
@@ -92,50 +82,51 @@ impl Debts {
     }
 
     /// `question` was asked and got no valid answer: that may still come.
-    pub fn given_up(&mut self, question: &Question, purpose: Purpose) {
-        self.0.entry(question.unit).or_default().add(question.shape(), purpose);
+    pub fn given_up(&mut self, question: &Question) {
+        self.0.entry(question.unit).or_default().add(question.shape());
     }
 
     /// The unit was told something and did not confirm it: that may still come.
     pub fn told_in_vain(&mut self, unit: u8, function: u8) {
-        self.0.entry(unit).or_default().add(Shape::of_confirmation(function), Purpose::Values);
+        self.0.entry(unit).or_default().add(Shape::of_confirmation(function));
     }
 
     /// Whether the unit may still confirm what it was told before; so may one that has answered nothing yet.
     pub fn may_confirm(&self, unit: u8) -> bool {
         self.0
             .get(&unit)
-            .is_none_or(|debt| debt.unsure || debt.owed.iter().any(|owed| owed.shape.is_confirmation()))
+            .is_none_or(|debt| debt.unsure || debt.owed.iter().any(|owed| owed.is_confirmation()))
     }
 
-    /// `question` was refused. Returns whether that settles what the unit owes: a marker was refused that is the only one about.
-    pub fn refused(&mut self, question: &Question, purpose: Purpose) -> bool {
+    /// `question` was refused, or something owed was.
+    pub fn refused(&mut self, question: &Question) {
         let debt = self.0.entry(question.unit).or_default();
-        let marker = debt.owed.iter().position(|owed| owed.purpose == Purpose::Marker);
-        match (marker, purpose) {
-            (None, Purpose::Marker) => {
-                debt.settle(purpose);
-                true
-            }
-            (None, Purpose::Values) => {
-                // perhaps it was the last marker that was refused just now
-                if !debt.proven {
-                    debt.add(question.shape(), purpose);
-                }
-                false
-            }
-            // perhaps the earlier marker was refused just now: then everything before it is settled and `question` is owed
-            (Some(marker), purpose) => {
-                debt.owed.drain(..=marker);
-                debt.add(question.shape(), purpose);
-                false
+        let asked = question.shape();
+        match debt.owed.iter().position(|owed| owed.is_refused_like(asked)) {
+            None => debt.owed.clear(),
+            Some(oldest) => {
+                debt.owed.drain(..=oldest);
+                debt.add(asked);
             }
         }
     }
 
     /// An answer came that nothing owed could have been.
-    pub fn settled(&mut self, unit: u8, purpose: Purpose) {
-        self.0.entry(unit).or_default().settle(purpose);
+    pub fn settled(&mut self, unit: u8) {
+        self.0.entry(unit).or_default().owed.clear();
+    }
+
+    /// Nothing owed looks like the answer to `marker` that came; but who had the line before us may have asked for one that does, and then
+    /// that to `marker` still comes.
+    pub fn marker_answered(&mut self, marker: &Question) {
+        self.0.entry(marker.unit).or_default().owed = vec![marker.shape()];
+        self.marker_heard(marker.unit);
+    }
+
+    /// A marker was answered, be it with a refusal of what it asked for.
+    pub fn marker_heard(&mut self, unit: u8) {
+        let debt = self.0.entry(unit).or_default();
+        (debt.unheard_markers, debt.knows_markers) = (0, true);
     }
 
     /// A marker met silence, or a refusal that has nothing to do with what was asked.
@@ -149,7 +140,6 @@ impl Debts {
         let debt = self.0.entry(unit).or_default();
         if silent {
             debt.owed.clear();
-            debt.proven = false;
             (debt.unheard_markers, debt.knows_markers) = (DEAF_AFTER, false);
         } else {
             debt.unheard_markers = 0;
@@ -158,41 +148,34 @@ impl Debts {
 }
 
 impl Debt {
-    fn settle(&mut self, by: Purpose) {
-        self.owed.clear();
-        self.proven = by == Purpose::Values;
-        if by == Purpose::Marker {
-            self.unheard_markers = 0;
-            self.knows_markers = true;
-        }
-    }
-
     fn seems_deaf(&self) -> bool {
         self.unheard_markers >= if self.knows_markers { DEAF_AFTER_ALL } else { DEAF_AFTER }
     }
 
     fn owes(&self, shape: Shape) -> bool {
-        self.owed.iter().any(|owed| owed.shape == shape)
+        self.owed.contains(&shape)
     }
 
-    fn add(&mut self, shape: Shape, purpose: Purpose) {
+    fn add(&mut self, shape: Shape) {
         if self.owed.len() == MOST_OWED {
             self.owed.remove(0);
         }
-        self.owed.push(Owed { shape, purpose });
+        self.owed.push(shape);
     }
 
-    /// A question like `question` whose answer has a shape that nothing owed has. Rather shorter: what lies behind a block need not exist.
-    fn marker(&self, question: &Question, most: u16) -> Option<Question> {
-        let most = match question.table {
-            Table::Holding | Table::Input => most,
-            Table::Coil | Table::Discrete => most.saturating_mul(16),
+    /// A question like `question` whose answer has a shape that nothing owed has, and that the product takes as well as this one. Rather
+    /// shorter: what lies behind a block need not exist.
+    fn marker(&self, question: &Question, link: &ModbusLink) -> Option<Question> {
+        let (most, align) = match question.table {
+            Table::Holding | Table::Input => (link.max_registers, link.align.max(1)),
+            Table::Coil | Table::Discrete => (link.max_registers.saturating_mul(16), 1),
         };
         let room = u16::MAX - question.first;
         let shorter = (1..question.count).rev();
         let longer = question.count.saturating_add(1)..=most.max(question.count).min(room);
         shorter
             .chain(longer)
+            .filter(|count| count.is_multiple_of(align))
             .map(|count| Question { count, ..*question })
             .find(|marker| !self.owes(marker.shape()))
     }

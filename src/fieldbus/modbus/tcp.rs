@@ -46,6 +46,8 @@ pub struct TcpDriver {
     connection: Option<Connection>,
     /// Opened since `connect` was last asked.
     reopened: bool,
+    /// Of the last request, on whichever connection: there are gateways that hand a late answer to whoever is connected by then.
+    transaction: u16,
 }
 
 struct Connection {
@@ -53,8 +55,6 @@ struct Connection {
     tape: Option<Arc<Tape>>,
     cutter: Cutter,
     chunk: Box<[u8; CHUNK]>,
-    /// Of the last request.
-    transaction: u16,
     /// When it last carried an answer; a connection that did may since have been closed by a peer that found it idle.
     answered_at: Option<Instant>,
 }
@@ -110,7 +110,7 @@ impl CallFault {
 
 impl TcpDriver {
     pub fn new(settings: TcpSettings) -> Self {
-        Self { settings, tape: None, connection: None, reopened: false }
+        Self { settings, tape: None, connection: None, reopened: false, transaction: 0 }
     }
 
     pub fn recorded(mut self, tape: &Arc<Tape>) -> Self {
@@ -147,7 +147,12 @@ impl TcpDriver {
 
     /// All of `calls`, in order, on one connection. Those that were answered keep their answers, whatever happened to the others.
     async fn call(&mut self, calls: &mut [Call], pace: Pace) -> Result<(), AskFault> {
-        let called = self.ready().await?.call(calls, pace).await;
+        let before = self.transaction;
+        for call in calls.iter_mut() {
+            self.transaction = self.transaction.wrapping_add(1);
+            call.transaction = self.transaction;
+        }
+        let called = self.ready().await?.call(calls, before, pace).await;
         if called.is_err() {
             self.connection = None;
         }
@@ -168,14 +173,7 @@ impl TcpDriver {
 
 impl Connection {
     fn new(stream: TcpStream, tape: Option<Arc<Tape>>) -> Self {
-        Self {
-            stream,
-            tape,
-            cutter: Cutter::default(),
-            chunk: Box::new([0; CHUNK]),
-            transaction: 0,
-            answered_at: None,
-        }
+        Self { stream, tape, cutter: Cutter::default(), chunk: Box::new([0; CHUNK]), answered_at: None }
     }
 
     /// Whether the peer hung up while nobody was asked.
@@ -190,18 +188,14 @@ impl Connection {
         }
     }
 
-    async fn call(&mut self, calls: &mut [Call], pace: Pace) -> Result<(), CallFault> {
+    /// `before`: the transaction of the last request before these.
+    async fn call(&mut self, calls: &mut [Call], before: u16, pace: Pace) -> Result<(), CallFault> {
         let broken = |error: std::io::Error| CallFault::Broken(error.to_string());
         if let Some(answered_at) = self.answered_at.filter(|_| !pace.turnaround.is_zero()) {
             sleep_until(answered_at + pace.turnaround).await;
         }
-        let before = self.transaction;
-        let mut request = Vec::new();
-        for call in calls.iter_mut() {
-            self.transaction = self.transaction.wrapping_add(1);
-            call.transaction = self.transaction;
-            request.extend(mbap::framed(call.transaction, call.unit, &call.pdu));
-        }
+        let request: Vec<u8> =
+            calls.iter().flat_map(|call| mbap::framed(call.transaction, call.unit, &call.pdu)).collect();
         if let Some(tape) = &self.tape {
             tape.sent(&request);
         }
@@ -236,6 +230,10 @@ impl Connection {
                     call.answer = Some(frame.pdu);
                     until = Instant::now() + pace.timeout;
                 }
+            }
+            // a timeout alone looks at the clock only when there is nothing to read
+            if Instant::now() >= until {
+                return Err(CallFault::Silent);
             }
         }
         self.answered_at = Some(Instant::now());

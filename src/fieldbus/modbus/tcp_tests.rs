@@ -361,6 +361,50 @@ async fn no_value_is_wrong_whatever_the_server_mixes_up() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_hands_to_the_next_connection_is_nobodys_answer() {
+    // it keeps the answer that came too late and gives it to whoever is connected by then
+    let mut late = None;
+    let (settings, _server) = server(move |n, asked| match n {
+        0 => {
+            late = Some(asked.reply());
+            Deed { pieces: vec![], hang_up: false }
+        }
+        _ => Deed { pieces: late.take().into_iter().chain([asked.reply()]).collect(), hang_up: false },
+    })
+    .await;
+    let mut driver = TcpDriver::new(settings);
+    assert!(ask(&mut driver, 1, &block(10, 4)).await.is_err());
+    assert_eq!(ask(&mut driver, 1, &block(20, 4)).await, Ok(words(1, 20, 4)));
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_talking_outlasts_no_question() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = TcpSettings { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    // on a thread of its own: faster than it is listened to
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let copies = mbap::framed(2, 1, &[3, 2, 0, 7]).repeat(100_000);
+        for transaction in 1..=3 {
+            stream.read_exact(&mut [0; 12]).unwrap();
+            stream.write_all(&mbap::framed(transaction, 1, &[3, 2, 0, 7])).unwrap();
+        }
+        stream.read_exact(&mut [0; 12]).unwrap();
+        while stream.write_all(&copies).is_ok() {}
+    });
+    let mut driver = TcpDriver::new(settings);
+    for _ in 0..3 {
+        assert!(ask(&mut driver, 1, &block(10, 1)).await.is_ok());
+    }
+    let question = block(10, 1);
+    let asking = tokio::time::timeout(Duration::from_secs(20), ask(&mut driver, 1, &question));
+    assert_eq!(asking.await.expect("given up"), Err(AskFault::Silent { waited: TIMEOUT }));
+    drop(driver);
+    server.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_bus_of_this_kind_hands_on_what_the_server_holds() {
     let (settings, _server) = server(|_, asked| send(asked.reply())).await;
     let product = registers(

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     codec::{Hearing, Question, Reply, checksummed},
-    debt::{Asking, Debts, Purpose},
+    debt::{Asking, Debts},
     overheard::{Eavesdropping, Overheard},
     refused,
     telling::{Confirming, Said, Telling},
@@ -62,7 +62,7 @@ struct InFlight {
 }
 
 enum Sent {
-    Question(Question, Purpose),
+    Question(Question),
     Telling { unit: u8, function: u8 },
 }
 
@@ -109,7 +109,7 @@ impl<P: Port> Wire<P> {
     pub fn leave(mut self) -> Legacy {
         if let Some(InFlight { sent, over_by }) = self.in_flight {
             match sent {
-                Sent::Question(question, purpose) => self.debts.given_up(&question, purpose),
+                Sent::Question(question) => self.debts.given_up(&question),
                 Sent::Telling { unit, function } => self.debts.told_in_vain(unit, function),
             }
             self.hush_until = self.hush_until.max(Some(over_by));
@@ -136,20 +136,34 @@ impl<P: Port> Wire<P> {
     }
 
     async fn answer(&mut self, question: &Question, link: &ModbusLink) -> Result<Raw, AskFault> {
-        match self.debts.asking(question, link.max_registers) {
-            Asking::Directly => {}
-            Asking::After(marker) => self.clear_up(&marker, link).await?,
-            Asking::Twice => self.wait_out(question, link).await?,
-        }
-        match self.exchange(question, Purpose::Values, link).await? {
+        self.make_sure(question, link).await?;
+        match self.exchange(question, link).await? {
             Reply::Values(raw) => {
-                self.debts.settled(question.unit, Purpose::Values);
+                self.debts.settled(question.unit);
                 self.known.insert(question.unit, *question);
                 Ok(raw)
             }
             Reply::Refused(code) => {
-                self.debts.refused(question, Purpose::Values);
+                self.debts.refused(question);
                 Err(refused(code, link.timeout))
+            }
+        }
+    }
+
+    /// Sees to it that nothing the unit owes looks like the answer to `question`. Each marker that is refused leaves less of that.
+    async fn make_sure(&mut self, question: &Question, link: &ModbusLink) -> Result<(), AskFault> {
+        loop {
+            match self.debts.asking(question, link) {
+                Asking::Directly => return Ok(()),
+                Asking::After(marker) => self.clear_up(&marker, link).await?,
+                Asking::Twice(timeout) => {
+                    let patient = ModbusLink { timeout, ..link.clone() };
+                    if timeout > link.timeout {
+                        // it was given up sooner than its product may take: what it owes has time to come
+                        self.drain(2 * self.patience(question, &patient)).await?;
+                    }
+                    return self.wait_out(question, &patient).await;
+                }
             }
         }
     }
@@ -179,7 +193,13 @@ impl<P: Port> Wire<P> {
         while let Ok(count) = timeout_at(until, self.port.read(&mut chunk)).await {
             let said = confirming.hear(&chunk[..count?]);
             self.heard_or_sent = Instant::now();
-            let Some(said) = said else { continue };
+            let Some(said) = said else {
+                // a timeout alone looks at the clock only when there is nothing to read
+                if self.heard_or_sent >= until {
+                    break;
+                }
+                continue;
+            };
             self.in_flight = None;
             return match said {
                 Said::Done => Ok(()),
@@ -206,16 +226,15 @@ impl<P: Port> Wire<P> {
 
     /// Asks what cannot be mistaken for anything the unit owes; once that is answered, it owes nothing.
     async fn clear_up(&mut self, marker: &Question, link: &ModbusLink) -> Result<(), AskFault> {
-        match self.exchange(marker, Purpose::Marker, link).await {
-            Ok(Reply::Values(_)) => self.debts.settled(marker.unit, Purpose::Marker),
-            Ok(Reply::Refused(code)) if NO_SUCH_BLOCK.contains(&code) => {
-                if !self.debts.refused(marker, Purpose::Marker) {
+        match self.exchange(marker, link).await {
+            Ok(Reply::Values(_)) => self.debts.marker_answered(marker),
+            Ok(Reply::Refused(code)) => {
+                self.debts.refused(marker);
+                if !NO_SUCH_BLOCK.contains(&code) {
+                    self.debts.marker_unheard(marker.unit);
                     return Err(refused(code, link.timeout));
                 }
-            }
-            Ok(Reply::Refused(code)) => {
-                self.debts.marker_unheard(marker.unit);
-                return Err(refused(code, link.timeout));
+                self.debts.marker_heard(marker.unit);
             }
             Err(fault) => {
                 if matches!(fault, AskFault::Silent { .. }) {
@@ -229,15 +248,16 @@ impl<P: Port> Wire<P> {
 
     /// Throws the first answer away and sees that no second one comes.
     async fn wait_out(&mut self, question: &Question, link: &ModbusLink) -> Result<(), AskFault> {
-        let first = self.exchange(question, Purpose::Values, link).await;
+        let first = self.exchange(question, link).await;
         self.debts.waited_out(question.unit, false);
         if let Reply::Refused(code) = first? {
+            self.debts.refused(question);
             return Err(refused(code, link.timeout));
         }
         let until = Instant::now() + self.patience(question, link);
         if let Ok(heard) = timeout_at(until, self.listen()).await {
             heard?;
-            self.give_up(question, Purpose::Values, link).await?;
+            self.give_up(question, link).await?;
             return Err(AskFault::Garbled { what: Garble::Late { by: None } });
         }
         self.debts.waited_out(question.unit, true);
@@ -245,15 +265,10 @@ impl<P: Port> Wire<P> {
     }
 
     /// Sends and waits. A question without a valid answer is given up: the unit owes it, and the line is drained.
-    async fn exchange(
-        &mut self,
-        question: &Question,
-        purpose: Purpose,
-        link: &ModbusLink,
-    ) -> Result<Reply, AskFault> {
+    async fn exchange(&mut self, question: &Question, link: &ModbusLink) -> Result<Reply, AskFault> {
         self.wait_for_turn(link.turnaround).await?;
         let over_by = Instant::now() + 2 * self.patience(question, link);
-        self.in_flight = Some(InFlight { sent: Sent::Question(*question, purpose), over_by });
+        self.in_flight = Some(InFlight { sent: Sent::Question(*question), over_by });
         self.port.write(&question.encode()).await?;
         self.heard_or_sent = Instant::now();
         let until = self.heard_or_sent + self.patience(question, link);
@@ -271,9 +286,13 @@ impl<P: Port> Wire<P> {
                 self.echoes = hearing.echoed();
                 return Ok(answer);
             }
+            // a timeout alone looks at the clock only when there is nothing to read
+            if self.heard_or_sent >= until {
+                break;
+            }
         }
         self.echoed = hearing.echoed();
-        self.debts.given_up(question, purpose);
+        self.debts.given_up(question);
         self.in_flight = None;
         self.drain_into(self.patience(question, link), &mut overheard).await?;
         Err(match overheard.verdict(question, until).or(hearing.complaint()) {
@@ -282,13 +301,8 @@ impl<P: Port> Wire<P> {
         })
     }
 
-    async fn give_up(
-        &mut self,
-        question: &Question,
-        purpose: Purpose,
-        link: &ModbusLink,
-    ) -> Result<(), LineFault> {
-        self.debts.given_up(question, purpose);
+    async fn give_up(&mut self, question: &Question, link: &ModbusLink) -> Result<(), LineFault> {
+        self.debts.given_up(question);
         self.in_flight = None;
         self.drain(self.patience(question, link)).await
     }

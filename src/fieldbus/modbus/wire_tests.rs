@@ -72,11 +72,15 @@ impl Dice {
 enum Habit {
     /// Each request is answered after so long, one after the other.
     After(Duration),
+    /// At once, but after so many requests only after a while.
+    Slows(usize, Dice),
     /// Each request is answered at once, with the reply to the one before.
     OneBehind(Option<Vec<u8>>),
     /// The n-th request (from 0) of each of these numbers is not answered.
     Misses(Vec<usize>),
     Any(Dice),
+    /// As `Any`, and some requests are refused for the moment, as by a slave that is busy.
+    Moody(Dice),
     Echo,
 }
 
@@ -142,6 +146,10 @@ impl Slaves {
                 let delay = *delay;
                 self.send(delay, reply);
             }
+            Habit::Slows(many, dice) => {
+                let delay = after(if self.asked > *many { 40 + dice.below(460) } else { 5 });
+                self.send(delay, reply);
+            }
             Habit::OneBehind(before) => {
                 if let Some(before) = before.replace(reply) {
                     self.send(after(5), before);
@@ -154,6 +162,12 @@ impl Slaves {
             }
             Habit::Echo => self.send(after(1), [&request[..], &reply].concat()),
             Habit::Any(dice) => {
+                let (delay, bytes) = misbehave(dice, unit, reply);
+                self.send(delay, bytes);
+            }
+            Habit::Moody(dice) => {
+                let busy = frame(&[unit, function | 0x80, [2, 3, 4, 6][dice.below(4) as usize]]);
+                let reply = if dice.below(6) == 0 { busy } else { reply };
                 let (delay, bytes) = misbehave(dice, unit, reply);
                 self.send(delay, bytes);
             }
@@ -209,8 +223,9 @@ async fn no_register_ever_shows_what_another_holds_whatever_the_line_does() {
     for (fact, questions, fussy) in
         [("any block", &anything[..], false), ("no other blocks", &single[..], true)]
     {
-        for seed in 1..=3 {
-            let (mut wire, _slaves) = line(Habit::Any(Dice(seed)), |slaves| {
+        for (seed, moody) in [(1, false), (2, false), (3, false), (4, true), (30, true)] {
+            let habit = if moody { Habit::Moody(Dice(seed)) } else { Habit::Any(Dice(seed)) };
+            let (mut wire, _slaves) = line(habit, |slaves| {
                 slaves.blocks = fussy.then(|| vec![(0, 1), (50, 1)]);
             });
             let mut dice = Dice(seed ^ 0xFFFF);
@@ -222,7 +237,7 @@ async fn no_register_ever_shows_what_another_holds_whatever_the_line_does() {
                     answered += 1;
                 }
             }
-            assert!(answered > asked / 2, "{fact}, seed {seed}: only {answered} answers");
+            assert!(answered > asked / 3, "{fact}, seed {seed}: only {answered} answers");
         }
     }
 }
@@ -455,4 +470,112 @@ async fn a_late_confirmation_is_not_taken_for_that_of_the_same_order_again() {
     assert!(wire.tell(1, &dim(40), &link()).await.is_err());
     assert!(wire.tell(1, &dim(40), &link()).await.is_err(), "the first one's confirmation came meanwhile");
     assert!(std::iter::from_fn(|| told.try_recv().ok()).count() <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_product_that_takes_even_counts_only_is_asked_for_no_others() {
+    for count in [2, 4, 10] {
+        let (mut wire, _slaves) = line(Habit::After(Duration::from_millis(20)), |slaves| {
+            slaves.blocks = Some((1..=5).map(|pairs| (0, 2 * pairs)).collect());
+            slaves.deaf = true;
+        });
+        let (question, link) = (block(1, 0, count), ModbusLink { align: 2, ..link() });
+        assert_true(
+            "even",
+            &question,
+            &wire.ask(&question, &link).await.expect("its first answer is believed"),
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_became_slower_than_it_is_waited_for_is_not_believed_too_soon() {
+    for (seed, deaf) in (1..=20).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let (mut wire, _slaves) = line(Habit::Slows(20, Dice(seed)), |slaves| {
+            slaves.blocks = deaf.then(|| vec![(0, 1), (50, 1)]);
+            slaves.deaf = deaf;
+        });
+        let learned = ModbusLink { timeout: TIMEOUT / 4, ..link() };
+        let (mut believed, mut dice) = (0, Dice(seed ^ 0xFFFF));
+        for n in 0..400 {
+            let question = [block(1, 0, 1), block(1, 50, 1)][dice.below(2) as usize];
+            let link = if n < 10 { link() } else { learned.clone() };
+            if let Ok(raw) = wire.ask(&question, &link).await {
+                assert_true(&format!("seed {seed}, deaf {deaf}, question {n}"), &question, &raw);
+                believed += 1;
+            }
+        }
+        assert!(believed > 0, "while it was quick");
+    }
+}
+
+/// A port that once it is asked always has something to say, each time a millisecond later, for a minute.
+struct Flood {
+    asked: bool,
+    reads: u32,
+}
+
+impl tokio::io::AsyncRead for Flood {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        if !self.asked {
+            return std::task::Poll::Pending;
+        }
+        let advancing = std::pin::pin!(tokio::time::advance(Duration::from_millis(1)));
+        assert!(advancing.poll(cx).is_pending(), "the clock is ahead, the task need not wait");
+        self.reads += 1;
+        if self.reads < 60_000 {
+            into.put_slice(&[0x55; 16]);
+        }
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Flood {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.asked = true;
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl Port for Flood {
+    fn clear_input(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_always_has_something_to_say_outlasts_no_question() {
+    let flooded = || {
+        let port = OpenPort::new(Flood { asked: false, reads: 0 }, PathBuf::from("flood"));
+        Wire { disturbed: false, ..Wire::new(port, CHARACTER) }
+    };
+    let mut wire = flooded();
+    let fault = wire.exchange(&block(1, 0, 4), &link()).await.unwrap_err();
+    assert!(matches!(fault, AskFault::LineDown(LineFault::Babble { .. })), "a question: {fault}");
+    let mut wire = flooded();
+    wire.debts.settled(1);
+    let fault = wire.tell(1, &dim(40), &link()).await.unwrap_err();
+    assert!(matches!(fault, AskFault::LineDown(LineFault::Babble { .. })), "an order: {fault}");
 }
