@@ -1,9 +1,9 @@
 //! `record`: what the lines of the running gateway carried lately, as a file; or from now on.
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     io::{self, BufWriter, ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -147,6 +147,12 @@ impl RecordArgs {
         let Some(path) = &self.output else { return Ok(Box::new(io::stdout())) };
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
         let file = file.with_context(|| format!("write {}", path.display()))?;
+        // one that was there already keeps its mode else
+        let known = file.metadata().with_context(|| format!("look at {}", path.display()))?;
+        if known.is_file() && known.mode() & 0o077 != 0 {
+            let closed = file.set_permissions(Permissions::from_mode(0o600));
+            closed.with_context(|| format!("close {} to others", path.display()))?;
+        }
         Ok(Box::new(file))
     }
 }
