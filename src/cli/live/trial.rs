@@ -167,6 +167,7 @@ fn own_ask(profile: &Profile, point: PointIx) -> Option<Ask> {
         (&Read::Serial { frame }, Link::Serial(link)) => {
             (usize::from(frame) < link.requests.len()).then_some(Ask::Frame { request: frame })
         }
+        (&Read::Serial { frame }, Link::Dlt645(_)) => Some(Ask::Frame { request: frame }),
         (Read::Serial { .. } | Read::Mqtt, _) => None,
     }
 }
