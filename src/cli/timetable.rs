@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_next_turn_is_the_first_one_that_is_still_to_come() {
         let nanjing = Some(Coordinates { latitude: 32.06, longitude: 118.78 });
-        let tromso = Some(Coordinates { latitude: 69.65, longitude: 18.96 });
+        let longyearbyen = Some(Coordinates { latitude: 78.22, longitude: 15.65 });
         for (fact, at, days, coordinates, expected) in [
             ("still today", "18:00", vec![], None, Some("今天 18:00")),
             ("over for today", "06:30", vec![], None, Some("明天 06:30")),
@@ -108,7 +108,7 @@ mod tests {
             ("on its day of the week", "06:30", vec!["sat"], None, Some("11-28 06:30")),
             ("its day, next week", "06:30", vec!["thu"], None, Some("12-03 06:30")),
             ("by the sun", "sunset-15m", vec![], nanjing, Some("今天 16:4")),
-            ("no sun", "sunset", vec![], tromso, None),
+            ("no sun in November", "sunset", vec![], longyearbyen, None),
         ] {
             let schedule = Schedule {
                 id: "x".to_owned(),
