@@ -64,6 +64,7 @@ impl Diagnosis {
     pub fn line(&self, lang: Lang) -> String {
         let (what, checks) = (self.what.get(lang), self.checks_line(lang));
         match lang {
+            _ if checks.is_empty() => what.to_owned(),
             Lang::Zh => format!("{what}；{checks}"),
             Lang::En => format!("{what}; {checks}"),
         }
@@ -286,5 +287,9 @@ mod tests {
         }
         assert_eq!(Diagnosis::unasked().line(Lang::Zh), "收到非请求帧，已忽略；另有主站 → 主动上报的设备");
         assert_eq!(Failure::NotHeardYet.diagnosis(), None);
+        assert_eq!(
+            Diagnosis { checks: vec![], ..Diagnosis::unasked() }.line(Lang::Zh),
+            "收到非请求帧，已忽略"
+        );
     }
 }
