@@ -17,6 +17,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(before_help = EXAMPLES)]
 pub struct CheckArgs {
     /// The site file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
@@ -28,6 +29,11 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples / 示例:
+  gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
+  gatehouse check --plan                           how busy each line will be, when schedules act / 占用率和定时";
 
 /// How to show it.
 #[derive(Clone, Copy, Debug)]
