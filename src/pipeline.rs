@@ -29,7 +29,8 @@ use self::{messages::Message, trouble::log};
 use crate::{
     alarm::{Change, Engine},
     domain::{
-        BusId, Clock, DeviceIx, Event, Failure, Heard, Letter, PointIx, Quality, Receipt, Sample, SiteFacts,
+        BusId, Clock, DeviceIx, Event, Failure, Heard, Letter, PointIx, Quality, Raw, Receipt, Sample,
+        SiteFacts,
         command::{Command, Outcome},
         status::{DeviceStatus, MessageCounts},
     },
@@ -185,12 +186,11 @@ impl Pipeline {
 
     /// Raw to readings; tells the engine what was read.
     fn decode(&mut self, heard: Heard) -> Option<Reading> {
-        let heard = match Message::of(heard) {
-            Ok(message) => return Some(self.message(message)),
-            Err(heard) => heard,
-        };
         let Heard { device, at, points, outcome, receipt } = heard;
         let raw = match outcome {
+            Ok(Raw::Payload { bytes, retained }) => {
+                return Some(self.message(Message { device, at, points, bytes, retained, receipt }));
+            }
             Ok(raw) => raw,
             Err(why) => {
                 self.engine.failed(device, &points, &why, at);

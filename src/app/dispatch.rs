@@ -130,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_bus_says_and_what_it_means() {
         let silent = AskFault::Silent { waited: Duration::from_millis(500) };
-        let gone = AskFault::LineDown(LineFault::Gone { why: "unplugged".to_owned() });
+        let gone = AskFault::LineDown(LineFault::down(text!("拔了", "unplugged")));
         for (outcome, expected) in [
             (Ok(()), "accepted"),
             (Err(AskFault::Refused { code: 2 }), "refused"),

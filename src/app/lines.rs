@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     domain::{
-        BusId, DeviceId, Diagnosis, Failure, Raw,
+        BusId, DeviceId, Diagnosis, Failure, Garble, Raw, Table,
         inquiry::{Inquire, Inquired, Wanted, Whom},
         tape::{TapePage, TapeWish},
     },
@@ -19,8 +19,9 @@ use crate::{
 
 /// A line that finds no time for an inquiry within this is busy; less than whoever stands at the door waits.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Modbus Application Protocol V1.1b3, 6.3.
+/// Modbus Application Protocol V1.1b3, 6.3 and 6.1: in one question. More would hold up the line for an answer that cannot come.
 const MOST_REGISTERS: u16 = 125;
+const MOST_BITS: u16 = 2000;
 
 /// One bus: where it is asked, and what it carried.
 pub struct OneLine {
@@ -50,6 +51,9 @@ impl Lines {
             Wanted::Block { table, first, count } => Ask::Block { table, first, count },
             Wanted::Frame { request } => Ask::Frame { request },
         };
+        if !fits_a_question(&ask) {
+            return Inquired::Garbled(Garble::Unaskable.diagnosis());
+        }
         let said_by = link.clone();
         let (reply, answer) = oneshot::channel();
         match line.counter.inquiries.try_send(Inquiry { unit, link, ask, reply }) {
@@ -92,6 +96,19 @@ pub fn plain_modbus(timeout: Duration) -> ModbusLink {
     }
 }
 
+fn fits_a_question(ask: &Ask) -> bool {
+    match *ask {
+        Ask::Block { table, first, count } => {
+            let most = match table {
+                Table::Holding | Table::Input => MOST_REGISTERS,
+                Table::Coil | Table::Discrete => MOST_BITS,
+            };
+            (1..=most).contains(&count) && u32::from(first) + u32::from(count) <= 1 << 16
+        }
+        Ask::Frame { .. } => true,
+    }
+}
+
 fn told(answer: Result<Raw, AskFault>, link: &Link) -> Inquired {
     let diagnosis =
         |fault: &AskFault| link.diagnose(&Failure::from(fault)).unwrap_or_else(Diagnosis::unasked);
@@ -103,5 +120,32 @@ fn told(answer: Result<Raw, AskFault>, link: &Link) -> Inquired {
         Err(fault @ AskFault::Refused { code }) => Inquired::Refused { code, told: diagnosis(&fault) },
         Err(fault @ AskFault::Garbled { .. }) => Inquired::Garbled(diagnosis(&fault)),
         Err(fault @ AskFault::LineDown(_)) => Inquired::LineDown(diagnosis(&fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_no_frame_holds_never_reaches_the_line() {
+        for (table, first, count, fits) in [
+            (Table::Holding, 0, 1, true),
+            (Table::Holding, 65_411, 125, true),
+            (Table::Holding, 65_412, 125, false),
+            (Table::Input, 0, 126, false),
+            (Table::Input, 0, u16::MAX, false),
+            (Table::Coil, 0, 2000, true),
+            (Table::Discrete, 0, 2001, false),
+            (Table::Coil, u16::MAX, 2, false),
+            (Table::Holding, 7, 0, false),
+        ] {
+            assert_eq!(
+                fits_a_question(&Ask::Block { table, first, count }),
+                fits,
+                "{table:?} {first}+{count}"
+            );
+        }
+        assert!(fits_a_question(&Ask::Frame { request: 3 }));
     }
 }

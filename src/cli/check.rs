@@ -5,9 +5,10 @@ use std::{
     path::PathBuf,
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{exit, plan};
+use super::{exit, plan, timetable};
 use crate::{
     config::{self, Checked, Counts, DEFAULT_PATH},
     document::Severity,
@@ -16,17 +17,23 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(before_help = EXAMPLES)]
 pub struct CheckArgs {
     /// The site file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
-    /// What each bus is asked, and what that takes of its line / 每条总线读什么、占用多少
+    /// What each bus is asked, what that takes of its line, and when schedules act / 每条总线读什么、占用多少，定时何时执行
     #[arg(long)]
     pub plan: bool,
-    /// One JSON object a line: each problem, with --plan each bus, then the counts
+    /// One JSON object a line: each problem, with --plan each bus and schedule, then the counts
     #[arg(long)]
     pub json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples / 示例:
+  gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
+  gatehouse check --plan                           how busy each line will be, when schedules act / 占用率和定时";
 
 /// How to show it.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +90,7 @@ pub fn run(args: &CheckArgs, look: Look, out: &mut impl Write) -> io::Result<u8>
 fn write_text(args: &CheckArgs, checked: &Checked, look: Look, out: &mut impl Write) -> io::Result<()> {
     if let Some(site) = checked.site.as_ref().filter(|_| args.plan) {
         plan::write_text(site, look.lang, out)?;
+        timetable::write_text(site, Timestamp::now(), look.lang, out)?;
     }
     let told = match look.terminal {
         true => checked.problems.drawn(look.lang, look.colour),
@@ -98,6 +106,7 @@ fn write_json(args: &CheckArgs, checked: &Checked, out: &mut impl Write) -> io::
     }
     if let Some(site) = checked.site.as_ref().filter(|_| args.plan) {
         plan::write_json(site, out)?;
+        timetable::write_json(site, Timestamp::now(), out)?;
     }
     let Counts { buses, devices, endpoints } = checked.counts;
     let busiest = checked.site.as_ref().and_then(plan::busiest);

@@ -26,10 +26,17 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
 pub struct CommandsArgs {
     #[command(subcommand)]
     verb: CommandsVerb,
 }
+
+const EXAMPLES: &str = "\
+Examples / 示例:
+  gatehouse commands list                                   what each device can be told / 可用命令
+  gatehouse commands send lamp-3 set_dimming 40 --as 张伟    once, read back, in the audit / 下发一次并读回
+Never sent twice by itself; elevators are never told anything. / 不会自动重发；对电梯只读不写。";
 
 #[derive(Debug, Subcommand)]
 enum CommandsVerb {
@@ -52,6 +59,7 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
 struct SendArgs {
     #[arg(value_name = "DEVICE")]
     device: String,

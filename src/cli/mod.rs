@@ -20,6 +20,7 @@ pub mod run;
 pub mod scan;
 mod site;
 pub mod status;
+mod timetable;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 

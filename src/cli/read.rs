@@ -72,6 +72,8 @@ Examples / 示例:
   gatehouse read lift-3-1 hr:0x10..0x13 --config gatehouse.toml     a device of the site / 配置里的设备";
 
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// As in a profile: no device answers sooner.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// A block that is refused is asked value by value, so that each says for itself; no more of them than this.
 const ASKED_ALONE: usize = 64;
 
@@ -113,6 +115,12 @@ impl ReadArgs {
     }
 
     fn reader_parts(&self, lang: Lang) -> Result<(Aim, Spec), Told> {
+        if self.timeout.is_some_and(|timeout| timeout.0 < SHORTEST) {
+            return Err(Told::new(
+                exit::USAGE,
+                say!(lang, "--timeout 至少 10ms", "--timeout is 10ms at least"),
+            ));
+        }
         let site = site_if_any(self.line.config.as_deref(), lang)?;
         let aim = Aim::find(&self.target, &self.line, site.as_ref(), lang)?;
         let manner = Manner {
@@ -140,7 +148,11 @@ impl ReadArgs {
             (None, Some((unit @ Address::Unit(_), link @ Link::Modbus(_)))) => (unit, link),
             (None, Some(_)) => {
                 let target = &self.target;
-                let words = say!(lang, "{target} 不是 Modbus 设备", "{target} is no Modbus device");
+                let words = say!(
+                    lang,
+                    "{target} 不是 Modbus 设备；读它的测点：gatehouse profile test {target}",
+                    "{target} is no Modbus device; its points: gatehouse profile test {target}"
+                );
                 return Err(Told::new(exit::USAGE, words));
             }
             (None, None) => {

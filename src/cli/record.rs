@@ -1,9 +1,9 @@
 //! `record`: what the lines of the running gateway carried lately, as a file; or from now on.
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     io::{self, BufWriter, ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -107,15 +107,24 @@ impl RecordArgs {
     async fn record(&self, site: &Site, live: &Live, mut heads: Vec<Head>, lang: Lang) -> anyhow::Result<u8> {
         let mut out = BufWriter::new(self.out()?);
         let mut written = write_line(&mut out, &header(site, live))?;
-        let mut pieces = 0;
+        let mut pieces = 0u64;
         let stop = signals::told_to_stop();
         tokio::pin!(stop);
         let ended = loop {
-            let mut lines = Vec::new();
-            for head in &mut heads {
-                lines.extend(head.news(&site.store.dir).await?);
-            }
-            lines.sort_by_key(|line| line.piece.mono_ns);
+            let lines = match news(&mut heads, &site.store.dir).await {
+                Ok(lines) => lines,
+                // the gateway was stopped: what was written stands
+                Err(error) if self.follow && pieces > 0 => {
+                    let told = say!(
+                        lang,
+                        "网关不再答复，录制到此为止（{error:#}）",
+                        "the gateway answers no more, the recording ends here ({error:#})"
+                    );
+                    eprintln!("{told}");
+                    break exit::UNEXPECTED;
+                }
+                Err(error) => return Err(error),
+            };
             for line in &lines {
                 written += write_line(&mut out, line)?;
                 pieces += 1;
@@ -129,7 +138,11 @@ impl RecordArgs {
                 told = &mut stop => break told.map(|_| exit::INTERRUPTED)?,
             }
         };
-        let lost: u64 = heads.iter().map(|head| head.lost).sum();
+        self.tell_end((pieces, written), heads.iter().map(|head| head.lost).sum(), lang);
+        Ok(ended)
+    }
+
+    fn tell_end(&self, (pieces, written): (u64, u64), lost: u64, lang: Lang) {
         let asked_for_all = self.last.is_none() && !self.follow;
         eprintln!("{}", say!(lang, "录制 {pieces} 段，{written} 字节", "{pieces} pieces, {written} bytes"));
         if lost > 0 && (self.follow || asked_for_all) {
@@ -140,13 +153,18 @@ impl RecordArgs {
             );
             eprintln!("{told}");
         }
-        Ok(ended)
     }
 
     fn out(&self) -> anyhow::Result<Box<dyn Write>> {
         let Some(path) = &self.output else { return Ok(Box::new(io::stdout())) };
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
         let file = file.with_context(|| format!("write {}", path.display()))?;
+        // one that was there already keeps its mode else
+        let known = file.metadata().with_context(|| format!("look at {}", path.display()))?;
+        if known.is_file() && known.mode() & 0o077 != 0 {
+            let closed = file.set_permissions(Permissions::from_mode(0o600));
+            closed.with_context(|| format!("close {} to others", path.display()))?;
+        }
         Ok(Box::new(file))
     }
 }
@@ -167,6 +185,16 @@ impl Head {
             }
         }
     }
+}
+
+/// What came on all lines since the last time, in its order.
+async fn news(heads: &mut [Head], dir: &Path) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for head in heads {
+        lines.extend(head.news(dir).await?);
+    }
+    lines.sort_by_key(|line| line.piece.mono_ns);
+    Ok(lines)
 }
 
 async fn page(dir: &Path, wish: TapeWish) -> anyhow::Result<TapePage> {

@@ -79,6 +79,8 @@ pub struct Recording {
     pub header: Header,
     /// In the order of their times.
     pub lines: Vec<Line>,
+    /// Its last line was cut off, as when the box lost its power in the midst of it; it is left out.
+    pub cut: bool,
 }
 
 /// What is wrong, and in which line; 0: with the file as a whole.
@@ -105,9 +107,16 @@ pub fn read(mut from: impl BufRead) -> Result<Recording, Mistake> {
         return Err(Mistake { line: numbered, what });
     }
     let known: HashSet<BusId> = header.buses.iter().map(|bus| bus.id.clone()).collect();
-    let mut lines = Vec::new();
+    let (mut lines, mut cut) = (Vec::new(), false);
     while let Some(text) = next(&mut from, &mut numbered)? {
-        let line: Line = parse(&text, numbered)?;
+        let line: Line = match parse(&text, numbered) {
+            Ok(line) => line,
+            Err(_half) if !text.ends_with('\n') => {
+                cut = true;
+                break;
+            }
+            Err(mistake) => return Err(mistake),
+        };
         if !known.contains(&line.bus) {
             let bus = &line.bus;
             let what = text!("文件头里没有总线 \"{bus}\"", "the header names no bus \"{bus}\"");
@@ -123,7 +132,7 @@ pub fn read(mut from: impl BufRead) -> Result<Recording, Mistake> {
         lines.push(line);
     }
     lines.sort_by_key(|line| line.piece.mono_ns);
-    Ok(Recording { header, lines })
+    Ok(Recording { header, lines, cut })
 }
 
 /// The next line that is not blank.
@@ -152,7 +161,10 @@ fn next(from: &mut impl BufRead, number: &mut usize) -> Result<Option<String>, M
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str, line: usize) -> Result<T, Mistake> {
-    serde_json::from_str(text).map_err(|error| Mistake { line, what: text!("{error}", "{error}") })
+    serde_json::from_str(text).map_err(|error| {
+        let what = text!("不是录制的内容（{error}）", "this is no line of a recording ({error})");
+        Mistake { line, what }
+    })
 }
 
 #[cfg(test)]
@@ -193,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_mistake_says_in_which_line_it_is() {
-        let good = written(&[piece(1)]);
+        let good = written(&[piece(1)]) + "\n";
         for (fact, text, line, words) in [
             ("empty", String::new(), 0, "empty"),
             ("no header", r#"{"bus":"lifts"}"#.to_owned(), 1, "gatehouse_recording"),
@@ -211,12 +223,20 @@ mod tests {
             ),
             ("no hex", good.replace("0103", "01 3"), 2, "hex"),
             ("an unknown direction", good.replace("\"out\"", "\"up\""), 2, "up"),
-            ("cut off", good[..good.len() - 3].to_owned(), 2, "EOF"),
-            ("too long", good + "\n" + &"x".repeat(1 << 21), 3, "too long"),
+            ("cut in its midst", format!("{}\n{good}", &good[..good.len() - 3]), 2, "no line of a recording"),
+            ("too long", good + &"x".repeat(1 << 21), 3, "too long"),
         ] {
             let mistake = read(text.as_bytes()).unwrap_err();
             assert!(mistake.line == line && mistake.what.en.contains(words), "{fact}: {mistake:?}");
         }
+    }
+
+    #[test]
+    fn a_last_line_that_was_cut_off_is_left_out() {
+        let whole = written(&[piece(1), piece(2)]);
+        let recording = read(&whole.as_bytes()[..whole.trim_end().len() - 3]).unwrap();
+        assert_eq!((recording.lines, recording.cut), (vec![piece(1)], true));
+        assert!(!read(whole.trim_end().as_bytes()).unwrap().cut, "only its line end is missing");
     }
 
     proptest! {

@@ -74,6 +74,16 @@ impl ReplayArgs {
             Ok(cast) => cast,
             Err(told) => return Ok(told.tell()),
         };
+        if recording.cut {
+            eprintln!(
+                "{}",
+                say!(
+                    lang,
+                    "最后一行不完整，已略去：录制时中断了",
+                    "the last line is cut off and left out: the recording broke off there"
+                )
+            );
+        }
         self.play(&recording, cast, lang)
     }
 

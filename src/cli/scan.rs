@@ -128,7 +128,10 @@ impl ScanArgs {
                 told?;
                 scan.tell(true)
             }
-            Err(told) => Ok(told.tell()),
+            Err(told) => {
+                show::found(&scan.found, self.json, lang)?;
+                Ok(told.tell())
+            }
         }
     }
 
@@ -141,7 +144,11 @@ impl Scan<'_> {
     async fn all(&mut self) -> Result<(), Told> {
         for target in &self.args.targets {
             let aim = Aim::find(target, &self.args.line, self.site.as_ref(), self.lang)?;
-            match aim.owner(self.lang).await? {
+            let owner = aim.owner(self.lang).await?;
+            if owner.is_some() || matches!(aim.place, Place::Other) {
+                self.speaks_modbus(&aim)?;
+            }
+            match owner {
                 Some((_, bus)) => {
                     let mut line = aim.open(self.lang).await?;
                     self.through_gateway(&mut line, &bus).await;
@@ -150,14 +157,32 @@ impl Scan<'_> {
             }
         }
         if let Some(subnet) = &self.args.tcp {
-            self.progress.part(&subnet.to_string(), subnet.len());
-            for settings in subnet.listening(self.args.patience(OTHER_TIMEOUT)).await {
+            self.progress.subnet(subnet);
+            let hosts = subnet.listening(self.args.patience(OTHER_TIMEOUT)).await;
+            if hosts.is_empty() {
+                self.trouble = Some(subnet.nobody());
+            }
+            for settings in hosts {
                 let units =
                     self.args.ids.as_ref().map_or_else(|| UNITS_OF_HOSTS.to_vec(), |ids| ids.0.clone());
                 self.host(&settings, &units).await;
             }
         }
         Ok(())
+    }
+
+    /// A scan knocks in Modbus: on a bus of the site that speaks something else it would say nothing true.
+    fn speaks_modbus(&self, aim: &Aim) -> Result<(), Told> {
+        let id = aim.bus.as_ref().map(|(_, id)| id);
+        let bus = self.site.iter().flat_map(|site| &site.buses).find(|bus| Some(&bus.id) == id);
+        let Some(bus) = bus.filter(|bus| !bus.link.is_modbus()) else { return Ok(()) };
+        let id = &bus.id;
+        let words = say!(
+            self.lang,
+            "总线 {id} 不是 Modbus，不能扫描：它的设备见 gatehouse status",
+            "bus {id} does not speak Modbus, so it cannot be scanned: gatehouse status shows its devices"
+        );
+        Err(Told::new(exit::USAGE, words))
     }
 
     async fn own(&mut self, place: &Place) -> Result<(), Told> {
@@ -299,6 +324,9 @@ impl Scan<'_> {
             let why = self.trouble.clone().unwrap_or_else(|| self.line.diagnosis(self.progress.counts));
             show::nothing(&why, &self.line, self.args.json, self.lang)?;
             return Ok(exit::NOTHING_FOUND);
+        }
+        if let Some(trouble) = &self.trouble {
+            show::unfinished(trouble, self.lang);
         }
         show::next(&self.found, &self.args.targets, self.lang);
         Ok(if stopped { exit::INTERRUPTED } else { exit::OK })

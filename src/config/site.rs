@@ -58,6 +58,18 @@ pub enum BusLink {
 }
 
 impl BusLink {
+    /// Whether its units are asked in Modbus, in whatever frames.
+    pub fn is_modbus(&self) -> bool {
+        match self {
+            BusLink::ModbusTcp(_)
+            | BusLink::ModbusRtu(_)
+            | BusLink::ModbusRtuTcp(_)
+            | BusLink::ModbusAscii(_)
+            | BusLink::ModbusDtu(_) => true,
+            BusLink::Serial(_) | BusLink::Mqtt(_) | BusLink::Dlt645(_) | BusLink::Dlt645Tcp(_) => false,
+        }
+    }
+
     /// What exchanges cost on such a line.
     pub fn cost(&self) -> LineCost {
         match self {

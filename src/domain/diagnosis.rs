@@ -49,6 +49,8 @@ const PLUGGED_IN: Check = (
 );
 const END_PROGRAM: Check = ("结束那个程序", "end that program");
 const DIALOUT: Check = ("把运行用户加入 dialout 组", "add the user it runs as to group dialout");
+const RS485_OUT: Check = ("适配器自己换向就去掉 rs485", "leave rs485 out if the adapter switches by itself");
+const DIRECTED_PORT: Check = ("否则换驱动支持的串口", "else use a port whose driver does it");
 const CABLE: Check = ("网线或适配器", "cable or adapter");
 const ONE_BY_ONE: Check = ("逐台断开，找出是哪一台", "disconnect one after the other to find which");
 
@@ -62,6 +64,7 @@ impl Diagnosis {
     pub fn line(&self, lang: Lang) -> String {
         let (what, checks) = (self.what.get(lang), self.checks_line(lang));
         match lang {
+            _ if checks.is_empty() => what.to_owned(),
             Lang::Zh => format!("{what}；{checks}"),
             Lang::En => format!("{what}; {checks}"),
         }
@@ -74,7 +77,8 @@ impl Diagnosis {
 
     /// Whether the line is in trouble, and with it every device on it.
     pub fn is_of_the_line(&self) -> bool {
-        ["port_missing", "port_busy", "port_denied", "line_down", "babble"].contains(&self.kind.as_str())
+        ["port_missing", "port_busy", "port_denied", "no_direction", "line_down", "babble"]
+            .contains(&self.kind.as_str())
     }
 
     /// The device is there and said no: a Modbus exception (Modbus Application Protocol V1.1b3, section 7).
@@ -191,6 +195,7 @@ impl LineFault {
             LineFault::Missing { .. } => ("port_missing", &[PLUGGED_IN]),
             LineFault::Busy { .. } => ("port_busy", &[END_PROGRAM]),
             LineFault::Denied { .. } => ("port_denied", &[DIALOUT]),
+            LineFault::NoDirection { .. } => ("no_direction", &[RS485_OUT, DIRECTED_PORT]),
             LineFault::Gone { .. } => ("line_down", &[POWER, CABLE]),
             LineFault::Babble { .. } => ("babble", &[ONE_BY_ONE, INTERFERENCE]),
         };
@@ -209,7 +214,8 @@ impl LineFault {
             LineFault::Denied { port } => {
                 text!("无权限打开串口 {port}", "no permission to open the port {port}")
             }
-            LineFault::Gone { why } => text!("线路不通（{why}）", "the line is down ({why})"),
+            LineFault::NoDirection { why } => why.clone(),
+            LineFault::Gone { why: Text { zh, en } } => text!("线路不通（{zh}）", "the line is down ({en})"),
             LineFault::Babble { bytes, over } => {
                 let seconds = over.as_secs();
                 text!(
@@ -256,6 +262,18 @@ mod tests {
                 down(LineFault::Denied { port: port() }),
                 "无权限打开串口 /dev/ttyS1；把运行用户加入 dialout 组",
             ),
+            (
+                down(LineFault::NoDirection { why: text!("串口不换向", "it does not switch") }),
+                "串口不换向；适配器自己换向就去掉 rs485 → 否则换驱动支持的串口",
+            ),
+            (
+                down(LineFault::gone("10.0.0.9:502", &std::io::ErrorKind::ConnectionRefused.into())),
+                "线路不通（10.0.0.9:502：连接被拒绝，connection refused）；供电 → 网线或适配器",
+            ),
+            (
+                down(LineFault::no_connection("10.0.0.9:502", std::time::Duration::from_secs(3))),
+                "线路不通（10.0.0.9:502：3 秒内没有连上）；供电 → 网线或适配器",
+            ),
         ];
         for (failure, want) in cases {
             let told = failure.diagnosis().expect("something is wrong");
@@ -269,5 +287,9 @@ mod tests {
         }
         assert_eq!(Diagnosis::unasked().line(Lang::Zh), "收到非请求帧，已忽略；另有主站 → 主动上报的设备");
         assert_eq!(Failure::NotHeardYet.diagnosis(), None);
+        assert_eq!(
+            Diagnosis { checks: vec![], ..Diagnosis::unasked() }.line(Lang::Zh),
+            "收到非请求帧，已忽略"
+        );
     }
 }

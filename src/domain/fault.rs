@@ -1,6 +1,9 @@
 //! Why nothing came that could be decoded: what was wrong with the answer, or with the line. In words: see [`Diagnosis`](super::Diagnosis).
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
+
+use super::Text;
+use crate::text;
 
 /// What came instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +70,13 @@ pub enum LineFault {
     Denied {
         port: String,
     },
+    /// The site file wants RS-485 direction control, and the port's driver does not do it.
+    NoDirection {
+        why: Text,
+    },
     /// Port gone, connection refused, broker away.
     Gone {
-        why: String,
+        why: Text,
     },
     /// Somebody talks without end; the line is left alone for a while.
     Babble {
@@ -80,15 +87,57 @@ pub enum LineFault {
 
 impl std::error::Error for LineFault {}
 
+impl LineFault {
+    /// `place` (a port, a host) does not work any more, or never did; as the system has it.
+    pub fn gone(place: impl fmt::Display, error: &io::Error) -> Self {
+        let why = match in_chinese(error.kind()) {
+            Some(zh) => text!("{place}：{zh}，{error}", "{place}: {error}"),
+            None => text!("{place}：{error}", "{place}: {error}"),
+        };
+        Self::down(why)
+    }
+
+    pub fn down(why: Text) -> Self {
+        LineFault::Gone { why }
+    }
+
+    /// Nobody took the connection.
+    pub fn no_connection(place: impl fmt::Display, waited: Duration) -> Self {
+        let seconds = waited.as_secs_f64();
+        let why = text!("{place}：{seconds} 秒内没有连上", "{place}: no connection within {seconds} s");
+        Self::down(why)
+    }
+}
+
+/// The commonest of the system's troubles; their own words stand behind it.
+fn in_chinese(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::ConnectionRefused => Some("连接被拒绝"),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            Some("连接断开")
+        }
+        io::ErrorKind::UnexpectedEof => Some("对方断开了连接"),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Some("网络不通"),
+        io::ErrorKind::TimedOut => Some("没有应答"),
+        io::ErrorKind::NotFound => Some("不存在"),
+        io::ErrorKind::AddrInUse => Some("端口已被占用"),
+        io::ErrorKind::AddrNotAvailable => Some("本机没有这个地址"),
+        _ => None,
+    }
+}
+
 /// Fits "failed to …".
 impl fmt::Display for LineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LineFault::Gone { why } => write!(f, "use the line: {why}"),
+            LineFault::Gone { why } => write!(f, "use the line: {}", why.en),
             LineFault::Babble { bytes, over } => {
                 write!(f, "use the line: it carries {bytes} bytes in {over:?} that nobody asked for")
             }
-            LineFault::Missing { .. } | LineFault::Busy { .. } | LineFault::Denied { .. } => {
+            LineFault::Missing { .. }
+            | LineFault::Busy { .. }
+            | LineFault::Denied { .. }
+            | LineFault::NoDirection { .. } => {
                 write!(f, "use the line: {}", self.diagnosis().what.en)
             }
         }

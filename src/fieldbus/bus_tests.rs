@@ -16,6 +16,7 @@ use crate::{
         plan::Ask,
     },
     profile::{Link, MqttLink},
+    text,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,7 +72,7 @@ impl Stage {
 }
 
 fn gone() -> LineFault {
-    LineFault::Gone { why: "unplugged".to_owned() }
+    LineFault::down(text!("拔了", "unplugged"))
 }
 
 impl Driver for Stage {
@@ -550,7 +551,7 @@ async fn a_line_that_is_down_is_told_once_and_tried_again() {
     show.hear_for(3 * SECOND).await;
     show.set(Scene::LineDown).await;
     let down = |device, points| {
-        (device, points, Err(Failure::LineDown { fault: LineFault::Gone { why: "unplugged".to_owned() } }))
+        (device, points, Err(Failure::LineDown { fault: LineFault::down(text!("拔了", "unplugged")) }))
     };
     assert_eq!(show.hear_for(60 * SECOND).await, [down(0, 2), down(1, 1)]);
     show.times(1);

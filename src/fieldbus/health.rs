@@ -10,7 +10,7 @@ use super::latency::Latency;
 /// unit is time that those who answer do not get, and one that lives is asked again a second later.
 pub(super) const LOST_AFTER: u32 = 2;
 /// Where something came that could not be read, somebody is there: so many tries.
-const UNREADABLE_AFTER: u32 = 6;
+const UNREADABLE_AFTER: u32 = 4;
 /// So many probes a unit that was lost just now goes ahead of those that have been for long.
 const FRESH_PROBES: u32 = 4;
 /// A unit that was lost is trusted with retries again after so many answers in a row.
@@ -112,7 +112,7 @@ impl UnitHealth {
     pub fn missed(&mut self, tries: u32, silent: bool) -> Option<Change> {
         self.missed = self.missed.saturating_add(tries);
         let enough = if silent { LOST_AFTER } else { UNREADABLE_AFTER };
-        let lost = self.state == Health::Lost || self.missed >= enough || (silent && !self.ever_heard);
+        let lost = self.state == Health::Lost || self.missed >= enough || !self.ever_heard;
         if !lost {
             self.owes = self.owes.max(1);
             return self.step(Health::Degraded);
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn noise_is_no_absence() {
-        let mut unit = UnitHealth::new(MS);
-        assert_eq!(unit.missed(1, false), change(Health::Online, Health::Degraded), "somebody spoke");
+        let mut unit = heard_once(MS);
+        assert_eq!(unit.missed(2, false), change(Health::Online, Health::Degraded), "somebody spoke");
         (0..20).for_each(|_| _ = unit.missed(1, false));
         let now = Instant::now();
         assert_eq!(unit.probe_at(now), Some(now + SHORTEST_BACK_OFF));

@@ -21,6 +21,7 @@ use super::{
     rs485,
     serial::config::{Framing, Parity, Settings},
 };
+use crate::text;
 
 /// A port whose transmit buffer does not take a request within this time is no port any more.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
@@ -94,13 +95,21 @@ fn unopened(port: &Path, error: &tokio_serial::Error) -> LineFault {
         ErrorKind::Io(io::ErrorKind::PermissionDenied) => LineFault::Denied { port: name },
         // what a locked port is reported as, whether by the kernel or by the lock on its file
         ErrorKind::NoDevice => LineFault::Busy { port: name, holder: holder::of(port) },
-        ErrorKind::Io(_) | ErrorKind::InvalidInput | ErrorKind::Unknown => gone(port, error),
+        ErrorKind::Io(_) | ErrorKind::InvalidInput | ErrorKind::Unknown => {
+            LineFault::down(text!("{name}：{error}", "{name}: {error}"))
+        }
     }
 }
 
 /// The port (or the connection to one) does not work any more.
-pub fn gone(port: impl AsRef<Path>, error: &dyn std::fmt::Display) -> LineFault {
-    LineFault::Gone { why: format!("{}: {error}", port.as_ref().display()) }
+pub fn gone(port: impl AsRef<Path>, error: &io::Error) -> LineFault {
+    LineFault::gone(port.as_ref().display(), error)
+}
+
+/// It was closed, or never opened.
+pub fn not_open(port: impl AsRef<Path>) -> LineFault {
+    let port = port.as_ref().display();
+    LineFault::down(text!("{port}：没有打开", "{port}: not open"))
 }
 
 /// How long one character takes on the line.
@@ -152,7 +161,7 @@ impl<P: Port> OpenPort<P> {
     /// End of file is how an unplugged adapter looks, so it is a fault like EIO: reading on would spin.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, LineFault> {
         match self.port.read(into).await {
-            Ok(0) => Err(self.lost(&"the port is gone")),
+            Ok(0) => Err(self.lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the port is gone"))),
             Ok(count) => {
                 if let Some(tape) = &self.tape {
                     tape.heard(&into[..count]);
@@ -174,7 +183,7 @@ impl<P: Port> OpenPort<P> {
         match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.lost(&error)),
-            Err(_elapsed) => Err(self.lost(&"the port takes no bytes")),
+            Err(_elapsed) => Err(self.lost(&io::Error::new(io::ErrorKind::TimedOut, "it takes no bytes"))),
         }
     }
 
@@ -184,7 +193,7 @@ impl<P: Port> OpenPort<P> {
         self.port.clear_input().map_err(|error| self.lost(&error))
     }
 
-    fn lost(&self, error: &dyn std::fmt::Display) -> LineFault {
+    fn lost(&self, error: &io::Error) -> LineFault {
         if let Some(tape) = &self.tape {
             tape.lost();
         }

@@ -164,7 +164,7 @@ impl Stage<'_> {
             self.devices.iter().map(|(device, known)| (*device, known.all.clone())).collect();
         all.sort_by_key(|(device, _)| *device);
         for (device, points) in all {
-            let fault = LineFault::Gone { why: "as recorded".to_owned() };
+            let fault = LineFault::down(text!("录制时如此", "as recorded"));
             let outcome = Err(Failure::LineDown { fault });
             self.into.push(Replayed::Heard(Heard { device, at, points, outcome, receipt: None }));
         }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -10,9 +11,7 @@ use super::{
     without_value,
 };
 use crate::{
-    domain::{
-        DeviceIx, Heard, PointIx, Quality, Raw, Receipt, Sample, Stamp, TimeQuality, status::MessageCounts,
-    },
+    domain::{DeviceIx, PointIx, Quality, Raw, Receipt, Sample, Stamp, TimeQuality, status::MessageCounts},
     profile::{Decoded, Link},
 };
 
@@ -23,28 +22,14 @@ const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// A message of a device, and what is owed for it.
 pub(super) struct Message {
-    device: DeviceIx,
+    pub device: DeviceIx,
     /// When it arrived.
-    at: Stamp,
-    points: Arc<[PointIx]>,
-    payload: Raw,
+    pub at: Stamp,
+    pub points: Arc<[PointIx]>,
+    pub bytes: Bytes,
     /// The broker kept it.
-    retained: bool,
-    receipt: Option<Receipt>,
-}
-
-impl Message {
-    /// What was heard, if it is a message; else it is given back.
-    pub(super) fn of(heard: Heard) -> Result<Self, Heard> {
-        match heard {
-            Heard { device, at, points, outcome: Ok(Raw::Payload { bytes, retained }), receipt } => {
-                // How old it is, is judged here, with its time and number; decoding would only call it old.
-                let payload = Raw::Payload { bytes, retained: false };
-                Ok(Self { device, at, points, payload, retained, receipt })
-            }
-            other => Err(other),
-        }
-    }
+    pub retained: bool,
+    pub receipt: Option<Receipt>,
 }
 
 impl Pipeline {
@@ -52,7 +37,9 @@ impl Pipeline {
     pub(super) fn message(&mut self, message: Message) -> Reading {
         let (device, arrived) = (message.device, message.at);
         let profile = Arc::clone(&self.devices[device.0 as usize].profile);
-        let decoded = profile.decode(&message.payload, &message.points);
+        // How old it is, is judged here, with its time and number; decoding would only call it old.
+        let payload = Raw::Payload { bytes: message.bytes.clone(), retained: false };
+        let decoded = profile.decode(&payload, &message.points);
         self.note_malformed(device, decoded.malformed.as_deref());
         let source = decoded.source_time.filter(|source| lag(arrived, *source) >= -AHEAD);
         let at = Stamp { wall: source.unwrap_or(arrived.wall), ..arrived };

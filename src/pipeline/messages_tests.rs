@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
-    domain::{Clock, ManualClock, Period, SiteFacts, Size},
+    domain::{Clock, Heard, ManualClock, Period, SiteFacts, Size},
     pipeline::{Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
     store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore},

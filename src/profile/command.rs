@@ -105,7 +105,11 @@ impl Command {
     /// If it is none.
     pub fn value_in(&self, text: &str) -> Result<Value, Unfit> {
         match &self.plan.turn {
-            Turn::Number { .. } => text.parse().map(Value::Number).map_err(|_no_number| Unfit::NotANumber),
+            // "nan" and "inf" are no numbers to a device
+            Turn::Number { .. } => {
+                let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+                number.map(Value::Number).ok_or(Unfit::NotANumber)
+            }
             Turn::Flag(_) => match text {
                 "true" | "on" | "1" | "开" => Ok(Value::Flag(true)),
                 "false" | "off" | "0" | "关" => Ok(Value::Flag(false)),

@@ -55,6 +55,9 @@ def test_meters_on_a_line_and_behind_a_serial_server(tmp_path, line, inspector, 
     gatehouse.start()
 
     read(gatehouse, "transformer", **dict(zip(ITEMS, shown)))
+    tried = gatehouse.lines("profile", "test", "transformer")
+    assert {row["point"]: row["result"] for row in tried}["voltage_a"] == "pass", "an installer asks the meter too, item by item"
+    assert next(row for row in tried if row["point"] == "voltage_a")["value"] == 220.1
     for volts, watts in ((219.9, -0.0004), (0.0, 0.0)):
         flats.set(NORTH, VOLTAGE["b"], round(volts + 10, 1))
         flats.set(NORTH, ACTIVE, watts)

@@ -198,6 +198,9 @@ def test_a_recording_replayed_gives_the_same_readings_and_alarms(tmp_path, line,
     file = tmp_path / "lifts.jsonl"
     gatehouse.cli("record", "-o", file)
     assert file.stat().st_mode & 0o077 == 0, "a recording is for its owner"
+    until = at_ns(json.loads(file.read_text().splitlines()[0])["recorded_at"])
+    stored_since = lambda lift: [r for r in gatehouse.good(lift, "floor") if r["ns"] >= until]
+    wait_until(lambda: stored_since("lift-1") and stored_since("lift-2"), 10, "what was recorded is stored, and more")
     stored = {(device, point): gatehouse.good(device, point) for device in ("lift-1", "lift-2") for point in ("floor", "door", "speed")}
     live = tmp_path / "live.jsonl"
     gatehouse.cli("record", "--follow", "--max", "2KiB", "-o", live)

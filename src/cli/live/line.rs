@@ -233,8 +233,9 @@ pub fn refused(fault: &LineFault, lang: Lang) -> Told {
             );
             Told::new(exit::NO_ANSWER, told)
         }
-        LineFault::Missing { .. } | LineFault::Gone { .. } | LineFault::Babble { .. } => {
-            Told::new(exit::NO_ANSWER, told)
-        }
+        LineFault::Missing { .. }
+        | LineFault::NoDirection { .. }
+        | LineFault::Gone { .. }
+        | LineFault::Babble { .. } => Told::new(exit::NO_ANSWER, told),
     }
 }

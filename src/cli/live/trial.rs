@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{LiveLine, Member, NoAnswer, Why};
 use crate::{
-    domain::{Diagnosis, Failure, PointIx, Quality, Raw, Sample, Table},
+    domain::{Diagnosis, PointIx, Quality, Raw, Sample, Table},
     fieldbus::plan::Ask,
     profile::{Address, Link, Profile, Read},
 };
@@ -68,20 +68,25 @@ pub async fn try_profile(
     frames: &mut Frames,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let mut silent = 0;
+    let (mut silent, mut last) = (0, Diagnosis::unasked());
     for (ask, points) in asks(profile, together) {
         if silent >= SILENT_IN_A_ROW {
-            let told = Failure::Silent.diagnosis().unwrap_or_else(Diagnosis::unasked);
             trials.extend(points.into_iter().map(|point| Trial {
                 point,
                 took: Duration::ZERO,
-                verdict: Verdict::NoAnswer(told.clone()),
+                verdict: Verdict::NoAnswer(last.clone()),
             }));
             continue;
         }
         let (answer, took) = line.ask(&subject.unit, &profile.link, &ask, subject.member).await;
         frames.count(&answer);
-        silent = if answer.as_ref().is_err_and(|no| !no.is_from_device()) { silent + 1 } else { 0 };
+        silent = match &answer {
+            Err(no) if !no.is_from_device() => {
+                last = no.told.clone();
+                silent + 1
+            }
+            Ok(_) | Err(_) => 0,
+        };
         let refused = answer.as_ref().is_err_and(NoAnswer::is_from_device);
         if refused && points.len() > 1 && together == Together::Neighbours {
             for point in points {
@@ -167,6 +172,7 @@ fn own_ask(profile: &Profile, point: PointIx) -> Option<Ask> {
         (&Read::Serial { frame }, Link::Serial(link)) => {
             (usize::from(frame) < link.requests.len()).then_some(Ask::Frame { request: frame })
         }
+        (&Read::Serial { frame }, Link::Dlt645(_)) => Some(Ask::Frame { request: frame }),
         (Read::Serial { .. } | Read::Mqtt, _) => None,
     }
 }

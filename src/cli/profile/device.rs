@@ -226,7 +226,14 @@ impl Bench {
     fn register(&self, point: PointIx) -> String {
         match &self.profile.points[usize::from(point.0)].read {
             Read::Modbus { table, address, .. } => register(*table, *address),
-            Read::Serial { frame } => format!("#{frame}"),
+            Read::Serial { frame } => match &self.profile.link {
+                // by its data identifier, as manuals have it
+                Link::Dlt645(link) => {
+                    let item = link.items.get(usize::from(*frame));
+                    item.map_or_else(String::new, |item| format!("{:08X}", item.id))
+                }
+                Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_) => format!("#{frame}"),
+            },
             Read::Mqtt => String::new(),
         }
     }

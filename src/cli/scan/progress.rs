@@ -7,6 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::subnet::Subnet;
 use crate::{domain::Lang, fieldbus::modbus::knock::Outcome, say};
 
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
@@ -43,6 +44,17 @@ impl Progress {
     pub fn part(&mut self, what: &str, units: usize) {
         if !self.terminal {
             say_line(&say!(self.lang, "扫描 {what}：{units} 个站号", "scanning {what}: {units} unit ids"));
+        }
+    }
+
+    pub fn subnet(&mut self, subnet: &Subnet) {
+        if !self.terminal {
+            let addresses = subnet.len();
+            say_line(&say!(
+                self.lang,
+                "扫描 {subnet}：{addresses} 个地址",
+                "scanning {subnet}: {addresses} addresses"
+            ));
         }
     }
 

@@ -100,6 +100,12 @@ pub fn nothing(why: &Diagnosis, line: &Line, as_json: bool, lang: Lang) -> io::R
     Ok(())
 }
 
+/// Somebody was found, and not everything could be looked at.
+pub fn unfinished(trouble: &Diagnosis, lang: Lang) {
+    let told = trouble.line(lang);
+    eprintln!("{}", say!(lang, "没有扫完：{told}", "not all of it was scanned: {told}"));
+}
+
 /// What one would do next.
 pub fn next(found: &[Found], targets: &[String], lang: Lang) {
     let count = found.len();

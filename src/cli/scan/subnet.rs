@@ -4,7 +4,11 @@ use std::{fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
-use crate::fieldbus::modbus::config::TcpSettings;
+use crate::{
+    domain::{Diagnosis, LineFault},
+    fieldbus::modbus::config::TcpSettings,
+    text,
+};
 
 const MODBUS_PORT: u16 = 502;
 /// 1024 addresses: four floors' worth, in seconds.
@@ -45,6 +49,15 @@ impl fmt::Display for Subnet {
 impl Subnet {
     pub fn len(&self) -> usize {
         1 << (32 - self.prefix)
+    }
+
+    /// Why nobody was found in it.
+    pub fn nobody(&self) -> Diagnosis {
+        let why = text!(
+            "{self} 里没有主机接受 {MODBUS_PORT} 端口的连接",
+            "no host of {self} takes a connection on port {MODBUS_PORT}"
+        );
+        LineFault::down(why).diagnosis()
     }
 
     /// Without the network's own address and its broadcast, where it has them.

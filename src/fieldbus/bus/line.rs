@@ -107,6 +107,7 @@ impl<D: Driver> Bus<D> {
             LineFault::Missing { .. }
             | LineFault::Busy { .. }
             | LineFault::Denied { .. }
+            | LineFault::NoDirection { .. }
             | LineFault::Gone { .. } => self.chance.jitter(self.line.wait),
             LineFault::Babble { .. } => BABBLE_REST,
         };

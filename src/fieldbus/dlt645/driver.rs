@@ -1,6 +1,6 @@
 //! The line of a bus of meters: a port, or a connection to a serial server, opened and given back around the wire that speaks on it.
 
-use std::{future, path::PathBuf, sync::Arc, time::Duration};
+use std::{future, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
@@ -59,12 +59,12 @@ impl Way {
         let (port, settings): (Box<dyn Port>, _) = match self {
             Way::Port(settings) => (Box::new(port::open(settings)?), settings.clone()),
             Way::Server(TcpSettings { host, port }) => {
-                let gone = |error: &dyn std::fmt::Display| port::gone(self.name(), error);
+                let gone = |error: io::Error| port::gone(self.name(), &error);
                 let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
                     .await
-                    .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))?
-                    .map_err(|error| gone(&error))?;
-                stream.set_nodelay(true).map_err(|error| gone(&error))?;
+                    .map_err(|_elapsed| LineFault::no_connection(self.name().display(), CONNECT_WITHIN))?
+                    .map_err(gone)?;
+                stream.set_nodelay(true).map_err(gone)?;
                 (Box::new(stream), usual_line())
             }
         };
@@ -117,7 +117,7 @@ impl Driver for Dlt645Driver {
         let station = Station::of(address).ok_or_else(no_such)?;
         let item = link.items.get(usize::from(*request)).ok_or_else(no_such)?;
         let Some(wire) = &mut self.wire else {
-            return Err(port::gone(self.way.name(), &"not open").into());
+            return Err(port::not_open(self.way.name()).into());
         };
         let values = wire.ask(Question { station, item: item.id }, item, link).await?;
         Ok(Raw::Frame { frame: *request, bytes: values.into() })

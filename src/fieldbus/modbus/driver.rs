@@ -21,6 +21,7 @@ use crate::{
         record::Tape,
     },
     profile::{Address, Link},
+    text,
 };
 
 /// How one kind of line is opened.
@@ -85,7 +86,7 @@ impl<O: Opener> WireDriver<O> {
     }
 
     fn wire(&mut self) -> Result<&mut Wire<O::Port>, LineFault> {
-        self.wire.as_mut().ok_or_else(|| LineFault::Gone { why: "the line is not open".to_owned() })
+        self.wire.as_mut().ok_or_else(|| LineFault::down(text!("线路没有打开", "the line is not open")))
     }
 
     /// Whether what the open line says is a whole frame; `None`: there may be a better line.

@@ -50,7 +50,7 @@ impl Opener for Dialler {
 
     async fn open(&mut self) -> Result<Wire<DuplexStream>, LineFault> {
         let (ours, theirs) = tokio::io::duplex(4096);
-        self.0.send(theirs).map_err(|_closed| LineFault::Gone { why: "no server".to_owned() })?;
+        self.0.send(theirs).map_err(|_closed| LineFault::down(text!("没有服务器", "no server")))?;
         Ok(Wire::new(OpenPort::new(ours, "server".into()), Duration::from_micros(1042)))
     }
 }

@@ -15,11 +15,14 @@ use super::{
     reception::{Arrival, Berth, Receptions},
     wire::Wire,
 };
-use crate::fieldbus::{
-    bus::{Bus, BusParts},
-    cost::LineCost,
-    driver::LineFault,
-    port::OpenPort,
+use crate::{
+    fieldbus::{
+        bus::{Bus, BusParts},
+        cost::LineCost,
+        driver::LineFault,
+        port::OpenPort,
+    },
+    text,
 };
 
 /// A modem that was cut off dials again within this time, as a rule: before it is over the line is not called down.
@@ -56,9 +59,12 @@ impl Opener for DialIn {
         let DtuSettings { listen, registration, heartbeat, baud, framing, latency, .. } = &self.settings;
         let Ok(Arrival { stream, peer, said }) = timeout(DIALS_AGAIN_WITHIN, self.berth.next()).await else {
             let why = self.berth.trouble().unwrap_or_else(|| {
-                format!("no modem that registers as \"{registration}\" has dialled in at {listen}")
+                text!(
+                    "还没有注册为 \"{registration}\" 的 DTU 连到 {listen}",
+                    "no modem that registers as \"{registration}\" has dialled in at {listen}"
+                )
             });
-            return Err(LineFault::Gone { why });
+            return Err(LineFault::down(why));
         };
         let heartbeat = heartbeat.as_ref().map(|heartbeat| heartbeat.0.clone()).unwrap_or_default();
         let port = Dressed::after(stream, Heartbeats::new(heartbeat, Instant::now()), &said);

@@ -174,11 +174,11 @@ impl<P: Port> Knocker<P> {
 
 async fn connect(settings: &TcpSettings) -> Result<TcpStream, LineFault> {
     let TcpSettings { host, port } = settings;
-    let gone = |error: &dyn std::fmt::Display| LineFault::Gone { why: format!("{host}:{port}: {error}") };
+    let place = format!("{host}:{port}");
     let connected = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port))).await;
     connected
-        .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))?
-        .map_err(|error| gone(&error))
+        .map_err(|_elapsed| LineFault::no_connection(&place, CONNECT_WITHIN))?
+        .map_err(|error| LineFault::gone(&place, &error))
 }
 
 /// One exchange by MBAP (Modbus Messaging on TCP/IP V1.0b, 3.1.3); answers to other transactions are passed over.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::config::{DtuSettings, Said};
-use crate::fieldbus::port;
+use crate::{domain::Text, fieldbus::port, text};
 
 const REGISTER_WITHIN: Duration = Duration::from_secs(10);
 const MOST_UNREGISTERED: usize = 32;
@@ -57,7 +57,7 @@ pub struct Berth {
 struct Waiting {
     arrival: Option<Arrival>,
     /// What keeps modems from dialling in at all.
-    trouble: Option<String>,
+    trouble: Option<Text>,
 }
 
 /// A modem that has registered.
@@ -102,11 +102,11 @@ impl Berth {
         self.news.notify_one();
     }
 
-    fn set_trouble(&self, trouble: Option<String>) {
+    fn set_trouble(&self, trouble: Option<Text>) {
         self.waiting.lock().expect(LOCK).trouble = trouble;
     }
 
-    pub fn trouble(&self) -> Option<String> {
+    pub fn trouble(&self) -> Option<Text> {
         self.waiting.lock().expect(LOCK).trouble.clone()
     }
 
@@ -152,7 +152,8 @@ impl Reception {
                     return self.receive(listener).await;
                 }
                 Err(cause) => {
-                    let trouble = format!("listen on {}: {cause}", self.listen);
+                    let listen = self.listen;
+                    let trouble = text!("{listen} 不能监听：{cause}", "listen on {listen}: {cause}");
                     let first = self.berths.iter().all(|berth| berth.trouble().is_none());
                     if first {
                         error!(listen = %self.listen, error = %cause, "No modem can dial in; trying again.");

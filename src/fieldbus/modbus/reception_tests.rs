@@ -144,7 +144,7 @@ async fn an_address_that_is_taken_is_a_trouble_of_its_buses_with_its_name() {
     while berth.trouble().is_none() {
         tokio::task::yield_now().await;
     }
-    assert!(berth.trouble().unwrap().contains(&address.to_string()));
+    assert!(berth.trouble().unwrap().en.contains(&address.to_string()));
     stop.cancel();
     running.await.unwrap();
 }

@@ -45,7 +45,7 @@ impl Opener for SerialServer {
         let name = format!("{host}:{port}");
         let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
             .await
-            .map_err(|_elapsed| port::gone(&name, &format_args!("no connection within {CONNECT_WITHIN:?}")))?
+            .map_err(|_elapsed| LineFault::no_connection(&name, CONNECT_WITHIN))?
             .map_err(|error| port::gone(&name, &error))?;
         port::watch_over(&stream, DEAD_AFTER).map_err(|error| port::gone(&name, &error))?;
         Ok(Wire::new(OpenPort::new(stream, name.into()), framing.character(*baud)).behind(latency.0))

@@ -3,7 +3,7 @@
 //! Every reply is held against its question in every byte: transaction, protocol, length, unit, function, count. What goes wrong in any way
 //! costs the connection, because a reply that is still under way must not meet a later question.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -120,16 +120,17 @@ impl TcpDriver {
 
     async fn open(&mut self) -> Result<&mut Connection, LineFault> {
         let TcpSettings { host, port } = &self.settings;
-        let gone = |error: &dyn std::fmt::Display| LineFault::Gone { why: format!("{host}:{port}: {error}") };
+        let place = format!("{host}:{port}");
+        let gone = |error: io::Error| LineFault::gone(&place, &error);
         let connected = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
             .await
-            .map_err(|_elapsed| gone(&format_args!("no connection within {CONNECT_WITHIN:?}")))
-            .and_then(|connected| connected.map_err(|error| gone(&error)));
+            .map_err(|_elapsed| LineFault::no_connection(&place, CONNECT_WITHIN))
+            .and_then(|connected| connected.map_err(gone));
         if let (Err(_), Some(tape)) = (&connected, &self.tape) {
             tape.lost();
         }
         let stream = connected?;
-        stream.set_nodelay(true).map_err(|error| gone(&error))?;
+        stream.set_nodelay(true).map_err(gone)?;
         self.reopened = true;
         if let Some(tape) = &self.tape {
             tape.opened();

@@ -248,9 +248,9 @@ impl MqttDriver {
         }
         rest.until = Instant::now() + rest.chance.jitter(rest.wait);
         rest.wait = (rest.wait * 2).min(LONGEST_REST);
-        let why = reason.text.en.clone();
+        let why = reason.text.clone();
         self.messages.in_trouble(Some(reason.text));
-        LineFault::Gone { why }
+        LineFault::down(why)
     }
 
     fn opened(&mut self, session: Session) {

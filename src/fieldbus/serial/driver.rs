@@ -63,7 +63,7 @@ impl Driver for SerialDriver {
             return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
         let Some(wire) = &mut self.wire else {
-            return Err(port::gone(&self.settings.port, &"not open").into());
+            return Err(port::not_open(&self.settings.port).into());
         };
         wire.ask(Question { member, request: *request }).await
     }

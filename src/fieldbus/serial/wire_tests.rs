@@ -340,7 +340,7 @@ async fn what_speaks_by_itself_is_heard_whole_or_not_at_all() {
 
     drop(theirs);
     match wire.hear().await {
-        Unasked::Gone(LineFault::Gone { why }) => assert_eq!(why, "/dev/test: the port is gone"),
+        Unasked::Gone(LineFault::Gone { why }) => assert_eq!(why.en, "/dev/test: the port is gone"),
         other => panic!("{other:?}"),
     }
 }

@@ -140,6 +140,9 @@ fn words_of_the_command_line_become_values() {
     for (profile, text, expected) in [
         (&number, "4.5", Ok(Value::Number(4.5))),
         (&number, "on", Err(Unfit::NotANumber)),
+        (&number, "nan", Err(Unfit::NotANumber)),
+        (&number, "-inf", Err(Unfit::NotANumber)),
+        (&number, "1e400", Err(Unfit::NotANumber)),
         (&flag, "开", Ok(Value::Flag(true))),
         (&flag, "off", Ok(Value::Flag(false))),
         (&flag, "2", Err(Unfit::NotAFlag)),
