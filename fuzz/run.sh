@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (20 if not said), and says how many held.
+# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (60 if not said), and says how many held.
 #   bash fuzz/run.sh              all        FUZZ_SECONDS=3600 bash fuzz/run.sh rtu mbap
 # `RUSTC_BOOTSTRAP=1 cargo fuzz run rtu fuzz/seeds/rtu` works as well, but compiles everything anew. Here only the gateway itself is watched
 # (fuzz/watched.sh), so that what it depends on is shared with `cargo build --profile ci`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-seconds="${FUZZ_SECONDS:-20}"
+seconds="${FUZZ_SECONDS:-60}"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' fuzz/Cargo.toml)
 work=$(mktemp -d)
@@ -15,8 +15,10 @@ passed=0 failed=0
 RUSTC_WRAPPER="$PWD/fuzz/watched.sh" cargo build -q --profile ci --manifest-path fuzz/Cargo.toml --target-dir "$target" $(printf -- '--bin %s ' "$@") </dev/null ||
     { echo "fuzz: the targets could not be built"; echo "0 held, 1 broken"; exit 1; }
 
-for name in "$@"; do
-    corpus="$work/$name"; mkdir -p "$corpus" "fuzz/artifacts/$name"
+# What became of one target is said in "$work/NAME.said"; whether it held, by its exit code.
+fuzz() {
+    local name=$1 corpus="$work/$1" log="$work/$1.log"
+    mkdir -p "$corpus" "fuzz/artifacts/$name"
     cp fuzz/seeds/"$name"/* "$corpus"/ 2>/dev/null
     case $name in # the shipped files are the best seeds for the readers of files
         profile) for file in device-profiles/*/*.toml; do cp "$file" "$corpus/${file//\//-}"; done ;;
@@ -25,15 +27,25 @@ for name in "$@"; do
     esac
     # a minute without an end is a loop, more than 1 GiB no bounded memory
     if "$target/ci/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1 \
-        -artifact_prefix="fuzz/artifacts/$name/" "$corpus" >"$work/log" 2>&1 </dev/null; then
-        passed=$((passed + 1))
-        printf '%-8s held: %s inputs, %s edges, %s MiB\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")" \
-            "$(grep -oE 'cov: [0-9]+' "$work/log" | tail -1 | cut -c6-)" "$(sed -n 's/^stat::peak_rss_mb: *//p' "$work/log")"
+        -artifact_prefix="fuzz/artifacts/$name/" "$corpus" >"$log" 2>&1 </dev/null; then
+        printf '%-8s held: %s inputs, %s edges, %s MiB\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
+            "$(grep -oE 'cov: [0-9]+' "$log" | tail -1 | cut -c6-)" "$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")" >"$work/$name.said"
     else
-        failed=$((failed + 1))
-        printf '%-8s BROKE; its input lies in fuzz/artifacts/%s/\n' "$name" "$name"
-        tail -25 "$work/log"
+        { printf '%-8s BROKE; its input lies in fuzz/artifacts/%s/\n' "$name" "$name"; tail -25 "$log"; } >"$work/$name.said"
+        return 1
     fi
+}
+
+# As many at once as there are processors.
+declare -A running
+for name in "$@"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.2; done
+    fuzz "$name" &
+    running[$name]=$!
+done
+for name in "$@"; do
+    if wait "${running[$name]}"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    cat "$work/$name.said"
 done
 echo "$passed held, $failed broken"
 exit $((failed > 0))

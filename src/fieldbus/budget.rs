@@ -171,8 +171,7 @@ impl Budget {
         let probed: Duration = probes.iter().rev().take(dead).sum();
         Dead {
             units: dead,
-            // an online unit is granted its retries, a degraded one is not
-            found_out_after: tries(|unit| LOST_AFTER + unit.retries),
+            found_out_after: tries(|unit| LOST_AFTER.max(1 + unit.retries)),
             worst_cycle: living.iter().map(|unit| unit.cycle).sum::<Duration>()
                 + tries(|unit| 1 + unit.retries),
             utilisation,

@@ -100,7 +100,7 @@ fn dead_units_cost_their_timeouts_once_and_a_twentieth_after_that() {
     assert_eq!(sixteen.fleets[0].requests[0].silence, silent);
     let four = sixteen.with_dead(4);
     assert!(near(four.utilisation, 12.0 * 0.044 + PROBE_SHARE), "{}", four.utilisation);
-    assert_eq!(four.found_out_after, silent * 4 * 4, "three misses, the first with one retry");
+    assert_eq!(four.found_out_after, silent * 2 * 4, "a try and its retry");
     assert_eq!(four.worst_cycle, ms(22) * 12 + silent * 2 * 4);
     assert_eq!(four.probed_within, silent * 4 * 20);
     assert!(near(sixteen.with_dead(0).utilisation, 16.0 * 0.044), "nobody is probed");
@@ -115,7 +115,7 @@ fn the_dearest_units_are_taken_to_be_the_dead_ones() {
     assert!(near(dead.utilisation, 0.088 + PROBE_SHARE), "the busier one lives on");
     assert_eq!(
         dead.found_out_after,
-        Duration::from_micros(1_833_500) * 4,
+        Duration::from_micros(1_833_500) * 2,
         "the one with the longer timeout died"
     );
 }

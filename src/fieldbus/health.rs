@@ -97,7 +97,8 @@ impl UnitHealth {
 
     /// It answered, be it with a refusal, after so long; `None` if it spoke by itself.
     pub fn answered(&mut self, took: Option<Duration>) -> Option<Change> {
-        if let Some(took) = took {
+        // the first answer is no measure: on a serial line two questions were asked for it
+        if let Some(took) = took.filter(|_| self.ever_heard) {
             self.latency.took(took);
         }
         self.ever_heard = true;

@@ -20,7 +20,7 @@ impl Latency {
     /// An answer took so long, the line's own time included.
     pub fn took(&mut self, sample: Duration) {
         self.0 = Some(match self.0 {
-            None => Learned { mean: sample, deviation: sample / 2 },
+            None => Learned { mean: sample, deviation: sample / 4 },
             Some(Learned { mean, deviation }) => Learned {
                 mean: (mean * 7 + sample) / 8,
                 deviation: (deviation * 3 + mean.abs_diff(sample)) / 4,
