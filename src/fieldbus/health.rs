@@ -126,6 +126,11 @@ impl UnitHealth {
         self.step(Health::Lost)
     }
 
+    /// Whether it has ever answered or spoken.
+    pub fn was_heard(&self) -> bool {
+        self.ever_heard
+    }
+
     /// Whether it was lost so short a time ago that it may well be back.
     pub fn lost_just_now(&self) -> bool {
         self.missed < LOST_AFTER + FRESH_PROBES

@@ -109,9 +109,9 @@ impl<D: Driver> Bus<D> {
     /// As many tries as the profile grants a unit that is online; each waits behind those that are due already.
     fn is_tried_again(&mut self, unit: usize, slot: usize) -> bool {
         let granted = match self.units[unit].health.state() {
-            Health::Online => self.units[unit].retries().into(),
+            Health::Online if self.units[unit].health.was_heard() => self.units[unit].retries().into(),
             // retries are for noise; at a dead unit they would only cost the others their time
-            Health::Degraded | Health::Lost => 0,
+            Health::Online | Health::Degraded | Health::Lost => 0,
         };
         let tried = self.tries.entry(slot).or_default();
         if *tried >= granted {
