@@ -294,14 +294,14 @@ async fn a_dead_unit_costs_the_others_little_and_is_back_with_its_first_answer()
 #[tokio::test(start_paused = true)]
 async fn retries_are_for_units_that_are_online() {
     let mut show = Show::start(&[(7, one_block())], &[]);
-    let silent = (0, 1, Err(Failure::Silent));
-    assert_eq!(show.hear_for(SECOND).await, [silent.clone()]);
+    let silent = || [(0, 1, Err(Failure::Silent))];
+    assert_eq!(show.hear_for(SECOND).await, silent());
     assert_eq!(show.times(7).len(), 1, "one that was never heard is tried once");
     show.set(Scene::Answering(vec![7])).await;
     show.hear_for(5 * SECOND).await;
     show.times(7);
     show.set(Scene::Answering(vec![])).await;
-    assert_eq!(show.hear_for(SECOND * 8 / 10).await, [silent], "told once, after both tries");
+    assert_eq!(show.hear_for(SECOND * 8 / 10).await, silent(), "told once, after both tries");
     assert_eq!(show.times(7).len(), 2, "one that answers is tried again");
     show.end().await;
 }
