@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (60 if not said), and says how many held.
+# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (30 if not said), and says how many held.
 #   bash fuzz/run.sh              all        FUZZ_SECONDS=3600 bash fuzz/run.sh rtu mbap
 # `RUSTC_BOOTSTRAP=1 cargo fuzz run rtu fuzz/seeds/rtu` works as well, but compiles everything anew. Here only the gateway itself is watched
 # (fuzz/watched.sh), so that what it depends on is shared with `cargo build --profile ci`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-seconds="${FUZZ_SECONDS:-60}"
+seconds="${FUZZ_SECONDS:-30}"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' fuzz/Cargo.toml)
 work=$(mktemp -d)
