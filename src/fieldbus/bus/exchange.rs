@@ -10,7 +10,7 @@ use crate::{
     domain::{Failure, Garble, Lang, Raw},
     fieldbus::{
         driver::{AskFault, Asked, Driver},
-        health::Health,
+        health::{Health, LOST_AFTER},
         plan::Request,
         split,
         unit::{Slot, Unit},
@@ -19,6 +19,9 @@ use crate::{
 
 /// A place that a device refuses is not asked more often than this: it costs the line and gives nothing.
 const REFUSED_PERIOD: Duration = Duration::from_secs(10);
+
+/// So many questions may wait for another try.
+const MOST_TRIED_AGAIN: usize = 2;
 
 type Outcome = Result<Raw, AskFault>;
 
@@ -77,6 +80,11 @@ impl<D: Driver> Bus<D> {
                 self.tries.remove(&slot);
                 self.answered(unit, Some(took));
             }
+            // so many at once are no noise: their tries would take the line from those who answer
+            Err(fault) if self.tries.len() > MOST_TRIED_AGAIN => {
+                self.tries.remove(&slot);
+                self.missed(unit, LOST_AFTER, fault);
+            }
             Err(_) if self.is_tried_again(unit, slot) => return Ok(()),
             Err(fault) => {
                 let tries = 1 + self.tries.remove(&slot).unwrap_or(0);
@@ -113,11 +121,10 @@ impl<D: Driver> Bus<D> {
             // retries are for noise; at a dead unit they would only cost the others their time
             Health::Online | Health::Degraded | Health::Lost => 0,
         };
-        let tried = self.tries.entry(slot).or_default();
-        if *tried >= granted {
+        if self.tries.get(&slot).is_some_and(|tried| *tried >= granted) || granted == 0 {
             return false;
         }
-        *tried += 1;
+        *self.tries.entry(slot).or_default() += 1;
         self.schedule.put_off(slot, Instant::now());
         true
     }
@@ -218,7 +225,10 @@ impl<D: Driver> Bus<D> {
         self.log_change(unit, change, &format!("{fault}; {checks}"));
         if let Some(at) = self.units[unit].health.probe_at(Instant::now()) {
             let Unit { slots, health, .. } = &self.units[unit];
-            slots.iter().for_each(|slot| self.schedule.pause(*slot));
+            for slot in slots {
+                self.schedule.pause(*slot);
+                self.tries.remove(slot);
+            }
             self.probes.put(unit, at, health.lost_just_now());
         }
     }
