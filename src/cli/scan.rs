@@ -86,7 +86,7 @@ struct Scan<'a> {
     lang: Lang,
     site: Option<Site>,
     /// Loaded once somebody is found.
-    library: Option<Library>,
+    profiles: Option<Library>,
     found: Vec<Found>,
     line: Line,
     progress: Progress,
@@ -106,7 +106,7 @@ impl ScanArgs {
             args: &self,
             lang,
             site,
-            library: None,
+            profiles: None,
             found: Vec::new(),
             line: Line::default(),
             progress: Progress::new(lang, 0),
@@ -310,11 +310,11 @@ impl Scan<'_> {
         let of_site = self.site.iter().flat_map(|site| &site.profile_dirs);
         let dirs = of_site.chain(&self.args.dirs).cloned().collect::<Vec<_>>();
         // a profile with mistakes fits nothing; `profile check` says what is wrong with it
-        let library = self.library.get_or_insert_with(|| Library::load(&dirs, &mut Problems::default()));
+        let profiles = self.profiles.get_or_insert_with(|| Library::load(&dirs, &mut Problems::default()));
         for found in self.found.iter_mut().filter(|found| found.line == name && found.device.is_none()) {
             let unit = found.unit;
             self.progress.doing(&say!(self.lang, "站号 {unit}：试模板…", "unit {unit}: trying profiles…"));
-            found.fits = fits::of(line, unit, library).await;
+            found.fits = fits::of(line, unit, profiles).await;
         }
     }
 

@@ -265,17 +265,6 @@ mod tests {
         assert_eq!(all(&tape).len(), 4000);
     }
 
-    #[test]
-    #[ignore = "measures, proves nothing"]
-    fn what_a_piece_costs() {
-        const PIECES: u32 = 1_000_000;
-        let tape = Tape::new(1 << 20, Arc::new(crate::domain::SystemClock::new()));
-        let began = std::time::Instant::now();
-        (0..PIECES).for_each(|_| tape.heard(&[7; 25]));
-        let each = began.elapsed() / PIECES;
-        println!("{each:?} a piece of 25 bytes: 10 000 pieces a second take {:?} of a core", each * 10_000);
-    }
-
     proptest! {
         #[test]
         fn no_tape_grows_beyond_its_room(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..60), most in 0usize..2000) {
