@@ -4,7 +4,9 @@
 
 mod dial_in;
 mod dispatch;
+mod drills;
 mod field;
+mod herald;
 pub mod lines;
 mod own;
 mod porter;
@@ -28,21 +30,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{dispatch::dispatcher, field::Field, lines::Lines, porter::Porter, timekeeper::Timekeeper};
+use self::{
+    dispatch::dispatcher, drills::Drills, field::Field, herald::Herald, lines::Lines, porter::Porter,
+    timekeeper::Timekeeper,
+};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, Hindrance, HindranceKind,
+        SiteFacts,
         command::{Command, Outcome},
+        drill::Drilled,
         timetable::{Place, Schedule},
     },
     ops::watchdog,
     pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
-    uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
+    text,
+    uplink::{
+        self, Courier, Drill, Endpoint as _, EndpointGauge, Router, Template, Wants, http::HttpEndpoint,
+    },
 };
 
 /// What the pipeline's inbox holds; when it is full the buses wait, so they poll slower and nothing grows.
@@ -68,11 +78,17 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
+    let timezone = core.timezone.clone();
+    let templates = core.templates.clone();
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
     for (endpoint, letters) in events.queued_for_others(&known).await? {
-        warn!(%endpoint, letters, "Letters wait for an endpoint that the site does not name any more.");
+        warn!(
+            %endpoint, letters,
+            "Letters wait for an endpoint that the site does not name any more. They are kept: put it back, or give them \
+             up with `gatehouse delivery discard`."
+        );
     }
     core.end_orphans().await?;
     core.close_operations().await?;
@@ -86,6 +102,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
+    let to_herald = to_pipeline.clone();
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -94,6 +111,22 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         Ok("inbox")
     });
     let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
+    let herald = Herald {
+        devices: Arc::clone(&core.pipeline.devices),
+        gauges: endpoints.clone(),
+        store: events.clone(),
+        clock: Arc::clone(&clock),
+        sender: to_herald,
+    };
+    tasks.spawn(herald.run(polling.clone()));
+    let drills = Arc::new(Drills {
+        site: core.pipeline.site.clone(),
+        timezone,
+        demo: core.pipeline.demo,
+        templates,
+        clock: Arc::clone(&clock),
+        gauges: endpoints,
+    });
     if !schedules.is_empty() {
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
         tasks.spawn(keeper.run(polling.clone()));
@@ -106,7 +139,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         telemetry: telemetry.clone(),
         buses: gauges,
         lines,
-        endpoints,
+        drills,
     };
     let progress = Arc::clone(&core.pipeline.progress);
     let (emptied, inbox_empty) = oneshot::channel::<()>();
@@ -160,6 +193,28 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     outcome
 }
 
+/// A drill to an endpoint of a gateway that does not run: the same letter, over a connection of its own.
+pub async fn drill_at_rest(site: Site, clock: Arc<dyn Clock>, endpoint: &EndpointId, by: String) -> Drilled {
+    let Parts { core, endpoints, .. } = Parts::of(site);
+    let Some(receiver) = endpoints.into_iter().find(|known| known.id == *endpoint) else {
+        return Drilled::NoSuchEndpoint;
+    };
+    let drill =
+        Drill { site: core.site, at: clock.now().wall, time_quality: clock.quality(), by, demo: core.demo };
+    let letter = match drill.letter(endpoint, core.templates.get(endpoint), &core.timezone) {
+        Ok(letter) => letter,
+        Err(error) => return Drilled::NoWords { why: error.text() },
+    };
+    let event = letter.event_id.clone();
+    match HttpEndpoint::new(receiver.http, clock) {
+        Ok(http) => http.deliver(&letter).await.drilled(event),
+        Err(error) => {
+            let said = text!("回执规则不能用：{error}", "the receipt rule cannot be used: {error}");
+            Drilled::Hindered { event, why: Hindrance::new(HindranceKind::Unusable, said) }
+        }
+    }
+}
+
 /// A site, taken apart along the path of a reading.
 struct Parts {
     core: CoreParts,
@@ -185,6 +240,8 @@ struct CoreParts {
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
     overrides: Vec<Override>,
     routes: Vec<(EndpointId, Wants)>,
+    /// Of endpoints whose letters have a form of their own.
+    templates: HashMap<EndpointId, Template>,
 }
 
 impl Parts {
@@ -195,7 +252,14 @@ impl Parts {
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
         let classes_on = own::classes(&site.buses, &site.devices);
-        let devices = site.devices.into_iter().chain(own).collect();
+        let heralded =
+            herald::devices(site.endpoints.iter().map(|endpoint| &endpoint.id), &site.own_endpoint);
+        let devices = site.devices.into_iter().chain(own).chain(heralded).collect();
+        let templates = site.endpoints.iter().filter_map(|endpoint| {
+            let template = endpoint.http.template.clone()?;
+            Some((endpoint.id.clone(), template))
+        });
+        let templates = templates.collect();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
@@ -205,6 +269,7 @@ impl Parts {
             devices,
             overrides: site.overrides,
             routes,
+            templates,
         };
         let Site { buses, endpoints, schedules, .. } = site;
         Self { core, buses, endpoints, dir, schedules, place, tape_memory }
@@ -254,6 +319,7 @@ impl Core {
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
         let router = Router::new(parts.timezone, parts.routes)
             .keep_telling(recovered.told)
+            .in_their_words(parts.templates)
             .standing_for(parts.classes_on);
         let pipeline = Pipeline {
             site: parts.site,

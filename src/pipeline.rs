@@ -4,6 +4,7 @@
 //! no longer be trusted: then the whole gateway starts anew.
 
 mod ledger;
+mod letters;
 mod messages;
 mod operate;
 mod people;

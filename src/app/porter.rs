@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Ended, lines::Lines};
+use super::{Ended, drills::Drills, lines::Lines};
 use crate::{
     console::door::{Answer, Question, Visit},
     domain::{
@@ -36,7 +36,7 @@ pub struct Porter {
     pub telemetry: TelemetryStore,
     pub buses: Vec<BusGauge>,
     pub lines: Arc<Lines>,
-    pub endpoints: Vec<EndpointGauge>,
+    pub drills: Arc<Drills>,
 }
 
 impl Porter {
@@ -58,6 +58,12 @@ impl Porter {
                     underway.spawn(carry(self.pipeline.clone(), command, reply));
                 }
                 Question::Status => hand(reply, self.status().await),
+                Question::Drill { endpoint, by } => {
+                    let drills = Arc::clone(&self.drills);
+                    underway.spawn(async move {
+                        hand(reply, Answer::Drilled(drills.hold(&endpoint, by).await));
+                    });
+                }
                 Question::Tape(wish) => hand(reply, Answer::Tape(self.lines.tape(&wish))),
                 Question::Inquire(inquire) => match Arc::clone(&inquiries).try_acquire_owned() {
                     Ok(place) => {
@@ -92,7 +98,7 @@ impl Porter {
             storage,
             devices,
             buses: buses.collect(),
-            endpoints: self.endpoints.iter().map(EndpointGauge::read).collect(),
+            endpoints: self.drills.gauges.iter().map(EndpointGauge::read).collect(),
         }))
     }
 }

@@ -213,7 +213,7 @@ const TRIES: u32 = 20;
 const MOMENT: Duration = Duration::from_millis(150);
 
 /// By the door of the running gateway; where none runs, on the store itself.
-async fn carry_out(config: &SiteArgs, site: Site, command: Command) -> anyhow::Result<Outcome> {
+pub(super) async fn carry_out(config: &SiteArgs, site: Site, command: Command) -> anyhow::Result<Outcome> {
     let dir = site.store.dir.clone();
     let mut site = Some(site);
     for _ in 0..TRIES {
@@ -223,7 +223,7 @@ async fn carry_out(config: &SiteArgs, site: Site, command: Command) -> anyhow::R
                 return Err(anyhow::anyhow!(why)).context("be understood by the running gateway");
             }
             Ok(Answer::Busy | Answer::Stopping) => false,
-            Ok(Answer::Status(_) | Answer::Inquired(_) | Answer::Tape(_)) => {
+            Ok(Answer::Status(_) | Answer::Inquired(_) | Answer::Tape(_) | Answer::Drilled(_)) => {
                 return Err(anyhow::anyhow!("get the answer to another question"));
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => true,
@@ -284,7 +284,11 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::NOTHING_FOUND
         }
-        Outcome::NoSuchDevice { .. } | Outcome::NoSuchCommand { .. } | Outcome::Operated { .. } => {
+        Outcome::NoSuchDevice { .. }
+        | Outcome::NoSuchCommand { .. }
+        | Outcome::Operated { .. }
+        | Outcome::Retried { .. }
+        | Outcome::Discarded { .. } => {
             eprintln!(
                 "{}",
                 say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again.")

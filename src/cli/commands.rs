@@ -239,7 +239,7 @@ async fn carry_out(dir: &Path, command: Command, lang: Lang) -> anyhow::Result<O
         Ok(Answer::Stopping) => {
             Err(anyhow!("the gateway stops; its audit says what came of it")).context("hear the outcome")
         }
-        Ok(Answer::Status(_) | Answer::Tape(_) | Answer::Inquired(_)) => {
+        Ok(Answer::Status(_) | Answer::Tape(_) | Answer::Inquired(_) | Answer::Drilled(_)) => {
             Err(anyhow!("get the answer to another question"))
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
@@ -287,7 +287,11 @@ fn sentence(outcome: &Outcome, lang: Lang) -> String {
         Outcome::NotStored { why } => {
             say!(lang, "没有下发：未能记录（{why}）", "not sent: it could not be recorded ({why})")
         }
-        Outcome::Acknowledged { .. } | Outcome::AlreadyAcknowledged { .. } | Outcome::NoSuchAlarm { .. } => {
+        Outcome::Acknowledged { .. }
+        | Outcome::AlreadyAcknowledged { .. }
+        | Outcome::NoSuchAlarm { .. }
+        | Outcome::Retried { .. }
+        | Outcome::Discarded { .. } => {
             say!(lang, "答非所问", "this answers another question")
         }
     }
@@ -303,7 +307,11 @@ fn outcome_record(outcome: &Outcome) -> serde_json::Value {
             json!({ "device": device, "outcome": "no_such_command", "known": known })
         }
         Outcome::NotStored { why } => json!({ "outcome": "not_stored", "why": why }),
-        Outcome::Acknowledged { .. } | Outcome::AlreadyAcknowledged { .. } | Outcome::NoSuchAlarm { .. } => {
+        Outcome::Acknowledged { .. }
+        | Outcome::AlreadyAcknowledged { .. }
+        | Outcome::NoSuchAlarm { .. }
+        | Outcome::Retried { .. }
+        | Outcome::Discarded { .. } => {
             json!({ "outcome": "unexpected" })
         }
     }
@@ -325,7 +333,9 @@ fn code_of(outcome: &Outcome) -> u8 {
         Outcome::NotStored { .. }
         | Outcome::Acknowledged { .. }
         | Outcome::AlreadyAcknowledged { .. }
-        | Outcome::NoSuchAlarm { .. } => exit::UNEXPECTED,
+        | Outcome::NoSuchAlarm { .. }
+        | Outcome::Retried { .. }
+        | Outcome::Discarded { .. } => exit::UNEXPECTED,
     }
 }
 

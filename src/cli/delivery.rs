@@ -1,4 +1,9 @@
-//! `gatehouse delivery list`: how each endpoint's letters stand, from the store, beside a running daemon.
+//! `gatehouse delivery`: how letters stand, from the store, beside a running daemon; drills; what people do about those that do
+//! not go.
+
+mod act;
+mod drill;
+mod show;
 
 use std::io::{self, Write};
 
@@ -27,6 +32,14 @@ pub struct DeliveryArgs {
 enum DeliveryVerb {
     /// How each endpoint's letters stand / 各上报目标的待发与送达情况
     List(ListArgs),
+    /// Letters one by one: sent, receipt or why not, how often, when next / 逐条查看
+    Show(show::ShowArgs),
+    /// Send a drill and show the receipt, or why there is none / 发一条演练消息
+    Test(drill::TestArgs),
+    /// Offer letters again that were set aside / 重发被搁置的消息
+    Retry(act::RetryArgs),
+    /// Give up what was not delivered to an endpoint that the site names no more / 放弃已删除目标的消息
+    Discard(act::DiscardArgs),
 }
 
 #[derive(Debug, Args)]
@@ -42,7 +55,19 @@ impl DeliveryArgs {
     /// # Errors
     /// If the store cannot be read or the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
-        let DeliveryVerb::List(args) = self.verb;
+        match self.verb {
+            DeliveryVerb::List(args) => args.run(lang),
+            DeliveryVerb::Show(args) => args.run(lang),
+            DeliveryVerb::Test(args) => args.run(lang),
+            DeliveryVerb::Retry(args) => args.run(lang),
+            DeliveryVerb::Discard(args) => args.run(lang),
+        }
+    }
+}
+
+impl ListArgs {
+    fn run(self, lang: Lang) -> anyhow::Result<u8> {
+        let args = self;
         let site = match args.site.look(lang) {
             Ok(site) => site,
             Err(code) => return Ok(code),
@@ -68,6 +93,8 @@ struct Line<'a> {
     set_aside: u64,
     last_error: Option<&'a str>,
     next_at: Option<String>,
+    critical: u64,
+    trouble: Option<&'a str>,
 }
 
 /// An endpoint that is configured, or was and still has letters.
@@ -81,6 +108,8 @@ fn with_configured(mut deliveries: Vec<Delivery>, configured: &[EndpointId]) -> 
                 delivered: 0,
                 last_delivered: None,
                 set_aside: 0,
+                critical: 0,
+                hindrance: None,
                 last_error: None,
                 next_at: None,
             });
@@ -119,8 +148,10 @@ fn write_line(delivery: &Delivery, timezone: &TimeZone, out: &mut impl Write) ->
         delivered: delivery.delivered,
         last_delivered: moment(delivery.last_delivered),
         set_aside: delivery.set_aside,
-        last_error: delivery.last_error.as_deref(),
+        last_error: delivery.last_error.as_ref().map(|said| said.en.as_str()),
         next_at: moment(delivery.next_at),
+        critical: delivery.critical,
+        trouble: delivery.hindrance.as_deref(),
     };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)
@@ -148,7 +179,7 @@ fn table(deliveries: &[Delivery], lang: Lang, timezone: &TimeZone) -> String {
             moment(delivery.last_delivered),
             delivery.set_aside.to_string(),
             moment(delivery.next_at),
-            delivery.last_error.as_deref().map_or_else(|| "-".to_owned(), printable),
+            delivery.last_error.as_ref().map_or_else(|| "-".to_owned(), |said| printable(said.get(lang))),
         ]
     }));
     table.trim_fmt()
@@ -171,6 +202,7 @@ fn plain(at: Timestamp, timezone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Text;
 
     fn printed(json: bool, lang: Lang) -> String {
         let failing = Delivery {
@@ -180,7 +212,9 @@ mod tests {
             delivered: 40,
             last_delivered: Some("2026-11-23T05:00:00Z".parse().unwrap()),
             set_aside: 0,
-            last_error: Some("answered 503: \u{1b}[2Jbusy".into()),
+            critical: 1,
+            hindrance: Some("busy".into()),
+            last_error: Some(Text::new("应答 503：\u{1b}[2Jbusy", "answered 503: \u{1b}[2Jbusy")),
             next_at: Some("2026-11-23T06:04:00Z".parse().unwrap()),
         };
         let timezone = TimeZone::fixed(jiff::tz::offset(8));
@@ -193,11 +227,11 @@ mod tests {
     fn json_is_one_object_a_line() {
         let expected = [
             r#"{"endpoint":"property","queued":0,"oldest":null,"delivered":0,"last_delivered":null,"#,
-            r#""set_aside":0,"last_error":null,"next_at":null}"#,
+            r#""set_aside":0,"last_error":null,"next_at":null,"critical":0,"trouble":null}"#,
             "\n",
             r#"{"endpoint":"safety-inspection","queued":2,"oldest":"2026-11-23T14:03:11.400+08:00","#,
             r#""delivered":40,"last_delivered":"2026-11-23T13:00:00.000+08:00","set_aside":0,"#,
-            r#""last_error":"answered 503: \u001b[2Jbusy","next_at":"2026-11-23T14:04:00.000+08:00"}"#,
+            r#""last_error":"answered 503: \u001b[2Jbusy","next_at":"2026-11-23T14:04:00.000+08:00","critical":1,"trouble":"busy"}"#,
             "\n",
         ];
         assert_eq!(printed(true, Lang::En), expected.concat());

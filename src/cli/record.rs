@@ -205,7 +205,8 @@ async fn page(dir: &Path, wish: TapeWish) -> anyhow::Result<TapePage> {
         | Answer::NotUnderstood(_)
         | Answer::Outcome(_)
         | Answer::Status(_)
-        | Answer::Inquired(_) => {
+        | Answer::Inquired(_)
+        | Answer::Drilled(_) => {
             Err(anyhow::anyhow!("get the tape: the gateway is busy, stopping or older than this tool"))
         }
     }

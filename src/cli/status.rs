@@ -101,7 +101,7 @@ fn gateway(answer: io::Result<Answer>) -> Gateway {
         Ok(Answer::NotUnderstood(why)) => {
             Gateway::Mute(text!("它不懂这个问题：{why}", "it does not understand the question: {why}"))
         }
-        Ok(Answer::Outcome(_) | Answer::Inquired(_) | Answer::Tape(_)) => {
+        Ok(Answer::Outcome(_) | Answer::Inquired(_) | Answer::Tape(_) | Answer::Drilled(_)) => {
             Gateway::Mute(text!("它答的是别的问题", "it answered another question"))
         }
         Err(error) => match error.kind() {
@@ -130,7 +130,19 @@ fn failing(seen: &Seen, endpoint: &str, lang: Lang) -> Option<String> {
     let live = seen.live().into_iter().flat_map(|live| &live.endpoints).find(|live| *live.id == *endpoint);
     match live {
         Some(live) => live.failing.as_ref().map(|failing| told(failing, lang)),
-        None => delivery.and_then(|delivery| delivery.last_error.clone()),
+        None => {
+            delivery.and_then(|delivery| delivery.last_error.as_ref()).map(|said| said.get(lang).to_owned())
+        }
+    }
+}
+
+/// The kind of trouble, as a word.
+fn trouble(seen: &Seen, endpoint: &str) -> Option<String> {
+    let live = seen.live().into_iter().flat_map(|live| &live.endpoints).find(|live| *live.id == *endpoint);
+    let delivery = || seen.deliveries.iter().find(|delivery| delivery.endpoint == endpoint);
+    match live {
+        Some(live) => live.failing.as_ref().map(|failing| failing.why.kind.word().to_owned()),
+        None => delivery().and_then(|delivery| delivery.hindrance.clone()),
     }
 }
 
@@ -181,7 +193,9 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
                 "set_aside": delivery.map_or(0, |delivery| delivery.set_aside),
                 "oldest": delivery.and_then(|delivery| delivery.oldest).map(|at| local(at, zone)),
                 "last_delivered": delivery.and_then(|delivery| delivery.last_delivered).map(|at| local(at, zone)),
+                "critical": delivery.map_or(0, |delivery| delivery.critical),
                 "failing": failing(seen, &endpoint.id, Lang::En),
+                "trouble": trouble(seen, &endpoint.id),
             })
         }).collect::<Vec<_>>(),
         "devices": seen.live().map(|live| &live.devices),

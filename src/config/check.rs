@@ -23,12 +23,13 @@ use super::{
     overrides::{overrides, rules_off},
     schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
+    templates::Fleet,
 };
 use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_LINE, Profile},
+    profile::{Library, OWN_ENDPOINT, OWN_LINE, Profile},
     store, text,
 };
 
@@ -103,8 +104,30 @@ fn check_over<L: Borrow<Library>>(
     let site = site.filter(|_| !desk.problems.has_errors());
     if let Some(site) = &site {
         line_time(&mut desk, site);
+        if secrets == Secrets::Read {
+            leftovers(&mut desk, site);
+        }
     }
     Checked { site, counts, problems }
+}
+
+/// Letters for an endpoint that the site does not name any more: they are kept, and somebody has to say what for.
+fn leftovers(desk: &mut Desk<'_>, site: &Site) {
+    // what cannot be looked at is for the verbs that look at it
+    let Ok(deliveries) = store::Reader::open(&site.store.dir).and_then(|reader| reader.deliveries()) else {
+        return;
+    };
+    for delivery in deliveries {
+        let (id, letters) = (&delivery.endpoint, delivery.queued + delivery.set_aside);
+        if letters == 0 || site.endpoints.iter().any(|endpoint| *endpoint.id == **id) {
+            continue;
+        }
+        let told = text!(
+            "还有 {letters} 条消息要送给 \"{id}\"，但配置里没有这个上报目标：消息保留着。把目标写回来，或用 gatehouse delivery discard {id} --as 姓名 放弃",
+            "{letters} letters wait for \"{id}\", which is no endpoint of this site: they are kept. Put the endpoint back, or give them up: gatehouse delivery discard {id} --as NAME"
+        );
+        desk.warning(at!["site", "id"], told);
+    }
 }
 
 fn site(
@@ -121,15 +144,15 @@ fn site(
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
-    let endpoints = endpoints(desk, &file.endpoint, library);
+    let endpoints = endpoints(desk, &file.endpoint, Fleet { library, devices: &devices });
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
-    let own_line = own_line(desk, library);
-    let site =
-        timezone.zip(console_listen).zip(own_line).map(|((timezone, console_listen), own_line)| Site {
+    let own = own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT));
+    let site = timezone.zip(console_listen).zip(own).map(
+        |((timezone, console_listen), (own_line, own_endpoint))| Site {
             id: file.site.id.clone(),
             name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
             timezone,
@@ -143,20 +166,22 @@ fn site(
             coordinates,
             schedules,
             own_line,
+            own_endpoint,
             tape_memory,
             profile_dirs,
             dir: desk.vault.dir.clone(),
-        });
+        },
+    );
     (site, counts)
 }
 
-/// How the gateway's own lines are read: shipped, unless one of the site's folders has one with mistakes.
-fn own_line(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
-    let profile = library.profile(OWN_LINE);
+/// How the gateway's own parts are read: shipped, unless one of the site's folders has one with mistakes.
+fn own(desk: &mut Desk<'_>, library: &Library, name: &str) -> Option<Arc<Profile>> {
+    let profile = library.profile(name);
     if profile.is_none() {
         let told = text!(
-            "没有可用的模板 {OWN_LINE}，网关靠它监视自己的总线",
-            "there is no sound profile {OWN_LINE}, by which the gateway watches its own lines"
+            "没有可用的模板 {name}，网关靠它监视自己",
+            "there is no sound profile {name}, by which the gateway watches itself"
         );
         desk.error(at!["site"], told);
     }

@@ -6,6 +6,7 @@ mod desk;
 mod devices;
 mod endpoints;
 pub mod file;
+mod http_receiver;
 pub mod line_time;
 mod modems;
 mod overrides;
@@ -16,6 +17,7 @@ mod schedules;
 mod schema;
 mod secret;
 mod site;
+mod templates;
 
 pub use check::{Checked, Counts, check, load, look};
 pub use site::{Bus, BusLink, Endpoint, Site};

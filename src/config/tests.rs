@@ -160,8 +160,12 @@ fn whoever_only_looks_needs_no_secret() {
     let errors = |secrets| check_over_shipped(&path, secrets).problems.count(Severity::Error);
     assert_eq!((errors(Secrets::Read), errors(Secrets::Named)), (9, 0), "of them none is there");
     let http = look(&path).unwrap().endpoints.remove(0).http;
-    assert!(http.secret.is_none() && http.login.is_none() && http.identity.is_none());
-    assert_eq!(http.authorities, Some(Vec::new()), "it trusts nobody");
+    assert!(
+        http.credentials.secret.is_none()
+            && http.credentials.login.is_none()
+            && http.credentials.identity.is_none()
+    );
+    assert_eq!(http.credentials.authorities, Some(Vec::new()), "it trusts nobody");
 
     let path = site("url='https://e.example/',secret={file=''},cert_file='..'");
     let told = told(&dir, &check_over_shipped(&path, Secrets::Named)).join("\n");
@@ -193,9 +197,54 @@ fn logins_and_certificates_are_read() {
     let checked = check_text(&dir, &text);
     assert_eq!(told(&dir, &checked), Vec::<String>::new());
     let http = &checked.site.unwrap().endpoints[0].http;
-    let identity = http.identity.as_ref().unwrap().expose_secret();
+    let identity = http.credentials.identity.as_ref().unwrap().expose_secret();
     assert!(String::from_utf8_lossy(identity).contains("EC PRIVATE KEY"));
-    assert!(matches!(&http.login, Some(Login::Basic { username, .. }) if username == "u"));
+    assert!(matches!(&http.credentials.login, Some(Login::Basic { username, .. }) if username == "u"));
+
+    let reread = http.reread.clone().unwrap();
+    assert_eq!(reread.read().unwrap().version(), http.credentials.version(), "nothing changed");
+    keep(&dir, "pw", "other");
+    assert_ne!(reread.read().unwrap().version(), http.credentials.version());
+    fs::remove_file(dir.path().join("pw")).unwrap();
+    assert!(reread.read().unwrap_err().en.contains("pw cannot be read"));
+}
+
+#[test]
+fn a_template_is_tried_on_every_alarm_before_anything_is_sent_by_it() {
+    let dir = TempDir::new().unwrap();
+    let text = |more: &str, devices: &str| {
+        format!(
+            "{SITE}[[bus]]\nid='b'\nmodbus_tcp={{host='127.0.0.1'}}\n[[device]]\nid='lift-1'\nprofile='elevator/monarch-nice3000'\n\
+             bus='b'\nunit=1\n{devices}\n[[endpoint]]\nid='e'\npurpose='city-platform'\n\
+             wants={{classes=['elevator'],priorities=['high'],data=['operational']}}\n\
+             http={{url='https://e.example/',template='body.j2'{more}}}\n"
+        )
+    };
+    let facts = [
+        (r#"{"n": {{ data.device.name }}, "t": {{ type }}}"#, "", "", "no `delivery test`"),
+        (r#"{"n": {{ data.site.name }}}"#, "", "", ""),
+        (r#"{"n": {{ data.device.tags.code }}}"#, "", "tags={code='3110'}", "no `delivery test`"),
+        (
+            r#"{"n": {{ data.device.tags.code }}}"#,
+            "",
+            "",
+            "error: the template body.j2 cannot be used: it cannot tell of ",
+        ),
+        (r#"{"n": {{ data.readings.last_card.value }}}"#, "", "", "of lift-1: line 1 uses what is not there"),
+        (r#"{"n": "{{ data.site.name }}"}"#, "", "", "is not JSON"),
+        ("{{ data.site.name }}", ",content_type='text/plain'", "", ""),
+        ("{{ data.site.name }}", ",content_type='text'", "", "\"text\" is no media type"),
+        ("{% if %}", "", "", "error: the template body.j2 cannot be used: line 1: "),
+    ];
+    for (template, more, devices, expected) in facts {
+        keep(&dir, "body.j2", template);
+        let told = told(&dir, &check_text(&dir, &text(more, devices))).join("\n");
+        assert!(told.contains(expected) && (told.is_empty() == expected.is_empty()), "{template}: {told}");
+    }
+    let bare = text("", "").replace("template='body.j2'", "content_type='text/plain'");
+    assert!(
+        told(&dir, &check_text(&dir, &bare)).join("\n").contains("content_type needs template beside it")
+    );
 }
 
 #[test]

@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::domain::{
+    EndpointId,
     command::{Command, Outcome},
+    drill::Drilled,
     inquiry::{Inquire, Inquired},
     status::Live,
     tape::{TapePage, TapeWish},
@@ -46,6 +48,11 @@ pub enum Question {
     Inquire(Inquire),
     /// What a line carried lately, page by page.
     Tape(TapeWish),
+    /// A drill to an endpoint, asked for by a person.
+    Drill {
+        endpoint: EndpointId,
+        by: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +62,7 @@ pub enum Answer {
     Status(Box<Live>),
     Inquired(Inquired),
     Tape(TapePage),
+    Drilled(Drilled),
     NotUnderstood(String),
     /// Too many stand in the door; ask again.
     Busy,

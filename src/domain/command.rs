@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{AlarmState, CommandName, DeviceId, Ending, OccurrenceId, Text, Value};
+use super::{AlarmState, CommandName, DeviceId, Ending, EndpointId, OccurrenceId, Text, Value};
 use crate::text;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ pub enum Command {
     Acknowledge { alarm: OccurrenceId, by: String, note: Option<String>, from: String },
     /// A device is told to do something.
     Operate(Operate),
+    /// Letters that were set aside are offered again: all of the endpoint, or the one of that number.
+    Retry { endpoint: EndpointId, letter: Option<i64>, by: String, from: String },
+    /// All that was not delivered to an endpoint is given up.
+    Discard { endpoint: EndpointId, by: String, note: Option<String>, from: String },
 }
 
 /// A device is told `command` with `value`: once, whatever comes of it.
@@ -78,6 +82,14 @@ pub enum Outcome {
         value: Value,
         ending: Ending,
     },
+    Retried {
+        endpoint: EndpointId,
+        letters: u64,
+    },
+    Discarded {
+        endpoint: EndpointId,
+        letters: u64,
+    },
     NotStored {
         why: String,
     },
@@ -96,6 +108,12 @@ impl Command {
                 (!named).then(|| text!("编号不对", "this is no alarm's number"))
             }),
             Command::Operate(asked) => asked.fault(),
+            Command::Retry { endpoint, by, from, .. } => {
+                who(by, None).or_else(|| endpoint_fault(endpoint, from))
+            }
+            Command::Discard { endpoint, by, note, from } => {
+                who(by, note.as_deref()).or_else(|| endpoint_fault(endpoint, from))
+            }
         }
     }
 }
@@ -126,6 +144,11 @@ fn who(by: &str, note: Option<&str>) -> Option<Text> {
     note.is_some_and(|note| !plain(note, NOTE_MAX)).then(|| {
         text!("备注最多 {NOTE_MAX} 个字，不换行", "a note is one line of {NOTE_MAX} characters at most")
     })
+}
+
+fn endpoint_fault(endpoint: &EndpointId, from: &str) -> Option<Text> {
+    let named = plain(endpoint, NAME_MAX) && plain(from, NAME_MAX);
+    (!named).then(|| text!("名称不对", "this names no endpoint"))
 }
 
 fn plain(text: &str, max: usize) -> bool {

@@ -118,4 +118,6 @@ pub struct Letter {
     /// Attempts made so far.
     pub attempts: u32,
     pub body: Arc<[u8]>,
+    /// What the body is, where it is not the CloudEvents object.
+    pub content_type: Option<String>,
 }

@@ -119,6 +119,10 @@ impl HindranceKind {
         }
     }
 
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// It does not pass by itself: a person has to mend something, here or there.
     pub fn needs_somebody(self) -> bool {
         match self {

@@ -4,6 +4,7 @@ pub mod alarm;
 pub mod clock;
 pub mod command;
 pub mod diagnosis;
+pub mod drill;
 pub mod ending;
 pub mod event;
 pub mod expression;

@@ -32,6 +32,14 @@ impl Pipeline {
                 error.map_or(Ok(()), Err)
             }
             Asked::Command(Command::Operate(asked), reply) => self.operate(asked, reply).await,
+            Asked::Command(Command::Retry { endpoint, letter, by, from }, reply) => {
+                let outcome = self.retry(endpoint, letter, by, from).await;
+                self.hand_over(outcome, reply)
+            }
+            Asked::Command(Command::Discard { endpoint, by, note, from }, reply) => {
+                let outcome = self.discard(endpoint, by, note, from).await;
+                self.hand_over(outcome, reply)
+            }
             Asked::Devices(reply) => {
                 let standing = Standing {
                     devices: self.statuses(),
@@ -45,7 +53,7 @@ impl Pipeline {
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));

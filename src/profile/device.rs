@@ -27,7 +27,20 @@ pub enum Address {
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
 
+/// The profile by which the gateway's own endpoints are read.
+pub const OWN_ENDPOINT: &str = "endpoint/gatehouse-endpoint";
+
 impl Device {
+    /// One of the gateway's own endpoints, and no device of the site.
+    pub fn is_own_endpoint(&self) -> bool {
+        self.profile.id.as_str() == OWN_ENDPOINT
+    }
+
+    /// A part of the gateway itself, and no device of the site.
+    pub fn is_own(&self) -> bool {
+        self.is_own_line() || self.is_own_endpoint()
+    }
+
     /// One of the gateway's own lines, and no device of the site.
     pub fn is_own_line(&self) -> bool {
         self.profile.id.as_str() == OWN_LINE

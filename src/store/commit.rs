@@ -100,8 +100,8 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
 fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
     let row = tx
         .prepare_cached(
-            "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts, content_type)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .insert(params![
             letter.endpoint.as_str(),
@@ -111,6 +111,7 @@ fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
             letter.key.alarm.as_str(),
             Rank(letter.priority),
             letter.attempts,
+            letter.content_type,
         ])?;
     tx.prepare_cached("INSERT INTO body (row, body) VALUES (?1, ?2)")?
         .execute(params![row, &letter.body[..]])
@@ -133,7 +134,7 @@ fn remember(tx: &Transaction, memory: &AlarmMemory) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-fn add_audit(tx: &Transaction, entry: &AuditEntry) -> rusqlite::Result<()> {
+pub(super) fn add_audit(tx: &Transaction, entry: &AuditEntry) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO audit (at_ms, who, origin, action, object, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?

@@ -3,6 +3,7 @@
 //! One thread owns the one writing connection; whoever wants something sends it a job and waits for the answer.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -14,13 +15,14 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::{
-    Commit, Receipted, Recovered, Settings, commit,
+    AuditEntry, Backlog, Commit, Discarded, Receipted, Recovered, Settings, Wanted, commit,
     error::{File, StoreError},
     evidence::Sealed,
+    letters,
     open::{self, DirLock, Synchronous},
     outbox,
 };
-use crate::domain::{AlarmKey, EndpointId, Event, Letter, OccurrenceId, Priority};
+use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId, Priority};
 
 /// Jobs that wait for the writer. When it is full the asker waits too: nothing here may be dropped.
 const WAITING_MAX: usize = 64;
@@ -141,20 +143,65 @@ impl EventStore {
         self.ask(move |desk| desk.within_room(|conn| outbox::settle(conn, row, &receipt))).await
     }
 
-    /// One attempt more that failed; `next_at` is a label for people.
+    /// One attempt more that failed, `at`; `next_at` is a label for people.
     ///
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
-    pub async fn put_off(&self, row: i64, why: String, next_at: Timestamp) -> Result<(), StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| outbox::put_off(conn, row, &why, next_at))).await
+    pub async fn put_off(
+        &self,
+        row: i64,
+        why: Hindrance,
+        at: Timestamp,
+        next_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.ask(move |desk| desk.within_room(|conn| outbox::put_off(conn, row, &why, at, next_at))).await
     }
 
-    /// The receiver will never take it: out of the way of the next, kept whole, seen in `delivery list`.
+    /// The receiver will never take it: out of the way of the next, kept whole, seen in `delivery show`.
     ///
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
-    pub async fn set_aside(&self, row: i64, why: String) -> Result<(), StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| outbox::set_aside(conn, row, &why))).await
+    pub async fn set_aside(&self, row: i64, why: Hindrance, at: Timestamp) -> Result<(), StoreError> {
+        self.ask(move |desk| desk.within_room(|conn| outbox::set_aside(conn, row, &why, at))).await
+    }
+
+    /// Puts letters that were set aside back to where they stood, and `audit` with it, whose outcome is completed with
+    /// their number. Gives how many.
+    ///
+    /// # Errors
+    /// `Full`, or as SQLite gives them.
+    pub async fn retry(&self, wanted: Wanted, audit: AuditEntry) -> Result<u64, StoreError> {
+        self.ask(move |desk| desk.within_room(|conn| letters::retry(conn, &wanted, &audit))).await
+    }
+
+    /// Gives up all that was not delivered to `endpoint`, and writes `audit` with it. None: there was nothing.
+    ///
+    /// # Errors
+    /// `Full`, or as SQLite gives them.
+    pub async fn discard(
+        &self,
+        endpoint: EndpointId,
+        audit: AuditEntry,
+    ) -> Result<Option<Discarded>, StoreError> {
+        self.ask(move |desk| desk.within_room(|conn| letters::discard(conn, &endpoint, &audit))).await
+    }
+
+    /// How many letters wait and how many are set aside, by endpoint.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn backlog(&self) -> Result<HashMap<EndpointId, Backlog>, StoreError> {
+        let look = |conn: &Connection| {
+            let mut backlog: HashMap<EndpointId, Backlog> = HashMap::new();
+            for (endpoint, queued) in outbox::queued(conn)? {
+                backlog.entry(endpoint).or_default().queued = queued;
+            }
+            for (endpoint, aside) in letters::aside(conn)? {
+                backlog.entry(endpoint).or_default().set_aside = aside;
+            }
+            Ok(backlog)
+        };
+        self.ask(move |desk| look(&desk.conn).map_err(StoreError::sql(File::Events))).await
     }
 
     /// Does what is already asked for, brings the WAL into the file and lets go of the directory.

@@ -7,6 +7,7 @@ mod error;
 mod events;
 pub mod evidence;
 mod ledger;
+mod letters;
 mod migrate;
 mod open;
 mod operations;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
+pub use letters::{Discarded, LetterFilter, LetterRow, LetterState, Wanted};
 pub use operations::{Fired, OpenOperation, OperationStep};
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
@@ -75,6 +77,13 @@ pub struct Receipted {
     pub status: u16,
     /// The reply's body; what goes beyond 1 KiB is cut off when it is stored.
     pub said: String,
+}
+
+/// What was not delivered to an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub queued: u64,
+    pub set_aside: u64,
 }
 
 /// What stood on disk when the store was opened.

@@ -10,7 +10,7 @@ use super::{
     columns::{Count, Millis, Rank},
     error::{File, StoreError},
 };
-use crate::domain::{AlarmKey, EndpointId, Letter, OccurrenceId};
+use crate::domain::{AlarmKey, EndpointId, Hindrance, Letter, OccurrenceId};
 
 /// What is kept of a receiver's or a failure's words.
 const SAID_MAX_BYTES: usize = 1024;
@@ -93,7 +93,7 @@ fn letter(
     key: AlarmKey,
 ) -> rusqlite::Result<Option<Letter>> {
     conn.prepare_cached(
-        "SELECT event_id, seq, priority, attempts, body FROM outbox JOIN body USING (row) WHERE row = ?1",
+        "SELECT event_id, seq, priority, attempts, body, content_type FROM outbox JOIN body USING (row) WHERE row = ?1",
     )?
     .query_row([row], |found| {
         Ok(Letter {
@@ -105,6 +105,7 @@ fn letter(
             priority: found.get::<_, Rank>(2)?.0,
             attempts: found.get(3)?,
             body: Arc::from(found.get::<_, Vec<u8>>(4)?),
+            content_type: found.get(5)?,
         })
     })
     .optional()
@@ -112,22 +113,42 @@ fn letter(
 
 pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {
     let sql = "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, next_at_ms = NULL,
-               delivered_at_ms = ?2, receipt_status = ?3, receipt_said = ?4 WHERE row = ?1 AND state = 'queued'";
+               delivered_at_ms = ?2, tried_at_ms = ?2, receipt_status = ?3, receipt_said = ?4 WHERE row = ?1 AND state = 'queued'";
     let said = cut(&receipt.said, SAID_MAX_BYTES);
     one_letter(conn, row, sql, params![row, Millis(receipt.at), receipt.status, said])
 }
 
-pub(super) fn put_off(conn: &Connection, row: i64, why: &str, next_at: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE outbox SET attempts = attempts + 1, last_error = ?2, next_at_ms = ?3
-               WHERE row = ?1 AND state = 'queued'";
-    one_letter(conn, row, sql, params![row, cut(why, SAID_MAX_BYTES), Millis(next_at)])
+/// `at`: when it was tried; `next_at`: when it is tried again.
+pub(super) fn put_off(
+    conn: &Connection,
+    row: i64,
+    why: &Hindrance,
+    at: Timestamp,
+    next_at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE outbox SET attempts = attempts + 1, hindrance = ?2, last_error = ?3, last_error_zh = ?4,
+               tried_at_ms = ?5, next_at_ms = ?6 WHERE row = ?1 AND state = 'queued'";
+    let (kind, en, zh) = words(why);
+    one_letter(conn, row, sql, params![row, kind, en, zh, Millis(at), Millis(next_at)])
 }
 
-pub(super) fn set_aside(conn: &Connection, row: i64, why: &str) -> Result<(), StoreError> {
+pub(super) fn set_aside(
+    conn: &Connection,
+    row: i64,
+    why: &Hindrance,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let sql =
-        "UPDATE outbox SET state = 'set_aside', attempts = attempts + 1, last_error = ?2, next_at_ms = NULL
-               WHERE row = ?1 AND state = 'queued'";
-    one_letter(conn, row, sql, params![row, cut(why, SAID_MAX_BYTES)])
+        "UPDATE outbox SET state = 'set_aside', attempts = attempts + 1, hindrance = ?2, last_error = ?3,
+               last_error_zh = ?4, tried_at_ms = ?5, next_at_ms = NULL WHERE row = ?1 AND state = 'queued'";
+    let (kind, en, zh) = words(why);
+    one_letter(conn, row, sql, params![row, kind, en, zh, Millis(at)])
+}
+
+/// As they are kept: the kind, English, Chinese.
+fn words(why: &Hindrance) -> (&'static str, &str, &str) {
+    (why.kind.word(), cut(&why.said.en, SAID_MAX_BYTES), cut(&why.said.zh, SAID_MAX_BYTES))
 }
 
 fn one_letter(

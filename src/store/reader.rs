@@ -9,6 +9,7 @@ use super::{
     columns::{Count, Json, Millis},
     error::{File, StoreError},
     evidence::{self, Hash, Sealed},
+    letters::{self, LetterFilter, LetterRow, both},
     open,
 };
 use crate::{
@@ -80,8 +81,11 @@ pub struct Delivery {
     pub delivered: u64,
     pub last_delivered: Option<Timestamp>,
     pub set_aside: u64,
-    /// Of what is not delivered.
-    pub last_error: Option<String>,
+    /// Of what is queued: of critical alarms.
+    pub critical: u64,
+    /// Of what is not delivered: the kind of trouble, as a word, and what it was.
+    pub hindrance: Option<String>,
+    pub last_error: Option<Text>,
     pub next_at: Option<Timestamp>,
 }
 
@@ -205,14 +209,24 @@ impl Reader {
                 delivered: row.get::<_, Count>(3)?.0,
                 last_delivered: moment(row, 4)?,
                 set_aside: row.get::<_, Count>(5)?.0,
-                last_error: row.get(6)?,
+                last_error: both(row.get(6)?, row.get(8)?),
                 next_at: moment(row, 7)?,
+                hindrance: row.get(9)?,
+                critical: row.get::<_, Count>(10)?.0,
             })
         };
         let look = || {
             self.conn.prepare_cached(DELIVERIES)?.query_map([], delivery)?.collect::<rusqlite::Result<_>>()
         };
         look().map_err(StoreError::sql(File::Events))
+    }
+
+    /// Letters one by one, the latest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn letters(&self, filter: &LetterFilter) -> Result<Vec<LetterRow>, StoreError> {
+        letters::list(&self.conn, filter).map_err(StoreError::sql(File::Events))
     }
 
     /// Walks the whole chain, from what retention left to the last event known when it began.
@@ -278,14 +292,17 @@ const DELIVERIES: &str = "
              count(*) FILTER (WHERE state = 'delivered') AS delivered,
              max(delivered_at_ms) AS last_delivered,
              count(*) FILTER (WHERE state = 'set_aside') AS set_aside,
-             min(next_at_ms) AS next_at
-      FROM outbox GROUP BY endpoint)
-    SELECT endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
-           (SELECT last_error FROM outbox u
+             min(next_at_ms) AS next_at,
+             count(*) FILTER (WHERE state = 'queued' AND priority = 0) AS critical
+      FROM outbox GROUP BY endpoint),
+    latest AS (
+      SELECT tally.*, (SELECT row FROM outbox u
             WHERE u.endpoint = tally.endpoint AND u.state <> 'delivered' AND u.last_error IS NOT NULL
-            ORDER BY u.next_at_ms DESC, u.row DESC LIMIT 1),
-           next_at
-    FROM tally ORDER BY endpoint";
+            ORDER BY u.next_at_ms DESC, u.row DESC LIMIT 1) AS hindered
+      FROM tally)
+    SELECT latest.endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
+           h.last_error, next_at, h.last_error_zh, h.hindrance, critical
+    FROM latest LEFT JOIN outbox h ON h.row = hindered ORDER BY latest.endpoint";
 
 fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
     let Json::<Event>(event) = row.get(0)?;

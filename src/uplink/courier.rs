@@ -4,7 +4,7 @@
 
 mod flights;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{
         AlarmKey, Clock, EndpointId, Hindrance, HindranceKind, Letter,
+        drill::Drilled,
         status::{EndpointStatus, Failing},
     },
     store::{EventStore, Receipted, StoreError},
@@ -56,10 +57,23 @@ pub enum EndpointState {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EndpointGauge {
     pub id: EndpointId,
     pub state: watch::Receiver<EndpointState>,
+    try_out: TryOut,
+}
+
+/// One attempt outside of the queue.
+type TryOut = Arc<dyn Fn(Letter) -> Pin<Box<dyn Future<Output = Verdict> + Send>> + Send + Sync>;
+
+impl fmt::Debug for EndpointGauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointGauge")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EndpointGauge {
@@ -74,6 +88,12 @@ impl EndpointGauge {
             }
         };
         EndpointStatus { id: self.id.clone(), failing }
+    }
+
+    /// Delivers a letter that is in no outbox, at once, whatever waits.
+    pub async fn try_out(&self, letter: Letter) -> Drilled {
+        let event = letter.event_id.clone();
+        (self.try_out)(letter).await.drilled(event)
     }
 }
 
@@ -102,8 +122,8 @@ pub struct Courier<E> {
 /// What is written about an attempt.
 enum Mark {
     Settled(Receipted),
-    PutOff { why: Hindrance, next_at: Timestamp },
-    SetAside { why: Hindrance },
+    PutOff { why: Hindrance, at: Timestamp, next_at: Timestamp },
+    SetAside { why: Hindrance, at: Timestamp },
 }
 
 impl<E> fmt::Debug for Courier<E> {
@@ -123,16 +143,18 @@ impl<E: Endpoint> Courier<E> {
         wake: Arc<Notify>,
     ) -> (Self, EndpointGauge) {
         let (state, watched) = watch::channel(EndpointState::Delivering);
-        let gauge = EndpointGauge { id: id.clone(), state: watched };
+        let (endpoint, bell) = (Arc::new(endpoint), Bell::default());
+        let try_out = try_out(&endpoint, &bell);
+        let gauge = EndpointGauge { id: id.clone(), state: watched, try_out };
         let terms = endpoint.terms();
         let courier = Self {
             id,
-            endpoint: Arc::new(endpoint),
+            endpoint,
             store,
             clock,
             chance,
             wake,
-            bell: Bell::default(),
+            bell,
             state,
             pace: Pace::at_start(terms.gap),
             refusals: Refusals::default(),
@@ -249,7 +271,7 @@ impl<E: Endpoint> Courier<E> {
                 } else if times == UNREADABLE {
                     self.call_somebody(letter, &why);
                 }
-                Mark::PutOff { why, next_at: self.label(until) }
+                Mark::PutOff { why, at: self.clock.now().wall, next_at: self.label(until) }
             }
             Next::NothingIsTaken { .. } => {
                 let (zh, en) = (&why.said.zh, &why.said.en);
@@ -260,7 +282,7 @@ impl<E: Endpoint> Courier<E> {
                 self.well();
                 self.show();
                 self.tell_set_aside(letter, &why, times);
-                Mark::SetAside { why }
+                Mark::SetAside { why, at: self.clock.now().wall }
             }
         }
     }
@@ -291,7 +313,7 @@ impl<E: Endpoint> Courier<E> {
         let next_at = self.label(self.pace.due(letter.priority, now));
         let since = self.pace.outage_since().unwrap_or(wall);
         self.state.send_replace(EndpointState::Failing { since, why: why.clone(), next_try: next_at });
-        Mark::PutOff { why, next_at }
+        Mark::PutOff { why, at: wall, next_at }
     }
 
     /// Once an outage, and once for each kind of trouble that follows the other.
@@ -367,8 +389,8 @@ impl<E: Endpoint> Courier<E> {
     async fn write_once(&self, row: i64, mark: &Mark) -> Result<(), StoreError> {
         match mark {
             Mark::Settled(receipt) => self.store.settle(row, receipt.clone()).await,
-            Mark::PutOff { why, next_at } => self.store.put_off(row, why.said.en.clone(), *next_at).await,
-            Mark::SetAside { why } => self.store.set_aside(row, why.said.en.clone()).await,
+            Mark::PutOff { why, at, next_at } => self.store.put_off(row, why.clone(), *at, *next_at).await,
+            Mark::SetAside { why, at } => self.store.set_aside(row, why.clone(), *at).await,
         }
     }
 
@@ -377,6 +399,21 @@ impl<E: Endpoint> Courier<E> {
         let wall = self.clock.now().wall;
         wall.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(wall)
     }
+}
+
+/// What a drill shows holds for letters too: if it got through, they need not wait any longer.
+fn try_out<E: Endpoint>(endpoint: &Arc<E>, bell: &Bell) -> TryOut {
+    let (endpoint, bell) = (Arc::clone(endpoint), bell.clone());
+    Arc::new(move |letter| {
+        let (endpoint, bell) = (Arc::clone(&endpoint), bell.clone());
+        Box::pin(async move {
+            let verdict = endpoint.deliver(&letter).await;
+            if matches!(verdict, Verdict::Accepted { .. }) {
+                bell.ring();
+            }
+            verdict
+        })
+    })
 }
 
 async fn at(moment: Option<Instant>) {

@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Hindrance, Letter};
+use crate::domain::{Hindrance, Letter, drill::Drilled};
 
 /// What became of one attempt. Only `Accepted` lets a letter leave the outbox as delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,16 @@ pub enum Verdict {
     TryAgain { why: Hindrance, after: Option<Duration> },
     /// Not this letter: the others go on.
     Refused { why: Hindrance, how: Refusal },
+}
+
+impl Verdict {
+    /// As what it shows if `event` was a drill.
+    pub fn drilled(self, event: String) -> Drilled {
+        match self {
+            Verdict::Accepted { status, said } => Drilled::Accepted { event, status, said },
+            Verdict::TryAgain { why, .. } | Verdict::Refused { why, .. } => Drilled::Hindered { event, why },
+        }
+    }
 }
 
 /// How sure it is that the letter itself is meant.

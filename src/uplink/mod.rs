@@ -5,6 +5,7 @@
 mod backoff;
 mod budget;
 pub mod courier;
+mod drill;
 pub mod endpoint;
 pub mod envelope;
 pub mod http;
@@ -16,10 +17,13 @@ mod sample;
 #[cfg(test)]
 mod spoken;
 mod supported;
+mod template;
 pub mod wants;
 
 pub use backoff::chance;
 pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
+pub use drill::Drill;
 pub use endpoint::{Bell, Endpoint, Refusal, Terms, Verdict};
 pub use router::Router;
+pub use template::{Template, TemplateError};
 pub use wants::{Purpose, Wants};

@@ -126,6 +126,7 @@ mod tests {
             key: AlarmKey { device: "lift-3-1".into(), alarm: alarm.into() },
             priority: Priority::High,
             attempts: 0,
+            content_type: None,
             body: b"{}"[..].into(),
         }
     }

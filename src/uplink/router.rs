@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::tz::TimeZone;
+use tracing::error;
 
-use super::{Wants, envelope};
+use super::{Template, Wants, envelope};
 use crate::{
     domain::{ClassName, DeviceId, EndpointId, Event, Letter, OccurrenceId},
     store::evidence::Sealed,
@@ -15,6 +16,8 @@ pub struct Router {
     endpoints: Vec<(EndpointId, Wants)>,
     /// Who was written to, before the start, about what was open then.
     told: HashMap<OccurrenceId, Vec<EndpointId>>,
+    /// Whose letters have a form of their own.
+    templates: HashMap<EndpointId, Template>,
     /// The classes of the devices on the gateway's own lines.
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
 }
@@ -22,7 +25,13 @@ pub struct Router {
 impl Router {
     /// `timezone`: the site's, for the times in the bodies.
     pub fn new(timezone: TimeZone, endpoints: Vec<(EndpointId, Wants)>) -> Self {
-        Self { timezone, endpoints, told: HashMap::new(), classes_on: HashMap::new() }
+        Self {
+            timezone,
+            endpoints,
+            told: HashMap::new(),
+            templates: HashMap::new(),
+            classes_on: HashMap::new(),
+        }
     }
 
     /// Keeps telling those who were `told` of an occurrence that was open at the start (`store::Recovered::told`), though
@@ -37,6 +46,11 @@ impl Router {
     /// A line's own alarms go to whoever wants those of any class that hangs on it: while it is down, none of them can raise one.
     pub fn standing_for(self, classes_on: HashMap<DeviceId, BTreeSet<ClassName>>) -> Self {
         Self { classes_on, ..self }
+    }
+
+    /// Letters to these endpoints are written in the platform's own words.
+    pub fn in_their_words(self, templates: HashMap<EndpointId, Template>) -> Self {
+        Self { templates, ..self }
     }
 
     /// One letter for each endpoint that wants the alarm or was told of it, its body frozen here.
@@ -62,6 +76,8 @@ impl Router {
 
     fn letter(&self, endpoint: &EndpointId, wants: &Wants, sealed: &Sealed) -> Letter {
         let event = &sealed.event;
+        let object = envelope::body(sealed, wants, &self.timezone);
+        let (body, content_type) = self.dress(endpoint, object);
         Letter {
             row: 0,
             endpoint: endpoint.clone(),
@@ -70,7 +86,23 @@ impl Router {
             key: event.key(),
             priority: event.alarm.priority,
             attempts: 0,
-            body: envelope::body(sealed, wants, &self.timezone).into(),
+            body: body.into(),
+            content_type,
+        }
+    }
+}
+
+impl Router {
+    /// What a template cannot say goes as it is: an alarm that the receiver finds odd is better than none.
+    fn dress(&self, endpoint: &EndpointId, object: Vec<u8>) -> (Vec<u8>, Option<String>) {
+        let Some(template) = self.templates.get(endpoint) else { return (object, None) };
+        match template.render(&object) {
+            Ok(body) => (body, Some(template.content_type().to_owned())),
+            Err(error) => {
+                let why = error.text().en;
+                error!(%endpoint, why, "The template has no words for an alarm; it is sent as a CloudEvents object.");
+                (object, None)
+            }
         }
     }
 }

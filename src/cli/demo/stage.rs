@@ -134,6 +134,7 @@ impl Stage {
                 Answer::Outcome(_)
                 | Answer::Inquired(_)
                 | Answer::Tape(_)
+                | Answer::Drilled(_)
                 | Answer::NotUnderstood(_)
                 | Answer::Busy
                 | Answer::Stopping,
@@ -155,6 +156,7 @@ impl Stage {
             Answer::Status(_)
             | Answer::Inquired(_)
             | Answer::Tape(_)
+            | Answer::Drilled(_)
             | Answer::NotUnderstood(_)
             | Answer::Busy
             | Answer::Stopping => Ok(None),

@@ -134,7 +134,13 @@ async fn inquire(
                 let told = text!("网关不懂这个问题：{why}", "the gateway does not understand: {why}");
                 return Err(NoAnswer::trouble(Why::LineDown, told));
             }
-            Ok(Answer::Stopping | Answer::Outcome(_) | Answer::Status(_) | Answer::Tape(_)) => {
+            Ok(
+                Answer::Stopping
+                | Answer::Outcome(_)
+                | Answer::Status(_)
+                | Answer::Tape(_)
+                | Answer::Drilled(_),
+            ) => {
                 return Err(NoAnswer::trouble(
                     Why::LineDown,
                     text!("网关正在停止", "the gateway is stopping"),

@@ -7,15 +7,16 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Gateway, Seen, failing, messages};
+use super::{Gateway, Seen, failing, messages, trouble};
 use crate::{
     cli::alarms::{local, priority_word, state_word},
     config::{BusLink, Site},
     domain::{
-        Diagnosis, Lang, TimeQuality,
+        Diagnosis, HindranceKind, Lang, TimeQuality,
         status::{DeviceStatus, LinkState, Live},
     },
     say,
+    store::Delivery,
 };
 
 /// More alarms or devices in trouble than this are summed up: it is one screen.
@@ -239,32 +240,47 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
 
 fn print_endpoint(out: &mut impl Write, seen: &Seen, id: &str, lang: Lang) -> io::Result<()> {
     let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
-    let queued = delivery.map_or(0, |delivery| delivery.queued);
     let delivered = delivery.map_or(0, |delivery| delivery.delivered);
+    let waiting = waiting(delivery, lang);
     match failing(seen, id, lang) {
         Some(why) => {
             let next =
                 delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));
-            writeln!(
-                out,
-                "{}",
-                say!(
-                    lang,
-                    "✕ 上报目标 {id}：失败，待发 {queued}（{why}）{next}",
-                    "✕ endpoint {id}: failing, {queued} queued ({why}){next}"
-                )
-            )
-        }
-        None => writeln!(
-            out,
-            "{}",
-            say!(
+            let told = say!(
                 lang,
-                "● 上报目标 {id}：已送达 {delivered}，待发 {queued}",
-                "● endpoint {id}: {delivered} delivered, {queued} queued"
-            )
-        ),
+                "✕ 上报目标 {id}：失败，{waiting}（{why}）{next}",
+                "✕ endpoint {id}: failing, {waiting} ({why}){next}"
+            );
+            writeln!(out, "{told}")?;
+            match trouble(seen, id).and_then(|word| HindranceKind::of(&word)) {
+                Some(kind) => writeln!(out, "  {}: {}", kind.title().get(lang), kind.advice().get(lang)),
+                None => Ok(()),
+            }
+        }
+        None => {
+            let told = say!(
+                lang,
+                "● 上报目标 {id}：已送达 {delivered}，{waiting}",
+                "● endpoint {id}: {delivered} delivered, {waiting}"
+            );
+            writeln!(out, "{told}")
+        }
     }
+}
+
+/// What waits: how much of it is critical, and what was set aside.
+fn waiting(delivery: Option<&Delivery>, lang: Lang) -> String {
+    let (queued, critical, aside) =
+        delivery.map_or((0, 0, 0), |delivery| (delivery.queued, delivery.critical, delivery.set_aside));
+    let critical = match critical {
+        0 => String::new(),
+        _ => say!(lang, "（其中紧急 {critical}）", " ({critical} critical)"),
+    };
+    let aside = match aside {
+        0 => String::new(),
+        _ => say!(lang, "，被拒收搁置 {aside}（delivery show）", ", {aside} set aside (delivery show)"),
+    };
+    say!(lang, "待发 {queued}{critical}{aside}", "{queued} queued{critical}{aside}")
 }
 
 fn clock_word(quality: TimeQuality, lang: Lang) -> String {

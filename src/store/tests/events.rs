@@ -4,7 +4,13 @@ use rusqlite::Connection;
 use rusqlite_migration::M;
 
 use super::*;
-use crate::store::{AuditEntry, EventStore, File, Reader, Receipted, StoreError, migrate};
+use crate::{
+    domain::{Hindrance, HindranceKind},
+    store::{
+        AuditEntry, Backlog, Delivery, Discarded, EventStore, File, LetterFilter, LetterState, Reader,
+        Receipted, StoreError, Wanted, migrate,
+    },
+};
 
 use Priority::{Critical, High, Low};
 use TransitionKind::{Acknowledged, Closed, Raised, Returned};
@@ -156,7 +162,7 @@ async fn letters_that_no_courier_carries_are_counted() {
     }
     let row = async |endpoint: &str| store.claim(&endpoint.into(), Vec::new()).await.unwrap().unwrap().row;
     store.settle(row("settled").await, receipt("ok")).await.unwrap();
-    store.set_aside(row("aside").await, "by hand".to_owned()).await.unwrap();
+    store.set_aside(row("aside").await, why("by hand"), next_at()).await.unwrap();
     for (fact, known, others) in [
         ("all are known", &[OFFICE, "gone"][..], &[][..]),
         ("one is gone; what is settled or set aside does not wait", &[OFFICE, "new"], &[("gone", 2)]),
@@ -166,6 +172,105 @@ async fn letters_that_no_courier_carries_are_counted() {
         let others: Vec<(EndpointId, u64)> = others.iter().map(|&(id, count)| (id.into(), count)).collect();
         assert_eq!(store.queued_for_others(&known).await.unwrap(), others, "{fact}");
     }
+}
+
+fn why(said: &str) -> Hindrance {
+    Hindrance::new(HindranceKind::Unreachable, Text::new(format!("中 {said}"), said))
+}
+
+fn next_at() -> Timestamp {
+    at("2026-11-23T06:05:00Z")
+}
+
+fn audit(action: &'static str) -> AuditEntry {
+    AuditEntry {
+        at: at("2026-11-23T06:06:00Z"),
+        who: "张伟".into(),
+        from: "cli".into(),
+        action,
+        object: OFFICE.into(),
+        outcome: String::new(),
+    }
+}
+
+fn audited(settings: &Settings) -> Vec<(String, String)> {
+    let conn = Connection::open(settings.dir.join("events.db")).unwrap();
+    let mut rows = conn.prepare("SELECT action, outcome FROM audit ORDER BY number").unwrap();
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_set_aside_goes_back_to_where_it_stood() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let door = key("lift-1", "door_fault");
+    for kind in [Raised, Returned, Closed] {
+        store.commit(transition(&mut chain, &door, kind, High, &[OFFICE])).await.unwrap();
+    }
+    store.set_aside(1, why("422"), next_at()).await.unwrap();
+    store.set_aside(2, why("422"), next_at()).await.unwrap();
+    assert_eq!(claimed(&store, &[]).await, Some((3, 3)));
+    let rows =
+        Reader::open(&settings.dir).unwrap().letters(&LetterFilter { limit: 9, ..LetterFilter::default() });
+    let rows = rows.unwrap();
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row.number, row.state, row.attempts, row.kind.as_deref())).collect();
+    let aside = LetterState::SetAside;
+    assert_eq!(
+        seen,
+        [
+            (3, LetterState::Queued, 0, Some("closed")),
+            (2, aside, 1, Some("returned")),
+            (1, aside, 1, Some("raised"))
+        ]
+    );
+    assert_eq!((&rows[2].last_error, rows[2].tried_at), (&Some(why("422").said), Some(next_at())));
+
+    assert_eq!(
+        store.retry(Wanted { endpoint: OFFICE.into(), number: Some(2) }, audit("retry")).await.unwrap(),
+        1
+    );
+    assert_eq!(claimed(&store, &[]).await, Some((2, 2)), "before what comes after it");
+    assert_eq!(
+        store.retry(Wanted { endpoint: OFFICE.into(), number: None }, audit("retry")).await.unwrap(),
+        1
+    );
+    assert_eq!(claimed(&store, &[]).await, Some((1, 1)));
+    assert_eq!(
+        store.retry(Wanted { endpoint: OFFICE.into(), number: Some(2) }, audit("retry")).await.unwrap(),
+        0,
+        "it is not set aside"
+    );
+    let said = |n| ("retry".to_owned(), format!("{n} letters"));
+    assert_eq!(audited(&settings), [said(1), said(1), said(0)]);
+}
+
+#[tokio::test]
+async fn what_is_discarded_is_gone_and_audited_and_what_was_delivered_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let door = key("lift-1", "door_fault");
+    for kind in [Raised, Returned, Closed] {
+        store.commit(transition(&mut chain, &door, kind, High, &[OFFICE, "other"])).await.unwrap();
+    }
+    store.settle(1, receipt("ok")).await.unwrap();
+    store.set_aside(3, why("422"), next_at()).await.unwrap();
+    let backlog = store.backlog().await.unwrap();
+    assert_eq!(backlog[OFFICE], Backlog { queued: 1, set_aside: 1 });
+    let gone = store.discard(OFFICE.into(), audit("discard")).await.unwrap();
+    assert_eq!(gone, Some(Discarded { letters: 2, first_seq: 2, last_seq: 3 }));
+    assert_eq!(store.discard(OFFICE.into(), audit("discard")).await.unwrap(), None);
+    let of = |deliveries: Vec<Delivery>| {
+        deliveries.into_iter().map(|d| (d.endpoint, d.queued, d.set_aside, d.delivered)).collect::<Vec<_>>()
+    };
+    let deliveries = of(Reader::open(&settings.dir).unwrap().deliveries().unwrap());
+    assert_eq!(deliveries, [("other".to_owned(), 3, 0, 0), (OFFICE.to_owned(), 0, 0, 1)]);
+    let said = |n| ("discard".to_owned(), format!("{n} letters"));
+    assert_eq!(audited(&settings), [said(2), said(0)]);
 }
 
 #[tokio::test]
@@ -178,8 +283,8 @@ async fn a_letter_is_put_off_skipped_set_aside_and_settled_once() {
     for (key, kind) in [(&door, Raised), (&door, Returned), (&fire, Raised)] {
         store.commit(transition(&mut chain, key, kind, High, &[OFFICE])).await.unwrap();
     }
-    let next_at = at("2026-11-23T06:05:00Z");
-    store.put_off(1, "connection refused".to_owned(), next_at).await.unwrap();
+    let (tried, next_at) = (at("2026-11-23T06:04:00Z"), next_at());
+    store.put_off(1, why("connection refused"), tried, next_at).await.unwrap();
     let first = store.claim(&OFFICE.into(), Vec::new()).await.unwrap().unwrap();
     assert_eq!((first.row, first.attempts), (1, 1));
     assert_eq!(
@@ -193,17 +298,18 @@ async fn a_letter_is_put_off_skipped_set_aside_and_settled_once() {
     let stuck = &reader.deliveries().unwrap()[0];
     assert_eq!((stuck.queued, stuck.delivered, stuck.set_aside), (3, 0, 0));
     assert_eq!(stuck.oldest, Some(at("2026-11-23T06:00:01Z")));
-    assert_eq!((stuck.last_error.as_deref(), stuck.next_at), (Some("connection refused"), Some(next_at)));
+    assert_eq!((&stuck.last_error, stuck.next_at), (&Some(why("connection refused").said), Some(next_at)));
+    assert_eq!((stuck.hindrance.as_deref(), stuck.critical), (Some("unreachable"), 0));
 
-    store.set_aside(1, "422".to_owned()).await.unwrap();
+    store.set_aside(1, why("422"), tried).await.unwrap();
     assert_eq!(claimed(&store, &[]).await, Some((2, 2)), "its successor moves on");
     store.settle(2, receipt(&"收".repeat(1000))).await.unwrap();
-    for again in [store.settle(2, receipt("")).await, store.set_aside(2, String::new()).await] {
+    for again in [store.settle(2, receipt("")).await, store.set_aside(2, why(""), tried).await] {
         assert!(matches!(again, Err(StoreError::NoSuchLetter { row: 2 })), "{again:?}");
     }
     let now = &reader.deliveries().unwrap()[0];
     assert_eq!((now.queued, now.delivered, now.set_aside), (1, 1, 1));
-    assert_eq!((now.last_error.as_deref(), now.next_at), (Some("422"), None));
+    assert_eq!((&now.last_error, now.next_at), (&Some(why("422").said), None));
     let said: String = Connection::open(settings.dir.join("events.db"))
         .unwrap()
         .query_row("SELECT receipt_said FROM outbox WHERE row = 2", [], |row| row.get(0))
@@ -247,7 +353,7 @@ fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
     let mut settings = settings(dir.path());
     settings.dir = dir.path().to_owned();
     match EventStore::open(&settings) {
-        Err(StoreError::Newer { found: 99, known: 2, .. }) => {}
+        Err(StoreError::Newer { found: 99, known: 3, .. }) => {}
         other => panic!("a newer schema: {:?}", other.map(drop)),
     }
     assert!(matches!(Reader::open(&settings.dir), Err(StoreError::Newer { .. })));

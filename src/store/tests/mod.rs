@@ -115,6 +115,7 @@ pub fn letter(sealed: &Sealed, endpoint: &str) -> Letter {
         key: sealed.event.key(),
         priority: sealed.event.alarm.priority,
         attempts: 0,
+        content_type: None,
         body: Arc::from(&sealed.record[..]),
     }
 }

@@ -106,6 +106,7 @@ impl Office {
             key: AlarmKey { device: "lift-3-1".into(), alarm: alarm.into() },
             priority,
             attempts: 0,
+            content_type: None,
             body: format!("{alarm} {}", self.written).into_bytes().into(),
         }
     }
@@ -287,24 +288,46 @@ async fn a_receiver_that_refuses_everything_costs_no_letter() {
     assert!(office.aside().is_empty(), "none was set aside");
 }
 
+/// Answers when the test says so: by the letter's first word.
+#[derive(Clone, Default)]
+struct Gates(Arc<Mutex<std::collections::HashMap<String, Arc<Notify>>>>);
+
+impl Gates {
+    fn of(&self, body: &[u8]) -> Arc<Notify> {
+        let word = String::from_utf8_lossy(body).split(' ').next().unwrap().to_owned();
+        self.0.lock().unwrap().entry(word).or_default().clone()
+    }
+
+    fn behind(&self, verdict: Verdict) -> impl FnMut(&Letter) -> Answer + Send + 'static {
+        let gates = self.clone();
+        move |letter| {
+            let (gate, verdict) = (gates.of(&letter.body), verdict.clone());
+            Box::pin(async move {
+                gate.notified().await;
+                verdict
+            })
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_window_lets_several_alarms_go_at_once_and_of_each_one_letter() {
     let mut office = Office::open(1 << 24);
     let high = Priority::High;
     office.post(&[("door", high), ("door", high), ("motor", high), ("lamp", high), ("gate", high)]).await;
-    let terms = Terms { window: 3, gap: Duration::ZERO };
-    let mut round = office.start_on(terms, |letter| {
-        // the first is the slowest
-        let seconds = if letter.body.starts_with(b"door 1") { 9 } else { 3 };
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            accepted()
-        })
-    });
-    let attempts = round.attempts(5).await;
-    let expected = [(0, "door 1"), (200, "motor 3"), (400, "lamp 4"), (3200, "gate 5"), (9000, "door 2")];
-    assert_eq!(attempts, expected.map(|(at, body)| (at, body.to_owned())));
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (terms, gates) = (Terms { window: 3, gap: Duration::ZERO }, Gates::default());
+    let mut round = office.start_on(terms, gates.behind(accepted()));
+    let expected = [(0, "door 1"), (200, "motor 3"), (400, "lamp 4")];
+    assert_eq!(round.attempts(3).await, expected.map(|(at, body)| (at, body.to_owned())));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(round.attempts.try_recv().is_err(), "three are on their way");
+    gates.of(b"motor").notify_one();
+    assert_eq!(bodies(&round.attempts(1).await), ["gate 5"], "not the next of the door");
+    gates.of(b"door").notify_one();
+    assert_eq!(bodies(&round.attempts(1).await), ["door 2"]);
+    for word in ["gate", "lamp", "door"] {
+        gates.of(word.as_bytes()).notify_one();
+    }
     round.end().await;
     assert_eq!(office.next().await, None, "each settled on its own");
 }
@@ -314,31 +337,36 @@ async fn a_window_that_fails_together_is_probed_by_one_letter() {
     let mut office = Office::open(1 << 24);
     let high = Priority::High;
     office.post(&[("door", high), ("motor", high), ("lamp", high), ("gate", high)]).await;
-    let terms = Terms { window: 3, gap: Duration::ZERO };
-    let mut round = office.start_on(terms, |_| {
-        Box::pin(async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            try_again(None)
-        })
-    });
-    let attempts = round.attempts(6).await;
-    let times = attempts.iter().map(|(at, _)| *at).collect::<Vec<_>>();
-    // the three fail at 2000, 2200 and 2400: once; then a probe at a time, after 1 s, 2 s, 4 s
-    assert_eq!(times, [0, 200, 400, 3000, 7000, 13_000]);
+    let (terms, gates) = (Terms { window: 3, gap: Duration::ZERO }, Gates::default());
+    let mut round = office.start_on(terms, gates.behind(try_again(None)));
+    round.attempts(3).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for word in ["door", "motor", "lamp"] {
+        gates.of(word.as_bytes()).notify_one();
+    }
+    // failed at 1000, once for the three: a probe after 1 s, the next 2 s after that one failed, then 4 s
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        times.push(round.attempts(1).await[0].0);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(round.attempts.try_recv().is_err(), "one probe at a time");
+        gates.of(b"door").notify_one();
+    }
+    assert_eq!(times, [2000, 5000, 10_000]);
     round.stop.cancel();
     round.task.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_can_call_its_courier_back() {
-    struct Called(Scripted);
+    struct Called(Scripted, Arc<Notify>);
     impl Endpoint for Called {
         async fn deliver(&self, letter: &Letter) -> Verdict {
             self.0.deliver(letter).await
         }
 
         async fn attend(&self, bell: Bell, stop: CancellationToken) {
-            tokio::time::sleep(Duration::from_secs(50)).await;
+            self.1.notified().await;
             bell.ring();
             stop.cancelled().await;
         }
@@ -349,12 +377,16 @@ async fn an_endpoint_can_call_its_courier_back() {
     let mut answers = vec![accepted(), try_again(Some(600))];
     let script: Script = Box::new(move |_| now(answers.pop().unwrap()));
     let terms = Terms::ONE_BY_ONE;
-    let endpoint = Called(Scripted { terms, script: Mutex::new(script), seen, started: Instant::now() });
+    let mended = Arc::new(Notify::new());
+    let scripted = Scripted { terms, script: Mutex::new(script), seen, started: Instant::now() };
+    let endpoint = Called(scripted, mended.clone());
     let (clock, wake) = (Arc::new(ManualClock::new()), Arc::new(Notify::new()));
     let (courier, _) = Courier::new("inspection".into(), endpoint, office.store.clone(), clock, || 1.0, wake);
     let stop = CancellationToken::new();
     let task = tokio::spawn(courier.run(stop.clone()));
     assert_eq!(attempts.recv().await.unwrap().0.as_secs(), 0);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    mended.notify_one();
     assert_eq!(attempts.recv().await.unwrap().0.as_secs(), 50, "not 600");
     stop.cancel();
     task.await.unwrap().unwrap();
@@ -416,6 +448,24 @@ async fn a_backlog_drains_gently() {
     let attempts = round.attempts(6).await;
     let times = attempts.iter().map(|(at, _)| *at).collect::<Vec<_>>();
     assert_eq!(times, [0, 200, 400, 600, 800, 1000]);
+    round.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_critical_alarm_does_not_wait_for_the_backlog() {
+    let mut office = Office::open(1 << 24);
+    office.post(&["a", "b", "c", "d", "e", "f"].map(|alarm| (alarm, Priority::Low))).await;
+    let mut round = office.start(|_| now(accepted()));
+    round.attempts(2).await;
+    office.post(&[("trapped", Priority::Critical)]).await;
+    round.wake.notify_one();
+    let (at, body) = &round.attempts(1).await[0];
+    assert_eq!(
+        (body.as_str(), *at <= 5000),
+        ("trapped 7", true),
+        "at {at} ms, with four before it in the queue"
+    );
+    round.attempts(4).await;
     round.end().await;
 }
 
@@ -502,7 +552,7 @@ async fn a_letter_withdrawn_meanwhile_stops_nobody() {
     let mut round = office.start(move |letter| {
         let (store, row) = (store.clone(), letter.row);
         Box::pin(async move {
-            store.set_aside(row, "withdrawn by hand".into()).await.unwrap();
+            store.set_aside(row, what(), Timestamp::UNIX_EPOCH).await.unwrap();
             accepted()
         })
     });

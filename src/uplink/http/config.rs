@@ -14,7 +14,8 @@ use crate::domain::{Period, SecretFile};
 pub struct Settings {
     /// `https://…` or `http://…`, without a user or password in it.
     pub url: String,
-    /// Signs each request (Standard Webhooks): `whsec_<base64>` or the key as it is.
+    /// Signs each request (Standard Webhooks): `whsec_<base64>`, `whsk_<base64>` for Ed25519, or the key as it is; a key a line,
+    /// two while one follows the other.
     pub secret: Option<SecretFile>,
     /// Authorities that may vouch for the receiver; given, no others are trusted.
     pub ca_file: Option<PathBuf>,
@@ -25,6 +26,10 @@ pub struct Settings {
     pub bearer: Option<SecretFile>,
     pub basic: Option<LoginSettings>,
     pub digest: Option<LoginSettings>,
+    /// The body in the receiver's own words: a file with a template over the object that would be sent.
+    pub template: Option<PathBuf>,
+    /// What the template gives; `application/json` if left out.
+    pub content_type: Option<String>,
     #[serde(default)]
     pub accept: AcceptSettings,
     /// For the whole exchange.

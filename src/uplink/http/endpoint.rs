@@ -1,22 +1,36 @@
 //! One POST, one verdict: never redirected, never proxied, over within the limit, whatever the other side does.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Identity, RequestBuilder, Response, header::RETRY_AFTER, redirect::Policy,
+    Certificate, Client, Identity, RequestBuilder, Response,
+    header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    redirect::Policy,
 };
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    Accept, SigningKey, SigningKeyError, config::AcceptSettings, dns::Resolver, fault, reply::Reply,
+    Accept, SigningKeyError, SigningKeys,
+    access::Access,
+    config::AcceptSettings,
+    credentials::{Credentials, Reread, Version},
+    digest::Challenge,
+    dns::Resolver,
+    fault, renew,
+    reply::Reply,
 };
 use crate::{
-    domain::{Clock, Hindrance, HindranceKind, Letter, Period, expression::BadExpression},
+    domain::{Clock, Hindrance, HindranceKind, Letter, Period, Text, expression::BadExpression},
     text,
-    uplink::{Endpoint, Verdict},
+    uplink::{Bell, Endpoint, Template, Verdict},
 };
 
 /// No exchange takes longer, whatever `timeout` says.
@@ -26,36 +40,28 @@ const LONGEST_REPLY: usize = 64 * 1024;
 /// Routers on the way forget an idle connection sooner or later; a letter sent into it would wait for nothing.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
+const CLOUD_EVENT: &str = "application/cloudevents+json";
 
 /// `[endpoint.http]` as checked: secrets resolved, files read.
 #[derive(Debug)]
 pub struct Receiver {
     /// `http` or `https`.
     pub url: Url,
-    /// Signs each request: `whsec_<base64>` or the key as it is.
-    pub secret: Option<SecretString>,
-    /// PEM; given, no other authority is trusted.
-    pub authorities: Option<Vec<u8>>,
-    /// PEM, certificates and key: who we are, for mTLS.
-    pub identity: Option<SecretSlice<u8>>,
-    pub login: Option<Login>,
+    pub credentials: Credentials,
+    /// How to read them again; none for a receiver that keeps what it has.
+    pub reread: Option<Reread>,
     pub accept: AcceptSettings,
+    /// The body in its own words, for whoever writes the letters.
+    pub template: Option<Template>,
     /// For the whole exchange; at most `LONGEST_EXCHANGE` counts.
     pub timeout: Duration,
 }
 
-#[derive(Debug)]
-pub enum Login {
-    Bearer(SecretString),
-    Basic { username: String, password: SecretString },
-}
-
+/// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     #[error(transparent)]
     Secret(#[from] SigningKeyError),
-    #[error("read the receipt rule: {0}")]
-    Rule(#[from] BadExpression),
     #[error("read the authorities in ca_file: {0}")]
     Authorities(#[source] reqwest::Error),
     #[error("read the identity in cert_file and key_file: {0}")]
@@ -65,59 +71,113 @@ pub enum HttpError {
 }
 
 pub struct HttpEndpoint {
-    client: Client,
     url: Url,
-    key: Option<SigningKey>,
-    login: Option<Login>,
+    /// Path and query, as a request names it.
+    uri: String,
+    /// Or why there is none.
+    equipment: RwLock<Result<Arc<Equipment>, Text>>,
+    version: Version,
+    reread: Option<Reread>,
     accept: Accept,
     limit: Duration,
     clock: Arc<dyn Clock>,
 }
 
+/// What credentials give: made anew when they change.
+pub(super) struct Equipment {
+    client: Client,
+    keys: Option<SigningKeys>,
+    access: Access,
+}
+
 impl HttpEndpoint {
+    /// Credentials that cannot be used keep letters waiting until they can; see `attend`.
+    ///
     /// # Errors
-    /// If secret, receipt rule, certificates or key cannot be used, or the box has no trust store and needs one.
+    /// If the receipt rule is no expression.
     ///
     /// # Panics
     /// If no rustls provider was installed before.
-    pub fn new(receiver: Receiver, clock: Arc<dyn Clock>) -> Result<Self, HttpError> {
-        let client = client(&receiver)?;
-        let key =
-            receiver.secret.as_ref().map(|secret| SigningKey::parse(secret.expose_secret())).transpose()?;
-        let accept = receiver.accept.compile()?;
-        let limit = receiver.timeout.min(LONGEST_EXCHANGE);
-        Ok(Self { client, url: receiver.url, key, login: receiver.login, accept, limit, clock })
+    pub fn new(receiver: Receiver, clock: Arc<dyn Clock>) -> Result<Self, BadExpression> {
+        let Receiver { url, credentials, reread, accept, timeout, template: _ } = receiver;
+        let version = credentials.version();
+        let uri = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+        let equipment = RwLock::new(equip(&url, credentials));
+        let (accept, limit) = (accept.compile()?, timeout.min(LONGEST_EXCHANGE));
+        Ok(Self { url, uri, equipment, version, reread, accept, limit, clock })
     }
 
-    fn request(&self, letter: &Letter) -> RequestBuilder {
+    /// From here on these credentials count.
+    ///
+    /// # Errors
+    /// If they cannot be used; the old ones stay in use.
+    pub(super) fn equip(&self, credentials: Credentials) -> Result<(), Text> {
+        let fresh = equip(&self.url, credentials)?;
+        *self.equipment.write().unwrap_or_else(PoisonError::into_inner) = Ok(fresh);
+        Ok(())
+    }
+
+    fn equipment(&self) -> Result<Arc<Equipment>, Text> {
+        self.equipment.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn request(&self, equipment: &Equipment, letter: &Letter) -> RequestBuilder {
         let timestamp = self.clock.now().wall.as_second();
-        let mut request = self
+        let request = equipment
             .client
             .post(self.url.clone())
-            .header("content-type", "application/cloudevents+json")
+            .header("content-type", letter.content_type.as_deref().unwrap_or(CLOUD_EVENT))
             .header("idempotency-key", &letter.event_id)
             .header("webhook-id", &letter.event_id)
             .header("webhook-timestamp", timestamp)
             .header("gatehouse-attempt", letter.attempts.saturating_add(1))
             .body(Bytes::from_owner(letter.body.clone()));
-        if let Some(key) = &self.key {
-            request =
-                request.header("webhook-signature", key.sign(&letter.event_id, timestamp, &letter.body));
-        }
-        match &self.login {
-            None => request,
-            Some(Login::Bearer(token)) => request.bearer_auth(token.expose_secret()),
-            Some(Login::Basic { username, password }) => {
-                request.basic_auth(username, Some(password.expose_secret()))
+        match &equipment.keys {
+            Some(keys) => {
+                request.header("webhook-signature", keys.sign(&letter.event_id, timestamp, &letter.body))
             }
+            None => request,
         }
+    }
+
+    /// Once, and once more to answer a challenge.
+    async fn exchange(&self, equipment: &Equipment, letter: &Letter) -> reqwest::Result<Response> {
+        let request = self.request(equipment, letter);
+        let login = match &equipment.access {
+            Access::Open => return request.send().await,
+            Access::Bearer(token) => return request.bearer_auth(token.expose_secret()).send().await,
+            Access::Basic { username, password } => {
+                return request.basic_auth(username, Some(password.expose_secret())).send().await;
+            }
+            Access::Digest(login) => login,
+        };
+        let answered = |request: RequestBuilder| match login.answer(&self.uri, &letter.body) {
+            Some(answer) => request.header(AUTHORIZATION, answer),
+            None => request,
+        };
+        let response = answered(request).send().await?;
+        // a nonce that is too old, or that nobody there remembers, is as good as none
+        let Some(challenge) = challenge(&response) else { return Ok(response) };
+        login.keep(challenge);
+        let response = answered(self.request(equipment, letter)).send().await?;
+        if response.status() == reqwest::StatusCode::UNAUTHORIZED {
+            login.forget();
+        }
+        Ok(response)
     }
 }
 
 impl Endpoint for HttpEndpoint {
     async fn deliver(&self, letter: &Letter) -> Verdict {
         let deadline = Instant::now() + self.limit;
-        match timeout_at(deadline, self.request(letter).send()).await {
+        let equipment = match self.equipment() {
+            Ok(equipment) => equipment,
+            Err(said) => {
+                let why = Hindrance::new(HindranceKind::Unusable, said);
+                return Verdict::TryAgain { why, after: None };
+            }
+        };
+        match timeout_at(deadline, self.exchange(&equipment, letter)).await {
             Ok(Ok(response)) => read(response, deadline).await.verdict(&self.accept, self.clock.now().wall),
             Ok(Err(error)) => fault::verdict(&error),
             Err(_elapsed) => {
@@ -125,6 +185,13 @@ impl Endpoint for HttpEndpoint {
                 let said = text!("{limit} 内没有应答", "no reply within {limit}");
                 Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReply, said), after: None }
             }
+        }
+    }
+
+    async fn attend(&self, bell: Bell, stop: CancellationToken) {
+        match &self.reread {
+            Some(reread) => renew::watch(self, reread, self.version, &bell, &stop).await,
+            None => stop.cancelled().await,
         }
     }
 }
@@ -135,8 +202,26 @@ impl fmt::Debug for HttpEndpoint {
     }
 }
 
+fn equip(url: &Url, credentials: Credentials) -> Result<Arc<Equipment>, Text> {
+    let unusable = |error: HttpError| text!("密钥或证书不能用：{error}", "failed to {error}");
+    let client = client(url, &credentials).map_err(unusable)?;
+    let keys = credentials.secret.as_ref().map(|secret| SigningKeys::parse(secret.expose_secret()));
+    let keys = keys.transpose().map_err(|error| unusable(error.into()))?;
+    Ok(Arc::new(Equipment { client, keys, access: Access::by(credentials.login) }))
+}
+
+/// The challenge of a 401 that can be answered.
+fn challenge(response: &Response) -> Option<Challenge> {
+    if response.status() != reqwest::StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let headers = response.headers().get_all(WWW_AUTHENTICATE).into_iter();
+    // a realm may be Chinese
+    Challenge::choose(headers.map(|header| String::from_utf8_lossy(header.as_bytes())))
+}
+
 /// One connection, kept for a while; nothing is followed, proxied or repeated behind our back.
-fn client(receiver: &Receiver) -> Result<Client, HttpError> {
+fn client(url: &Url, credentials: &Credentials) -> Result<Client, HttpError> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(Policy::none())
@@ -145,13 +230,13 @@ fn client(receiver: &Receiver) -> Result<Client, HttpError> {
         .dns_resolver(Resolver)
         .pool_max_idle_per_host(1)
         .pool_idle_timeout(IDLE_CONNECTION);
-    if let Some(pem) = &receiver.authorities {
+    if let Some(pem) = &credentials.authorities {
         client = client.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(HttpError::Authorities)?);
-    } else if receiver.url.scheme() == "http" {
+    } else if url.scheme() == "http" {
         // nothing to trust: a box without a trust store can still talk plain HTTP
         client = client.tls_certs_only([]);
     }
-    if let Some(pem) = &receiver.identity {
+    if let Some(pem) = &credentials.identity {
         client = client.identity(Identity::from_pem(pem.expose_secret()).map_err(HttpError::Identity)?);
     }
     client.build().map_err(HttpError::Client)

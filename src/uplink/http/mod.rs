@@ -1,12 +1,16 @@
 //! Letters by HTTP: POST, signed as Standard Webhooks asks, accepted by the receiver's own rule.
 
 mod accept;
+mod access;
 pub mod config;
+mod credentials;
+mod digest;
 mod dns;
 pub mod endpoint;
 mod fault;
 #[cfg(test)]
 mod peer;
+mod renew;
 mod reply;
 mod sign;
 #[cfg(test)]
@@ -17,5 +21,6 @@ mod tests;
 mod tls_tests;
 
 pub use accept::Accept;
-pub use endpoint::{HttpEndpoint, HttpError, Login, Receiver};
-pub use sign::{SigningKey, SigningKeyError};
+pub use credentials::{Credentials, Login, Reread};
+pub use endpoint::{HttpEndpoint, HttpError, Receiver};
+pub use sign::{SigningKeyError, SigningKeys};

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    HttpEndpoint, Login, Receiver, SigningKey,
+    Credentials, HttpEndpoint, Login, Receiver, Reread, SigningKeys,
     config::AcceptSettings,
     peer::{Answer, Peer, reply},
 };
@@ -18,7 +18,7 @@ use crate::{
     domain::{DataClass, Hindrance, HindranceKind, Letter, ManualClock, Priority, Size},
     store::{Commit, EventStore, Settings},
     text,
-    uplink::{Courier, Endpoint, Router, Verdict, Wants, sample},
+    uplink::{Bell, Courier, Endpoint, Router, Verdict, Wants, sample},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -34,20 +34,33 @@ pub fn receiver(url: &str) -> Receiver {
     install_provider();
     Receiver {
         url: url.parse().unwrap(),
-        secret: None,
-        authorities: None,
-        identity: None,
-        login: None,
+        credentials: Credentials::default(),
+        reread: None,
+        template: None,
         accept: AcceptSettings::default(),
         timeout: Duration::from_secs(10),
     }
+}
+
+pub fn having(url: &str, credentials: Credentials) -> Receiver {
+    Receiver { credentials, ..receiver(url) }
 }
 
 pub fn letter() -> Letter {
     let key = sample::raised().key();
     let event_id = "0b6f5a3e9c1d47288f00aa11bb22cc33".to_owned();
     let (endpoint, priority) = ("inspection".into(), Priority::Critical);
-    Letter { row: 1, endpoint, event_id, seq: 5512, key, priority, attempts: 2, body: BODY.into() }
+    Letter {
+        row: 1,
+        endpoint,
+        event_id,
+        seq: 5512,
+        key,
+        priority,
+        attempts: 2,
+        body: BODY.into(),
+        content_type: None,
+    }
 }
 
 pub async fn deliver(receiver: Receiver) -> Verdict {
@@ -67,7 +80,8 @@ async fn answered(answer: Answer) -> Verdict {
 #[tokio::test]
 async fn a_request_is_what_the_contract_says() {
     let mut peer = Peer::answering(reply(202, "", "got it")).await;
-    let with_secret = Receiver { secret: Some(SECRET.into()), ..receiver(&peer.url()) };
+    let with_secret =
+        having(&peer.url(), Credentials { secret: Some(SECRET.into()), ..Credentials::default() });
     let verdict = deliver(with_secret).await;
     assert_eq!(verdict, Verdict::Accepted { status: 202, said: "got it".to_owned() });
 
@@ -77,7 +91,7 @@ async fn a_request_is_what_the_contract_says() {
     let mut headers = head[1..].to_vec();
     headers.sort();
     let id = "0b6f5a3e9c1d47288f00aa11bb22cc33";
-    let signature = SigningKey::parse(SECRET).unwrap().sign(id, 1_795_413_600, BODY);
+    let signature = SigningKeys::parse(SECRET).unwrap().sign(id, 1_795_413_600, BODY);
     let expected = [
         "accept: */*".to_owned(),
         format!("content-length: {}", BODY.len()),
@@ -102,7 +116,7 @@ async fn a_login_is_sent_as_it_was_configured() {
     ];
     for (login, expected) in facts {
         let mut peer = Peer::answering(reply(204, "", "")).await;
-        deliver(Receiver { login: Some(login), ..receiver(&peer.url()) }).await;
+        deliver(having(&peer.url(), Credentials { login: Some(login), ..Credentials::default() })).await;
         let (head, _) = peer.request().await;
         assert!(head.iter().any(|line| line == expected), "{expected} in {head:?}");
         assert!(!head.iter().any(|line| line.starts_with("webhook-signature")), "no secret, no signature");
@@ -116,8 +130,8 @@ async fn a_redirect_is_never_followed() {
         let location = format!("location: {}\r\n", inside.url());
         let peer = Peer::answering(reply(status, &location, "")).await;
         let login = Some(Login::Bearer("t0ken".into()));
-        let Verdict::TryAgain { why, after } = deliver(Receiver { login, ..receiver(&peer.url()) }).await
-        else {
+        let credentials = Credentials { login, ..Credentials::default() };
+        let Verdict::TryAgain { why, after } = deliver(having(&peer.url(), credentials)).await else {
             panic!("{status} is no receipt");
         };
         assert_eq!(why.kind, HindranceKind::Redirected);
@@ -243,24 +257,60 @@ async fn a_reply_that_breaks_off_counts_by_its_status_alone() {
     assert_eq!(answered(broken).await, Verdict::Accepted { status: 200, said: "half".to_owned() });
 }
 
-#[test]
-fn what_cannot_be_used_is_said_at_once() {
-    let new = |receiver| HttpEndpoint::new(receiver, Arc::new(ManualClock::new())).map(|_| ()).unwrap_err();
-    let plain = || receiver("https://inspection.example/");
-    let rule = AcceptSettings { body: Some("a ==".to_owned()), ..AcceptSettings::default() };
+#[tokio::test]
+async fn what_cannot_be_used_is_a_trouble_of_its_own() {
     let facts = [
-        ("secret", Receiver { secret: Some("whsec_*".into()), ..plain() }),
-        ("receipt rule", Receiver { accept: rule, ..plain() }),
+        ("secret", Credentials { secret: Some("whsec_*".into()), ..Credentials::default() }),
         (
             "ca_file",
-            Receiver { authorities: Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n".to_vec()), ..plain() },
+            Credentials {
+                authorities: Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n".to_vec()),
+                ..Credentials::default()
+            },
         ),
-        ("cert_file", Receiver { identity: Some(b"no pem".to_vec().into()), ..plain() }),
+        ("cert_file", Credentials { identity: Some(b"no pem".to_vec().into()), ..Credentials::default() }),
     ];
-    for (named, receiver) in facts {
-        let error = new(receiver).to_string();
-        assert!(error.contains(named), "{named}: {error}");
+    for (named, credentials) in facts {
+        let Verdict::TryAgain { why, after: None } = deliver(having("https://a.example/", credentials)).await
+        else {
+            panic!("{named}: nothing can be sent");
+        };
+        assert_eq!(why.kind, HindranceKind::Unusable);
+        assert!(why.said.en.contains(named), "{named}: {why:?}");
     }
+}
+
+#[tokio::test]
+async fn a_new_secret_counts_without_a_restart() {
+    let mut peer = Peer::answering(reply(200, "", "")).await;
+    let file = Arc::new(std::sync::Mutex::new(Ok("old")));
+    let named = file.clone();
+    let read = move || {
+        let token = (*named.lock().unwrap()).map_err(|()| text!("没有", "gone"))?;
+        Ok(Credentials { login: Some(Login::Bearer(token.into())), ..Credentials::default() })
+    };
+    let reread = Some(Reread::by(read.clone()));
+    let receiver = Receiver { credentials: read().unwrap(), reread, ..receiver(&peer.url()) };
+    let endpoint = Arc::new(HttpEndpoint::new(receiver, Arc::new(ManualClock::new())).unwrap());
+    let (bell, stop) = (Bell::default(), CancellationToken::new());
+    tokio::time::pause();
+    let (attended, rings, over) = (endpoint.clone(), bell.clone(), stop.clone());
+    let task = tokio::spawn(async move { attended.attend(rings, over).await });
+    let mut shown = Vec::new();
+    for content in [Ok("old"), Err(()), Ok("new")] {
+        *file.lock().unwrap() = content;
+        let changes = content == Ok("new");
+        // a look each ten seconds; only what changed rings
+        assert_eq!(tokio::time::timeout(Duration::from_secs(30), bell.rung()).await.is_ok(), changes);
+        tokio::time::resume();
+        assert!(matches!(endpoint.deliver(&letter()).await, Verdict::Accepted { .. }));
+        tokio::time::pause();
+        let (head, _) = peer.request().await;
+        shown.extend(head.into_iter().filter(|line| line.starts_with("authorization")));
+    }
+    assert_eq!(shown, ["old", "old", "new"].map(|token| format!("authorization: Bearer {token}")));
+    stop.cancel();
+    task.await.unwrap();
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use rustls::{
 };
 
 use super::{
-    Receiver,
+    Credentials, Receiver,
     test_certs::{AUTHORITY, CLIENT, EARLY, EXPIRED, GOOD, OTHER_NAME, STRANGER},
-    tests::{deliver, install_provider, receiver},
+    tests::{deliver, having, install_provider},
 };
 use crate::{domain::HindranceKind, uplink::Verdict};
 
@@ -59,7 +59,10 @@ fn serve(config: ServerConfig) -> (SocketAddr, JoinHandle<Vec<u8>>) {
 }
 
 fn trusting(address: SocketAddr) -> Receiver {
-    Receiver { authorities: Some(AUTHORITY.into()), ..receiver(&format!("https://{address}/")) }
+    having(
+        &format!("https://{address}/"),
+        Credentials { authorities: Some(AUTHORITY.into()), ..Credentials::default() },
+    )
 }
 
 #[tokio::test]
@@ -93,7 +96,8 @@ async fn each_fault_of_trust_is_named_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_receiver_that_asks_who_we_are_is_told() {
     let (address, served) = serve(server(GOOD, true));
-    let known = Receiver { identity: Some(CLIENT.as_bytes().to_vec().into()), ..trusting(address) };
+    let mut known = trusting(address);
+    known.credentials.identity = Some(CLIENT.as_bytes().to_vec().into());
     assert_eq!(deliver(known).await, Verdict::Accepted { status: 200, said: String::new() });
     assert!(!served.join().unwrap().is_empty());
 
