@@ -80,11 +80,18 @@ tally $status "$logs/cargo.end" passed failed 'timed out'
 step "cargo build --profile ci"
 cargo build --profile ci </dev/null || give_up "the binary could not be built"
 
-step "pytest tests/stories (ROUNDS=$ROUNDS)"
-.venv/bin/python -m pytest tests/stories --durations=8 </dev/null 2>&1 | tee "$logs/stories"
-status=$?
-tail -1 "$logs/stories" >"$logs/stories.end"
-tally $status "$logs/stories.end" passed failed error
+# stories NAME WORDS…: those that the words choose
+stories() {
+    local log=$logs/$1; shift
+    step "pytest tests/stories $* (ROUNDS=$ROUNDS)"
+    .venv/bin/python -m pytest tests/stories --durations=8 "$@" </dev/null 2>&1 | tee "$log"
+    local status=$?
+    tail -1 "$log" >"$log.end"
+    tally $status "$log.end" passed failed error
+}
+# Most stories wait most of their time, so several run at once; those that measure time run after them, one by one.
+stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-8}" --dist loadgroup
+stories alone -m alone
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
