@@ -34,6 +34,10 @@ command -v ip >/dev/null || packages+=(iproute2)
 command -v unshare >/dev/null || packages+=(util-linux)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v c++ >/dev/null || packages+=(g++)
+command -v strace >/dev/null || packages+=(strace)
+command -v nft >/dev/null || [ -x /usr/sbin/nft ] || packages+=(nftables)
+command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || packages+=(e2fsprogs)
+command -v openssl >/dev/null || packages+=(openssl)
 [ -e /usr/include/modbus/modbus.h ] || packages+=(libmodbus-dev)
 python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -77,8 +81,8 @@ else
 fi
 tally $status "$logs/cargo.end" passed failed 'timed out'
 
-step "cargo build --profile ci"
-cargo build --profile ci </dev/null || give_up "the binary could not be built"
+step "cargo build --profile ci --features crash-points"
+cargo build --profile ci --features crash-points </dev/null || give_up "the binary could not be built"
 
 # stories NAME WORDS…: those that the words choose
 stories() {
@@ -92,6 +96,12 @@ stories() {
 # Most stories wait most of their time, so several run at once; those that measure time run after them, one by one.
 stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-8}" --dist loadgroup
 stories alone -m alone
+
+step "tests/faults/run.sh"
+bash tests/faults/run.sh </dev/null 2>&1 | tee "$logs/faults"
+status=$?
+grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
+tally $status "$logs/faults.end" held broken
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
