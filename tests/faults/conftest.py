@@ -23,6 +23,15 @@ WAITS = {  # row: what it waits for
     "T16b": "an alarm when a reader holds the log of events.db",
     "T33b": "dead letters: three refusals set a letter aside, `delivery retry` sends it",
     "T34": "a secret that is read again when its file changes",
+    "T38": "[endpoint.mqtt]",
+    "T39": "[endpoint.mqtt]",
+    "T42b": "an alarm when somebody else uses our client id",
+    "T43": "[endpoint.mqtt]",
+}
+ELSEWHERE = {  # row: where it is broken
+    "T25": "on a virtual clock, in the courier's own tests",
+    "T40": "tests/stories/test_mqtt.py, test_what_must_not_be_believed",
+    "T41": "tests/stories/test_mqtt.py, test_what_must_not_be_believed; frames in fuzz/",
 }
 
 
@@ -102,4 +111,6 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.section("fault rows")
     for _, line in sorted(lines):
         terminalreporter.write_line(line)
+    for number, where in ELSEWHERE.items():
+        terminalreporter.write_line(f"        {number:<5} {where}")
     terminalreporter.write_line(f"{counts['held']} held, {counts['BROKEN']} broken, {counts['waits']} waiting")

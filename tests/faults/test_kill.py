@@ -1,7 +1,10 @@
-"""T01 killed at random · T02 ended at each boundary · T15 two of them on one store · T19 restarted with running delays and active alarms."""
+"""T01 killed at random · T02 ended at each boundary · T15 two of them on one store · T18 a bad SQLite · T19 restarted with running delays and active alarms."""
 import os
 import random
+import re
 import signal
+import struct
+import subprocess
 import time
 
 import pytest
@@ -98,6 +101,21 @@ def test_two_on_one_store(scene, score):
     wait_until(lambda: waiting(service.folder / "store") == 0, 30, "every letter is delivered")
     assert service.stop()[0] == 0
     score.judge(service.folder / "store", offices, panels).holds()
+
+
+@pytest.mark.row("T18", "a SQLite that is known to corrupt files")
+def test_bad_sqlite(scene, score):
+    """The library is a part of the binary: in a copy of it sqlite3_libversion_number() says 3.51.2."""
+    binary = BINARY.read_bytes()
+    says = [found for found in re.finditer(rb"\xb8(....)\xc3", binary, re.DOTALL) if 3_051_003 <= struct.unpack("<I", found[1])[0] < 3_100_000]
+    assert len(says) == 1, "mov eax, VERSION; ret is looked for (x86-64)"
+    panels, _, service = scene(1)
+    old = service.folder / "gatehouse-with-an-old-sqlite"
+    old.write_bytes(binary[: says[0].start(1)] + struct.pack("<I", 3_051_002) + binary[says[0].end(1):])
+    old.chmod(0o755)
+    done = subprocess.run([old, "--lang", "en", "run", "--config", service.config], capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0 and "SQLite" in done.stderr and "3.51.3" in done.stderr, done
+    assert not (service.folder / "store" / "events.db").exists()
 
 
 DELAY, PERIOD = 4.0, 0.2

@@ -29,8 +29,8 @@ def test_names(scene, score, cable, ending):
     site = (http_endpoint("by-name", there.port, accept=ACCEPT_BODY, host="inspection.example")
             + http_endpoint("by-number", there_well.port, accept=ACCEPT_BODY, host=cable.near))
     panels, _, service = scene(1, names=(), more=site)
-    field = ending(Relay(cable.near, panels.port))
-    service.config.write_text(service.config.read_text().replace(f'host = "127.0.0.1"\nport = {panels.port}\n', f'host = "{cable.near}"\nport = {field.port}\n'))
+    field = ending(Relay(cable.field, panels.port))
+    service.config.write_text(service.config.read_text().replace(f'host = "127.0.0.1"\nport = {panels.port}\n', f'host = "{cable.field}"\nport = {field.port}\n'))
     service.around = cable.around
     service.start()
 
@@ -75,8 +75,8 @@ def test_bad_lines(scene, score, cable, ending):
     office = ending(Inspector(free_port(), SECRET).set("up"))
     there = ending(Relay(cable.near, office.port))
     panels, _, service = scene(3, names=(), more=http_endpoint("office", there.port, accept=ACCEPT_BODY, timeout="10s", host=cable.near))
-    field = ending(Relay(cable.near, panels.port))
-    service.config.write_text(service.config.read_text().replace(f'host = "127.0.0.1"\nport = {panels.port}\n', f'host = "{cable.near}"\nport = {field.port}\n'))
+    field = ending(Relay(cable.field, panels.port))
+    service.config.write_text(service.config.read_text().replace(f'host = "127.0.0.1"\nport = {panels.port}\n', f'host = "{cable.field}"\nport = {field.port}\n'))
     service.around = cable.around
     service.start()
     residents = Residents(panels, lambda: service.alive_since, hold=1.5, rest=2.0).start()

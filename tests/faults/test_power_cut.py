@@ -2,14 +2,17 @@
 import os
 import random
 import shutil
+import sqlite3
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
 
-from support.compound import Residents, http_endpoint
+from support.compound import Residents
 from support.gateway import Gateway
-from support.judge import events, integrity, letters, waiting
+from support.judge import copy_of, events, integrity, letters, waiting
 from support.power import Cut, logger, records
 from support.waiting import wait_until
 
@@ -87,6 +90,44 @@ def test_the_power_is_cut(scene, score, tmp_path):
     score.note(f"{kept} committed alarms looked for, {started} images started")
     assert kept > CUTS and started >= min(STARTS, CUTS)
     score.holds()
+
+
+WRITER = """
+import socket, sqlite3, sys
+folder, synchronous = sys.argv[1:]
+db = sqlite3.connect(folder + "/events.db", isolation_level=None)
+db.execute("PRAGMA journal_mode = WAL"), db.execute("PRAGMA synchronous = " + synchronous)
+db.execute("CREATE TABLE event (id TEXT)")
+here, there = socket.socketpair()
+for n in range(300):
+    db.execute("INSERT INTO event VALUES (?)", [f"{n:032x}"])
+    here.send(b"POST / HTTP/1.1\\r\\nwebhook-id: %032x\\r\\n\\r\\n" % n)
+    there.recv(1000)
+"""
+
+
+@pytest.mark.needs_no_gateway
+def test_the_log_tells_a_synced_store_from_one_that_is_not(tmp_path):
+    """The instrument itself: of SQLite with synchronous=FULL no cut loses what was said, with OFF cuts do."""
+    library, lost = logger(tmp_path), {}
+    for synchronous in ("FULL", "OFF"):
+        store, chance = tmp_path / synchronous, random.Random(3)
+        store.mkdir()
+        subprocess.run([sys.executable, "-c", WRITER, store, synchronous], check=True,
+                       env={**os.environ, "LD_PRELOAD": library, "WLOG_DIR": str(store), "WLOG_OUT": str(tmp_path / f"{synchronous}.log")})
+        log = records(tmp_path / f"{synchronous}.log")
+        lost[synchronous] = 0
+        for n in range(30):
+            cut = Cut(log[:chance.randrange(len(log) // 4, len(log))], chance)
+            image = cut.lay_out(store, tmp_path / f"{synchronous}-{n}")
+            try:
+                with copy_of(image) as db:
+                    kept = {id for id, in db.execute("SELECT id FROM event")} if db.execute("PRAGMA integrity_check").fetchone() == ("ok",) else set()
+            except sqlite3.Error:
+                kept = set()
+            assert len(cut.said) > 50
+            lost[synchronous] += bool(cut.said - kept)
+    assert lost["FULL"] == 0 and lost["OFF"] > 20, lost
 
 
 def frames(wal):

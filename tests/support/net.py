@@ -13,28 +13,34 @@ def run(*words):
 
 
 class Cable:
-    """`near` is our end's address, where relays listen; what runs by `around` is at the far end, with `resolver` as its name server."""
+    """`near` is our end's address, where relays listen; what runs by `around` is at the far end, with `near` as its name server. A second
+    cable, to `field`, stays well whatever befalls the first."""
 
-    def __init__(self, number=None, resolver=True):
-        number = os.getpid() % 60_000 if number is None else number
+    def __init__(self):
+        number = os.getpid() % 65_536
         self.name = f"gh{number}"
-        net = f"10.{200 + number // 15_000}.{number // 64 % 256}.{number % 64 * 4}"
-        self.near, self.far = (net.rsplit(".", 1)[0] + f".{int(net.rsplit('.', 1)[1]) + n}" for n in (1, 2))
         run("ip", "netns", "add", self.name)
-        run("ip", "link", "add", f"{self.name}n", "type", "veth", "peer", "name", f"{self.name}f", "netns", self.name)
-        run("ip", "addr", "add", f"{self.near}/30", "dev", f"{self.name}n")
-        run("ip", "link", "set", f"{self.name}n", "up")
-        for words in (f"addr add {self.far}/30 dev {self.name}f", f"link set {self.name}f up", "link set lo up", f"route add default via {self.near}"):
-            run("ip", "-n", self.name, *words.split())
+        run("ip", "-n", self.name, "link", "set", "lo", "up")
+        net, host = f"10.{200 + number // 8192}.{number // 32 % 256}", number % 32 * 8
+        self.near = self._join("n", f"{net}.{host + 1}", f"{net}.{host + 2}")
+        self.field = self._join("f", f"{net}.{host + 5}", f"{net}.{host + 6}")
         self._etc = pathlib.Path("/etc/netns") / self.name  # `ip netns exec` lays its files over those of /etc
-        if resolver:
-            self._etc.mkdir(parents=True)
-            (self._etc / "resolv.conf").write_text(f"nameserver {self.near}\noptions timeout:5 attempts:2\n")
-            (self._etc / "nsswitch.conf").write_text("hosts: files dns\n")
+        self._etc.mkdir(parents=True)
+        (self._etc / "resolv.conf").write_text(f"nameserver {self.near}\noptions timeout:5 attempts:2\n")
+        (self._etc / "nsswitch.conf").write_text("hosts: files dns\n")
         self.around = ["ip", "netns", "exec", self.name]
         self.inside("nft", "add", "table", "inet", "gh")
         for hook in ("input", "output"):
             self.inside("nft", f"add chain inet gh {hook} {{ type filter hook {hook} priority 0 ; }}")
+
+    def _join(self, which, near, far):
+        ours, theirs = f"{self.name}{which}0", f"{self.name}{which}1"
+        run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", self.name)
+        run("ip", "addr", "add", f"{near}/30", "dev", ours)
+        run("ip", "link", "set", ours, "up")
+        run("ip", "-n", self.name, "addr", "add", f"{far}/30", "dev", theirs)
+        run("ip", "-n", self.name, "link", "set", theirs, "up")
+        return near
 
     def inside(self, *words):
         return run(*self.around, *words)
@@ -46,18 +52,20 @@ class Cable:
             self.inside("nft", f"add rule inet gh {way} tcp {'sport' if way == 'input' else 'dport'} {port} {chance} drop")
 
     def rate(self, bits):
-        run("tc", "qdisc", "replace", "dev", f"{self.name}n", "root", "tbf", "rate", bits, "burst", "2kb", "latency", "400ms")
-        self.inside("tc", "qdisc", "replace", "dev", f"{self.name}f", "root", "tbf", "rate", bits, "burst", "2kb", "latency", "400ms")
+        bucket = ["root", "tbf", "rate", bits, "burst", "2kb", "latency", "400ms"]
+        run("tc", "qdisc", "replace", "dev", f"{self.name}n0", *bucket)
+        self.inside("tc", "qdisc", "replace", "dev", f"{self.name}n1", *bucket)
 
     def mend(self):
         for way in ("input", "output"):
             self.inside("nft", "flush", "chain", "inet", "gh", way)
-        subprocess.run(["tc", "qdisc", "del", "dev", f"{self.name}n", "root"], capture_output=True)
-        subprocess.run([*self.around, "tc", "qdisc", "del", "dev", f"{self.name}f", "root"], capture_output=True)
+        subprocess.run(["tc", "qdisc", "del", "dev", f"{self.name}n0", "root"], capture_output=True)
+        subprocess.run([*self.around, "tc", "qdisc", "del", "dev", f"{self.name}n1", "root"], capture_output=True)
 
     def stop(self):
         subprocess.run(["ip", "netns", "del", self.name], check=True)
-        subprocess.run(["ip", "link", "del", f"{self.name}n"], capture_output=True)
+        for which in "nf":  # they go with their other ends, a moment later
+            subprocess.run(["ip", "link", "del", f"{self.name}{which}0"], capture_output=True)
         for file in self._etc.glob("*"):
             file.unlink()
         if self._etc.exists():
