@@ -47,7 +47,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     rows = [item for item in items if item.get_closest_marker("row")]
-    wanted, found, left = set(filter(None, config.getoption("--rows").split(","))), set(), set()
+    instruments = set(items) - set(rows)
+    wanted, found = set(filter(None, config.getoption("--rows").split(","))), set()
+    left = instruments if wanted else set()
     for item in rows:
         number, what = item.get_closest_marker("row").args
         item.user_properties.append(("row", [number, what]))

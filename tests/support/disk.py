@@ -12,7 +12,7 @@ class SmallDisk:
     """An ext4 of `mib` MiB on a loop device, mounted at `folder`/disk."""
 
     def __init__(self, folder, mib=64):
-        self.image, self.path = folder / "disk.img", folder / "disk"
+        self.image, self.path, self.loop = folder / "disk.img", folder / "disk", None
         self.path.mkdir()
         with open(self.image, "wb") as image:
             image.truncate(mib << 20)
@@ -35,20 +35,25 @@ class SmallDisk:
     def free(self):
         (self.path / "filler").unlink(missing_ok=True)
 
-    def read_only(self, on):
-        """As when the medium fails: `mount -o remount,ro` of a device that is busy is refused, so the device itself is made read-only,
-        which the journal of ext4 answers by making the file system so."""
-        device = subprocess.run(["findmnt", "-no", "SOURCE", self.path], check=True, capture_output=True, text=True).stdout.strip()
-        subprocess.run(["blockdev", "--setro" if on else "--setrw", device], check=True)
-        if not on:
-            subprocess.run(["mount", "-o", "remount,rw", self.path], capture_output=True)
+    def turn_read_only(self):
+        """As ext4 does itself when its medium fails: for open files as well (an orderly remount is refused while there are any)."""
+        subprocess.run(["mount", "-o", "remount,abort", self.path], check=True)
+
+    def mend(self):
+        """The medium, whose file system is made sound, is mounted anew in the same place. Whoever still has files open there has the old ones."""
+        subprocess.run(["umount", "-l", self.path], check=True)
+        self.loop = subprocess.run(["losetup", "-f", "--show", self.image], check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run(["mount", self.loop, self.path], check=True)
 
     def stop(self):
-        for _ in range(20):
-            if subprocess.run(["umount", self.path], capture_output=True).returncode == 0:
-                return
+        deadline = time.monotonic() + 5
+        while subprocess.run(["umount", self.path], capture_output=True).returncode != 0:
+            if time.monotonic() > deadline:
+                subprocess.run(["umount", "-l", self.path], check=True)
+                break
             time.sleep(0.2)
-        subprocess.run(["umount", "-l", self.path], check=True)
+        if self.loop:
+            subprocess.run(["losetup", "-d", self.loop], check=True)
 
 
 class Injected(Process):
