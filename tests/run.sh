@@ -27,6 +27,7 @@ tally() {
 
 packages=()
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || packages+=(mosquitto)
+command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || packages+=(nats-server)
 command -v socat >/dev/null || packages+=(socat)
 ldconfig -p | grep -q libmodbus.so.5 || packages+=(libmodbus5)
 command -v npm >/dev/null || packages+=(nodejs npm)
@@ -42,13 +43,15 @@ command -v openssl >/dev/null || packages+=(openssl)
 python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
     step "apt: ${packages[*]}"
-    # mosquitto is wanted as a program, not as a service: its package must neither start it now nor at boot
+    # mosquitto and nats-server are wanted as programs, not as services: their packages must start them neither now nor at boot
     policy=/usr/sbin/policy-rc.d ours=
     [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && ours=1; }
     { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"; } >"$logs/apt" 2>&1 </dev/null
     installed=$?
     [ -n "$ours" ] && rm -f $policy
-    case " ${packages[*]} " in *" mosquitto "*) systemctl disable mosquitto.service >/dev/null 2>&1 ;; esac
+    for service in mosquitto nats-server; do
+        case " ${packages[*]} " in *" $service "*) systemctl disable $service.service >/dev/null 2>&1 ;; esac
+    done
     [ $installed -eq 0 ] || { tail -20 "$logs/apt"; give_up "apt-get failed"; }
 fi
 
