@@ -96,15 +96,19 @@ stories() {
     tail -1 "$log" >"$log.end"
     tally $status "$log.end" passed failed error
 }
-# Most stories wait most of their time, so several run at once; those that measure time run after them, one by one.
+# Most stories wait most of their time, so several run at once, and the fault rows beside them; those that measure time run after them, one by one.
+bash tests/faults/run.sh </dev/null >"$logs/faults" 2>&1 &
+faults=$!
 stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-8}" --dist loadgroup
-stories alone -m alone
 
-step "tests/faults/run.sh"
-bash tests/faults/run.sh </dev/null 2>&1 | tee "$logs/faults"
+wait $faults
 status=$?
+step "tests/faults/run.sh"
+cat "$logs/faults"
 grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
 tally $status "$logs/faults.end" held broken
+
+stories alone -m alone
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
