@@ -154,7 +154,7 @@ def damaged_telemetry(kinds, score, panels, office, service):
 @pytest.mark.row("T13", "side files gone, the file replaced or gone: never a silent empty start")
 @pytest.mark.deadline(150)
 def test_files_gone(used, score, tmp_path):
-    """Each time a person is told: the alarm `storage_fault`, or a loss report, reaches the office."""
+    """Each time a person is told: the alarm `store_broken`, or a loss report, reaches the office."""
     panels, offices, service = used(9)
     store, kept, office = tmp_path / "store", tmp_path / "kept", offices["safety"]
     shutil.copytree(store, kept, ignore=shutil.ignore_patterns("*.sock"))
@@ -172,7 +172,7 @@ def test_files_gone(used, score, tmp_path):
         one = Service(tmp_path, service.config.read_text())
         try:
             one.start(30)
-            told = lambda: [r for r in office.accepted()[before:] if r.json["type"] == "gatehouse.loss_report" or r.json["data"].get("alarm", {}).get("name") == "storage_fault"]
+            told = lambda: [r for r in office.accepted()[before:] if r.json["type"] == "gatehouse.loss_report" or r.json["data"].get("alarm", {}).get("name") == "store_broken"]
             wait_until(told, 30, f"{what}: somebody is told that what was kept is gone")
             assert any(str(len(events(kept))) in r.body.decode() for r in told()), "up to which number something is missing"
         finally:

@@ -14,7 +14,7 @@ from bad_office import Babbles, Bomb, Cuts, Drips, NeverSpeaks, Pours, Refuses, 
 from inspector import Inspector
 from support.compound import ACCEPT_BODY, Residents, http_endpoint
 from support.gateway import SECRET, at_ns
-from support.judge import copy_of, letters, waiting
+from support.judge import copy_of, events, letters, waiting
 from support.machine import free_port
 from support.waiting import never, wait_until
 
@@ -142,6 +142,15 @@ def test_redirected(ill, score, ending):
     end(score, service, offices, panels, doubled=len(kinds))
 
 
+@pytest.mark.row("T28b", "redirected: a person is told that nothing is taken")
+def test_redirected_is_told(ill, score):
+    panels, _, service = ill({"office": (Says(302, location="http://127.0.0.1:9/inside"), ACCEPT_BODY, "2s")})
+    panels.push("panel-1", True)
+    pushed = time.monotonic()
+    wait_until(lambda: any(row["state"].startswith("active") for row in service.alarms(name="endpoint_rejects")), 15, "the alarm")
+    score.recovered(time.monotonic() - pushed, 15)
+
+
 @pytest.mark.row("T29", "huge, compressed, endless and malformed replies")
 def test_replies_without_measure(ill, score):
     sick = {"pours": Pours(), "bomb": Bomb(), "babbles": Babbles()}
@@ -235,8 +244,9 @@ def test_poison_is_set_aside(ill, score):
     dead = lambda: [letter for letter in letters(service.folder / "store") if letter.state == "set_aside"]
     wait_until(dead, 30, "set aside after three refusals")
     assert len(offices["office"].received()) == 3
+    wait_until(lambda: service.alarms(name="letters_set_aside"), 10, "a person is told")
     offices["office"].set("up")
-    service.cli("delivery", "retry", dead()[0].id)
+    service.cli("delivery", "retry", "office", "--as", "值班员")
     wait_until(lambda: offices["office"].accepted(), 10, "sent on request")
     panels.push("panel-1", False)
     recover(score, service, offices)
@@ -262,6 +272,7 @@ def test_the_secret_is_changed(ill, score, tmp_path):
     wait_until(lambda: waiting(service.folder / "store") == 0, 65, "delivered with the new secret")
     score.recovered(time.monotonic() - begun, 60)
     assert service.stop()[0] == 0
+    assert [event.kind for event in events(service.folder / "store") if event.alarm == "endpoint_rejects"].count("raised") == 1, "one alarm"
     office.requests = [request for request in office.requests if request.verdict == "ok"]  # tries between office and file are not to be blamed
     score.judge(service.folder / "store", offices, panels).holds()
 
