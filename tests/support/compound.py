@@ -3,9 +3,12 @@
 Each press and each letting go is held long enough for the gateway to have read it, whatever else befalls it: so how many
 transitions there must be is known, and `support/judge.py` can say what was lost.
 """
+import collections
 import random
 import threading
 import time
+
+from pymodbus.server import ModbusTcpServer
 
 from inspector import Inspector
 from modbus_tcp import ModbusTcp
@@ -37,12 +40,30 @@ data       = ["public", "operational"]
 """
 
 
+class PanelServer(ModbusTcp):
+    """`answers`: when each unit was last read, the latest `KEPT` times (monotonic)."""
+
+    KEPT = 3
+
+    def __init__(self, port, units, **more):
+        super().__init__(port, units, **more)
+        self.answers = {unit: collections.deque(maxlen=self.KEPT) for unit in self.units}
+
+    def build(self, devices):
+        return ModbusTcpServer(devices, address=("127.0.0.1", self.port), trace_pdu=self._note)
+
+    def _note(self, sending, pdu):
+        if sending:
+            self.answers[pdu.dev_id].append(time.monotonic())
+        return pdu
+
+
 class Panels:
     """`count` help panels, as pymodbus holds them; `port` is where."""
 
     def __init__(self, count):
         self.names = [f"panel-{n}" for n in range(1, count + 1)]
-        self.server = ModbusTcp(free_port(), range(1, count + 1), size=8)
+        self.server = PanelServer(free_port(), range(1, count + 1), size=8)
         self.port, self.ledger = self.server.port, self.server.ledger
         self.facts = []                      # (panel, button, pressed, when): every change, in order
         self.held = {(panel, button): (False, 0.0) for panel in self.names for button in BUTTONS}
@@ -63,6 +84,11 @@ class Panels:
             word = sum(bit for name, bit in BUTTONS.items() if self.held[panel, name][0])
             self.server.set(self.names.index(panel) + 1, HELP, [word, self._counts[panel] & 0xFFFF])
             self.facts.append((panel, button, pressed, time.time()))
+
+    def read_since(self, panel, moment):
+        """Whether the panel was read several times, all of them after `moment`."""
+        answers = self.server.answers[self.names.index(panel) + 1]
+        return len(answers) == PanelServer.KEPT and answers[0] > moment
 
     def pushes(self, panel, button="help"):
         """[pressed …] of this button, in order."""
@@ -87,7 +113,8 @@ unit    = "{{n}}"
 
 
 class Residents:
-    """Press and let go at random. A button is held for `hold` seconds at least of one and the same life of the gateway."""
+    """Press and let go at random. A button is held for `hold` seconds at least of one and the same life of the gateway, and until it was read
+    several times in that: however busy the machine is."""
 
     def __init__(self, panels, alive_since, hold=1.5, rest=0.5, seed=1, buttons=("help",)):
         """`alive_since()`: when the gateway's present life began (monotonic), None while it has none."""
@@ -103,7 +130,10 @@ class Residents:
     def _seen(self, key):
         """The gateway has had time enough to read what is held."""
         alive = self.alive_since()
-        return alive is not None and time.monotonic() - max(alive, self.panels.held[key][1]) >= self.hold
+        if alive is None:
+            return False
+        since = max(alive, self.panels.held[key][1])
+        return time.monotonic() - since >= self.hold and self.panels.read_since(key[0], since)
 
     def _live(self):
         while not self._leave.wait(0.02):
