@@ -59,6 +59,7 @@ def end(score, service, offices, panels, doubled=0):
     score.judge(service.folder / "store", offices, panels).holds(doubled)
 
 
+@pytest.mark.long
 @pytest.mark.row("T24", "500, 502 and 503 for long")
 @pytest.mark.deadline(120 + int(60 * MINUTES))
 def test_server_errors_for_long(ill, score):
@@ -80,6 +81,7 @@ def test_server_errors_for_long(ill, score):
     end(score, service, offices, panels)
 
 
+@pytest.mark.long
 @pytest.mark.row("T26", "slow loris and silence after accept")
 def test_answers_that_do_not_end(ill, score):
     sick = {"drips": Drips(0.5), "silent": NeverSpeaks()}

@@ -20,6 +20,7 @@ RESTARTS = int(os.environ.get("RESTARTS", 2))
 SEED = int(os.environ.get("SEED", time.time()))
 
 
+@pytest.mark.long
 @pytest.mark.row("T01", "killed with -9 at random")
 @pytest.mark.deadline(120 + 8 * KILLS)
 def test_killed_at_random(scene, score):

@@ -37,6 +37,7 @@ data       = ["public", "operational"]
 BY_RECEIPT = f'receipt = {{ topic = "{RECEIPTS}" }}'
 
 
+@pytest.mark.long
 @pytest.mark.row("T38", "a broker without persistence, killed again and again")
 @pytest.mark.deadline(240 + 30 * BROKER_RESTARTS)
 def test_a_broker_that_forgets(scene, score, ending, tmp_path):
@@ -60,6 +61,7 @@ def test_a_broker_that_forgets(scene, score, ending, tmp_path):
     score.judge(service.folder / "store", {"office": office}, panels).holds(doubled=8 * BROKER_RESTARTS)
 
 
+@pytest.mark.long
 @pytest.mark.row("T39", "PUBACK withheld, reordered, for an unknown id")
 @pytest.mark.deadline(300)
 def test_pubacks(scene, score, ending, tmp_path):
@@ -135,6 +137,7 @@ def fight(scene, ending, tmp_path, seconds):
     return panels, offices, service, broker, ours
 
 
+@pytest.mark.long
 @pytest.mark.row("T42", "somebody else connects with our client id")
 def test_somebody_with_our_client_id(scene, score, ending, tmp_path):
     """We come back, but not in a loop: the mean wait is 5 s or more. The alarms of other lines go on, and so does this one when he has gone."""

@@ -20,6 +20,7 @@ def cable(ending):
     return ending(Cable())
 
 
+@pytest.mark.long
 @pytest.mark.row("T35", "DNS: no such name, no answer for 30 s, an answer that points at this box")
 @pytest.mark.deadline(200)
 def test_names(scene, score, cable, ending):
@@ -68,6 +69,7 @@ def test_names(scene, score, cable, ending):
     score.judge(service.folder / "store", {"by-name": office, "by-number": well}, panels).holds()
 
 
+@pytest.mark.long
 @pytest.mark.row("T36", "black hole, one way only, 30 % lost, 2 s late, 64 kbit/s")
 @pytest.mark.deadline(300)
 def test_bad_lines(scene, score, cable, ending):

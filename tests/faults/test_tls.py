@@ -68,6 +68,7 @@ class Front:
         self._socket.close()
 
 
+@pytest.mark.long
 @pytest.mark.row("T30", "TLS: six certificates or versions that are wrong")
 @pytest.mark.deadline(180)
 def test_wrong_certificates(scene, score, ending, tmp_path):
