@@ -30,11 +30,14 @@ def test_killed_at_random(scene, score):
     store, office = service.folder / "store", offices["safety"]
     service.start()
     residents = Residents(panels, lambda: service.alive_since, hold=0.8, rest=0.6, seed=SEED).start()
+    starts = []
     for _ in range(KILLS):
         before = len(office.received())
         time.sleep(chance.uniform(0, 3))
         if len(office.received()) > before:
-            score.recovered((office.received()[before].ns - time.time_ns()) / 1e9 + time.monotonic() - service.began, within=10)
+            first = office.received()[before].ns / 1e9 - time.time() + time.monotonic()
+            score.recovered(first - service.alive_since, within=10)
+            starts.append(service.alive_since - service.began)
         service.kill()
         assert integrity(store) == "ok"
         assert integrity(store, "telemetry.db") == "ok"
@@ -43,7 +46,8 @@ def test_killed_at_random(scene, score):
     wait_until(lambda: waiting(store) == 0, 60, "every letter is delivered")
     assert service.rss_mib() <= 128
     assert service.stop()[0] == 0
-    assert len(panels.facts) >= 2 * KILLS, "hardly anything happened"
+    assert len(panels.facts) >= KILLS and starts, "hardly anything happened"
+    score.note(f"{len(panels.facts)} pushes, ready {max(starts):.1f} s after a start at most")
     score.judge(store, offices, panels).holds(doubled=len(offices) * KILLS)
 
 
@@ -130,7 +134,7 @@ def test_restarted_in_the_midst_of_delays(scene, score):
     store = service.folder / "store"
     service.start()
     delaying, staying, leaving = panels.names[:3], panels.names[3:6], panels.names[6:]
-    errors = []
+    early, late = [], []
 
     def raised(names, times):
         told = [event.device for event in events(store) if event.kind == "raised"]
@@ -149,16 +153,18 @@ def test_restarted_in_the_midst_of_delays(scene, score):
         for name in leaving:
             panels.push(name, False)
         service.start()
+        up = time.time()  # a start that took longer than what was left of the delay is no error of the delay
         wait_until(lambda: raised(delaying, round), DELAY + 10, "the delay ran on")
         for name in delaying:
             at = [event.at_ms for event in events(store) if (event.device, event.kind) == (name, "raised")][-1] / 1000
-            errors.append(at - pressed[name] - DELAY)
+            early.append(at - pressed[name] - DELAY)
+            late.append(at - max(pressed[name] + DELAY, up))
         for name in delaying + staying:
             panels.push(name, False)
         wait_until(lambda: sum(event.kind == "returned" for event in events(store)) == round * 9, 10, "each returned, once")
         wait_until(lambda: waiting(store) == 0, 30, "every letter is delivered")
     assert service.stop()[0] == 0
-    score.note(f"delays off by {min(errors):+.2f} to {max(errors):+.2f} s")
-    # not before its time; late by the poll that sees it, the poll that ends it, and a restart that may fall on its end
-    assert -0.05 <= min(errors) and max(errors) <= 2 * PERIOD + 1.0, errors
+    score.note(f"delays off by {min(early):+.2f} to {max(late):+.2f} s")
+    # not before its time; late by the poll that sees it, the poll that ends it, and the first poll of a new start
+    assert -0.05 <= min(early) and max(late) <= 3 * PERIOD + 0.5, (early, late)
     score.judge(store, offices, panels).holds(doubled=RESTARTS)
