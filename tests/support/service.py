@@ -20,7 +20,7 @@ class Service(Gateway):
     def command(self):
         return [*self.around, *super().command()]
 
-    def start(self, ready_within=20):
+    def start(self, ready_within=60):
         self.began = time.monotonic()
         super().start(ready_within)
         self.alive_since = time.monotonic()
