@@ -220,6 +220,7 @@ def test_read_only(on_a_disk, score):
 
 
 @pytest.mark.row("T16", "a reader holds the log of events.db")
+@pytest.mark.deadline(180 + 2 * int(READER))
 def test_a_reader_holds_the_log(scene, score, tmp_path):
     panels, offices, service = scene(6)
     office, log = offices["safety"], tmp_path / "store" / "events.db-wal"
