@@ -280,13 +280,12 @@ def test_the_secret_is_changed(ill, score, tmp_path):
 
 
 @pytest.mark.row("T37", "one endpoint dead, the other well")
-@pytest.mark.alone
 @pytest.mark.slow
-@pytest.mark.deadline(240)
+@pytest.mark.deadline(400)
 def test_a_dead_one_costs_the_other_nothing(ill, score):
     """From decided to received, at the healthy office, in turns of 10 s with the other office well, hanging, well, refusing, and so on."""
-    panels, offices, service = ill({"well": ("up", ACCEPT_BODY, "2s"), "other": ("up", ACCEPT_BODY, "2s")}, count=6)
-    residents = Residents(panels, lambda: service.alive_since, hold=0.5, rest=0.3).start()
+    panels, offices, service = ill({"well": ("up", ACCEPT_BODY, "2s"), "other": ("up", ACCEPT_BODY, "2s")}, count=3)
+    residents = Residents(panels, lambda: service.alive_since, hold=0.8, rest=0.3).start()
     latencies = collections.defaultdict(list)
     for turn in range(12):
         mode = ("up", "hang", "up", "down")[turn % 4]
@@ -296,7 +295,7 @@ def test_a_dead_one_costs_the_other_nothing(ill, score):
         for request in offices["well"].received()[begun:]:
             latencies[mode == "up"].append((request.ns - at_ns(request.json["time"])) / 1e6)
     residents.go_home()
-    recover(score, service, offices, within=120)
+    recover(score, service, offices, within=120)  # five letters a second
     p99 = {well: statistics.quantiles(found, n=100)[98] for well, found in latencies.items()}
     score.note(f"p99 {p99[True]:.0f} ms with both well, {p99[False]:.0f} ms beside a dead one ({len(latencies[False])} letters)")
     assert p99[False] <= 1.1 * p99[True] + 20, p99  # 20 ms: what the machine's own clockwork does to the slowest of some hundred
