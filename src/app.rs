@@ -55,7 +55,7 @@ const EMPTY_INBOX: Duration = Duration::from_millis(3500);
 const END_OF_TASKS: Duration = Duration::from_millis(5500);
 const CLOSING: Duration = Duration::from_secs(1);
 /// Somebody may be acknowledging on the store while the gateway was away; another gateway would stay longer.
-const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1500);
+const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1000);
 const LOCK_MOMENT: Duration = Duration::from_millis(50);
 
 /// What a task was, when it ends.
