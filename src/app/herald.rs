@@ -1,13 +1,17 @@
 //! What the gateway says of its endpoints, as of devices that speak by themselves: so that who would not be told is an alarm
 //! like any other, seen where people look and told to whoever else wants to hear of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -22,6 +26,8 @@ use crate::{
 
 /// Well within the heartbeat that `endpoint/gatehouse-endpoint` promises.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// How soon a change is told.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Each endpoint, as a device. No device of a site can be called so: its id has a colon.
 pub fn devices<'a>(ids: impl Iterator<Item = &'a EndpointId>, profile: &Arc<Profile>) -> Vec<Device> {
@@ -59,10 +65,20 @@ struct Report {
     set_aside: u64,
 }
 
+/// What of a report is news when it changes.
+type Topic = (&'static str, Option<&'static str>, u64);
+
+impl Report {
+    fn topic(&self) -> Topic {
+        (self.state, self.trouble, self.set_aside)
+    }
+}
+
 impl Herald {
     pub async fn run(self, stop: CancellationToken) -> Ended {
-        let mut tick = interval(REPORT_EVERY);
+        let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told: HashMap<&EndpointId, (Topic, Instant)> = HashMap::new();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -77,7 +93,12 @@ impl Herald {
             };
             for gauge in &self.gauges {
                 let standing = backlog.get(&gauge.id).copied().unwrap_or_default();
-                let Some(heard) = self.heard(gauge, standing) else { continue };
+                let report = report(&gauge.state.borrow(), standing);
+                let (topic, now) = (report.topic(), Instant::now());
+                let news =
+                    told.get(&gauge.id).is_none_or(|(last, at)| *last != topic || now - *at >= REPORT_EVERY);
+                let Some(heard) = self.heard(gauge, &report).filter(|_| news) else { continue };
+                told.insert(&gauge.id, (topic, now));
                 tokio::select! {
                     sent = self.sender.send(heard) => if sent.is_err() {
                         return Ok("herald");
@@ -88,10 +109,10 @@ impl Herald {
         }
     }
 
-    fn heard(&self, gauge: &EndpointGauge, backlog: Backlog) -> Option<Heard> {
+    fn heard(&self, gauge: &EndpointGauge, report: &Report) -> Option<Heard> {
         let own =
             self.devices.iter().position(|device| device.is_own_endpoint() && *device.name == *gauge.id)?;
-        let bytes = serde_json::to_vec(&report(&gauge.state.borrow(), backlog)).expect("numbers and texts");
+        let bytes = serde_json::to_vec(report).expect("numbers and texts");
         Some(Heard {
             device: DeviceIx(own as u32),
             at: self.clock.now(),
