@@ -86,7 +86,7 @@ status=$?
 tail -1 "$logs/stories" >"$logs/stories.end"
 tally $status "$logs/stories.end" passed failed error
 
-step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
+step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
 status=$?
 tail -1 "$logs/fuzz" >"$logs/fuzz.end"
