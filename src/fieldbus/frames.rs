@@ -74,7 +74,7 @@ impl<P: Port, C: Cut> Frames<P, C> {
     }
 
     /// The same of a line that is known to carry no more than a `character` in this time.
-    pub fn as_fast_as(self, character: Duration) -> Self {
+    pub fn limited_to(self, character: Duration) -> Self {
         Self { flow: Some(Flow { character, since: Instant::now(), bytes: 0 }), ..self }
     }
 
@@ -292,7 +292,7 @@ mod tests {
         for (fact, every, babbles) in [("as fast as it can", 10, false), ("thrice as fast", 3, true)] {
             let (ours, mut theirs) = duplex(64);
             let mut frames = Frames::new(OpenPort::new(ours, "pipe".into()), Threes::default(), PAUSE)
-                .as_fast_as(Duration::from_millis(1));
+                .limited_to(Duration::from_millis(1));
             let far = async {
                 for _ in 0..6_000 / every {
                     theirs.write_all(&[1, 0, 0, 1, 0, 0, 1, 0, 0]).await.unwrap();

@@ -60,7 +60,11 @@ pub struct Eavesdropping {
 impl Eavesdropping {
     /// Whether a whole frame ended in these bytes.
     pub fn hear(&mut self, bytes: &[u8]) -> bool {
-        bytes.iter().fold(false, |whole, byte| self.take(*byte) || whole)
+        let mut whole = false;
+        for byte in bytes {
+            whole |= self.take(*byte);
+        }
+        whole
     }
 
     fn take(&mut self, byte: u8) -> bool {

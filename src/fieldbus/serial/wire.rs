@@ -69,7 +69,7 @@ pub struct Wire<P> {
 impl<P: Port> Wire<P> {
     pub fn new(port: OpenPort<P>, character: Duration, members: Arc<Members>) -> Self {
         Self {
-            frames: Frames::new(port, members.cutter(), FRAME_GAP).as_fast_as(character),
+            frames: Frames::new(port, members.cutter(), FRAME_GAP).limited_to(character),
             members,
             character,
             turn: Turn::default(),
