@@ -131,10 +131,13 @@ impl<E: Endpoint> Courier<E> {
                 self.rest(Some(due), stop).await;
                 continue;
             }
+            crash_point!("courier.claimed");
             self.pace.attempted(now);
             let verdict = self.attempt(&letter, stop).await;
             let mark = self.judge(&letter, verdict);
+            crash_point!("courier.judged");
             self.write(letter.row, mark, stop).await?;
+            crash_point!("courier.marked");
         }
         Ok(())
     }
