@@ -21,6 +21,7 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     net::UnixListener,
+    runtime::Handle,
     sync::{Notify, mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
@@ -60,11 +61,17 @@ const LOCK_MOMENT: Duration = Duration::from_millis(50);
 /// What a task was, when it ends.
 type Ended = anyhow::Result<&'static str>;
 
-/// Runs the gateway of `site` until `stop`, or until a part of it ends by itself, which is an error.
+/// Runs the gateway of `site` until `stop`, or until a part of it ends by itself, which is an error. Buses and pipeline run where it is
+/// called, everything else on `rest`: the field waits for none of it.
 ///
 /// # Errors
 /// If the stores cannot be opened, a rule is not valid, or a task ended.
-pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    site: Site,
+    clock: Arc<dyn Clock>,
+    rest: &Handle,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
@@ -93,10 +100,11 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         drop(to_pipeline);
         Ok("inbox")
     });
-    let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
+    let endpoints =
+        Couriers { rest, clock: &clock, serving: &serving }.spawn(&mut tasks, endpoints, &mut core.pipeline);
     if !schedules.is_empty() {
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
-        tasks.spawn(keeper.run(polling.clone()));
+        tasks.spawn_on(keeper.run(polling.clone()), rest);
     }
     let porter = Porter {
         started_at: clock.now().wall,
@@ -117,9 +125,9 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     });
     let (to_porter, visits) = mpsc::channel(QUESTIONS);
     let listener = door::open(&dir).context("open the door for commands")?;
-    tasks.spawn(serve(listener, to_porter, serving.clone()));
-    tasks.spawn(porter.run(visits, serving.clone()));
-    tasks.spawn(watch(progress, serving.clone()));
+    tasks.spawn_on(serve(listener, to_porter, serving.clone()), rest);
+    tasks.spawn_on(porter.run(visits, serving.clone()), rest);
+    tasks.spawn_on(watch(progress, serving.clone()), rest);
 
     let first = tokio::select! {
         () = stop.cancelled() => None,
@@ -130,8 +138,8 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     // The sender is dropped when the inbox is empty: that, or silence, is all there is to hear.
     let emptied = timeout(EMPTY_INBOX, inbox_empty).await.is_ok();
     serving.cancel();
-    let rest = async { while tasks.join_next().await.is_some() {} };
-    let ended = timeout(END_OF_TASKS, rest).await.is_ok();
+    let others = async { while tasks.join_next().await.is_some() {} };
+    let ended = timeout(END_OF_TASKS, others).await.is_ok();
     if !(emptied && ended) {
         warn!(emptied, ended, "Not every part ended in time; what was committed is safe.");
         tasks.abort_all();
@@ -309,33 +317,41 @@ impl Core {
     }
 }
 
-/// One task an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
-fn spawn_couriers(
-    tasks: &mut JoinSet<Ended>,
-    endpoints: Vec<Endpoint>,
-    pipeline: &mut Pipeline,
-    clock: &Arc<dyn Clock>,
-    serving: &CancellationToken,
-) -> Vec<EndpointGauge> {
-    let mut gauges = Vec::new();
-    for endpoint in endpoints {
-        let http = match HttpEndpoint::new(endpoint.http, Arc::clone(clock)) {
-            Ok(http) => http,
-            Err(error) => {
-                error!(endpoint = %endpoint.id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
-                continue;
-            }
-        };
-        let wake = Arc::new(Notify::new());
-        let (store, clock) = (pipeline.events.clone(), Arc::clone(clock));
-        let (courier, gauge) =
-            Courier::new(endpoint.id, http, store, clock, uplink::chance, Arc::clone(&wake));
-        pipeline.wake.push(wake);
-        gauges.push(gauge);
-        let stop = serving.clone();
-        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
+/// What all couriers share.
+struct Couriers<'a> {
+    rest: &'a Handle,
+    clock: &'a Arc<dyn Clock>,
+    serving: &'a CancellationToken,
+}
+
+impl Couriers<'_> {
+    /// One task an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
+    fn spawn(
+        &self,
+        tasks: &mut JoinSet<Ended>,
+        endpoints: Vec<Endpoint>,
+        pipeline: &mut Pipeline,
+    ) -> Vec<EndpointGauge> {
+        let mut gauges = Vec::new();
+        for endpoint in endpoints {
+            let http = match HttpEndpoint::new(endpoint.http, Arc::clone(self.clock)) {
+                Ok(http) => http,
+                Err(error) => {
+                    error!(endpoint = %endpoint.id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
+                    continue;
+                }
+            };
+            let wake = Arc::new(Notify::new());
+            let (store, clock) = (pipeline.events.clone(), Arc::clone(self.clock));
+            let (courier, gauge) =
+                Courier::new(endpoint.id, http, store, clock, uplink::chance, Arc::clone(&wake));
+            pipeline.wake.push(wake);
+            gauges.push(gauge);
+            let stop = self.serving.clone();
+            tasks.spawn_on(async move { Ok(courier.run(stop).await.map(|()| "courier")?) }, self.rest);
+        }
+        gauges
     }
-    gauges
 }
 
 /// Both, whatever one of them says.
