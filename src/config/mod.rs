@@ -1,5 +1,6 @@
 //! What people write, checked as a whole before anything starts.
 
+mod brokers;
 mod buses;
 mod check;
 mod desk;

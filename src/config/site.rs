@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use crate::{
     alarm::Override,
     domain::{BusId, EndpointId, Size, sun::Coordinates, timetable::Schedule},
-    fieldbus::{cost::LineCost, dlt645, modbus, mqtt, serial},
+    fieldbus::{cost::LineCost, dlt645, modbus, serial},
+    mqtt::Broker,
     profile, store,
     uplink::{Purpose, Wants, http},
 };
@@ -52,7 +53,7 @@ pub enum BusLink {
     ModbusAscii(serial::config::Settings),
     ModbusDtu(modbus::config::DtuSettings),
     Serial(serial::config::Settings),
-    Mqtt(mqtt::config::Broker),
+    Mqtt { broker: Broker, discover: bool },
     Dlt645(dlt645::config::LineSettings),
     Dlt645Tcp(dlt645::config::TcpSettings),
 }
@@ -66,7 +67,7 @@ impl BusLink {
             | BusLink::ModbusRtuTcp(_)
             | BusLink::ModbusAscii(_)
             | BusLink::ModbusDtu(_) => true,
-            BusLink::Serial(_) | BusLink::Mqtt(_) | BusLink::Dlt645(_) | BusLink::Dlt645Tcp(_) => false,
+            BusLink::Serial(_) | BusLink::Mqtt { .. } | BusLink::Dlt645(_) | BusLink::Dlt645Tcp(_) => false,
         }
     }
 
@@ -80,7 +81,7 @@ impl BusLink {
             BusLink::ModbusDtu(modem) => modem.cost(),
             BusLink::Dlt645(settings) => LineCost::serial(&settings.into()),
             BusLink::Dlt645Tcp(_) => LineCost::serial(&dlt645::config::usual_line()),
-            BusLink::Mqtt(_) => LineCost::unasked(),
+            BusLink::Mqtt { .. } => LineCost::unasked(),
         }
     }
 }
@@ -95,7 +96,7 @@ impl BusLink {
             | BusLink::ModbusRtuTcp(_)
             | BusLink::ModbusAscii(_)
             | BusLink::Serial(_)
-            | BusLink::Mqtt(_)
+            | BusLink::Mqtt { .. }
             | BusLink::Dlt645(_)
             | BusLink::Dlt645Tcp(_) => None,
         }

@@ -71,7 +71,7 @@ fn the_example_is_right_once_its_secrets_exist() {
     assert_eq!((site.id.as_str(), site.name.as_str()), ("yekuang-road", "冶矿路社区"));
     let space = site.devices.iter().find(|device| &*device.id == "space-40").expect("both ends are in");
     assert_eq!((space.name.as_str(), &space.address), ("地库车位 40", &Address::Text("40".to_owned())));
-    let BusLink::Mqtt(broker) = &site.buses[2].link else { panic!("the third bus is MQTT") };
+    let BusLink::Mqtt { broker, .. } = &site.buses[2].link else { panic!("the third bus is MQTT") };
     assert_eq!(broker.password.as_ref().unwrap().expose_secret(), "geheim");
     assert_eq!(site.overrides[0].on_delay, Some(Duration::from_secs(45)));
     assert!(!format!("{site:?}").contains("geheim"), "secrets are never printed");

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    config::{Broker, ClientIdentity},
+    broker::{Broker, ClientIdentity},
     sieve::{MAX_PACKET, Mark, Sieved},
 };
 
