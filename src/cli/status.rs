@@ -16,7 +16,11 @@ use super::{
 use crate::{
     config::Site,
     console::door::{self, Answer, Question},
-    domain::{AlarmState, Lang, Text, status::Live},
+    domain::{
+        AlarmState, Lang, Text,
+        status::{Failing, Live},
+    },
+    say,
     store::{AlarmFilter, AlarmRow, Delivery, Reader},
     text,
 };
@@ -120,12 +124,21 @@ fn unacknowledged(alarm: &AlarmRow) -> bool {
     }
 }
 
-fn failing(seen: &Seen, endpoint: &str) -> Option<String> {
+/// Why letters for it wait: as the running gateway has it, else as the store has it.
+fn failing(seen: &Seen, endpoint: &str, lang: Lang) -> Option<String> {
     let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == endpoint);
     let live = seen.live().into_iter().flat_map(|live| &live.endpoints).find(|live| *live.id == *endpoint);
     match live {
-        Some(live) => live.failing.as_ref().map(|failing| failing.why.clone()),
+        Some(live) => live.failing.as_ref().map(|failing| told(failing, lang)),
         None => delivery.and_then(|delivery| delivery.last_error.clone()),
+    }
+}
+
+fn told(failing: &Failing, lang: Lang) -> String {
+    let (alarms, said) = (failing.alarms, failing.why.said.get(lang));
+    match alarms {
+        0 => said.to_owned(),
+        _ => say!(lang, "{alarms} 个报警的消息被拒收：{said}", "{alarms} alarms refused: {said}"),
     }
 }
 
@@ -135,7 +148,7 @@ fn code(seen: &Seen) -> u8 {
     }
     let failing =
         seen.live().into_iter().flat_map(|live| &live.endpoints).any(|endpoint| endpoint.failing.is_some())
-            || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint).is_some());
+            || seen.deliveries.iter().any(|delivery| failing(seen, &delivery.endpoint, Lang::En).is_some());
     // All may be well on disk, but nobody is watching.
     let watched = seen.live().is_some_and(|live| live.storage.is_none());
     match (watched, failing) {
@@ -168,7 +181,7 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
                 "set_aside": delivery.map_or(0, |delivery| delivery.set_aside),
                 "oldest": delivery.and_then(|delivery| delivery.oldest).map(|at| local(at, zone)),
                 "last_delivered": delivery.and_then(|delivery| delivery.last_delivered).map(|at| local(at, zone)),
-                "failing": failing(seen, &endpoint.id),
+                "failing": failing(seen, &endpoint.id, Lang::En),
             })
         }).collect::<Vec<_>>(),
         "devices": seen.live().map(|live| &live.devices),

@@ -9,6 +9,7 @@ pub mod event;
 pub mod expression;
 pub mod fault;
 pub mod heard;
+pub mod hindrance;
 pub mod ids;
 pub mod inquiry;
 pub mod lang;
@@ -31,6 +32,7 @@ pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, Si
 pub use expression::Expression;
 pub use fault::{Garble, Holder, LineFault};
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
+pub use hindrance::{Hindrance, HindranceKind};
 pub use ids::{
     AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
 };

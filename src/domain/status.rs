@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, ProfileId, Text, TimeQuality};
+use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, Hindrance, ProfileId, Text, TimeQuality};
 
 /// Whether a device answers, as its last exchange showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +112,9 @@ pub struct EndpointStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
     pub since: Option<Timestamp>,
-    pub why: String,
+    pub why: Hindrance,
+    /// How many alarms have a letter that was refused; 0: nothing goes, whatever the letter.
+    pub alarms: usize,
     pub next_try: Option<Timestamp>,
 }
 

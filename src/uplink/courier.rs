@@ -1,33 +1,43 @@
-//! One courier per endpoint: claim, deliver, then settle or put off. One letter at a time, strictly in order within an
-//! alarm; what is not settled is delivered again, so a crash may double a letter and never loses one.
+//! One courier per endpoint: claim, deliver, then settle, put off or set aside. As many letters on their way as the endpoint
+//! can stand, strictly in order within an alarm; what is not settled is delivered again, so a crash may double the letters
+//! that were on their way and never loses one.
 
-use std::{sync::Arc, time::Duration};
+mod flights;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
     select,
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout},
+    task::JoinSet,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Endpoint, Verdict, pace::Pace, refusals::Refusals};
+use self::flights::{Flights, Landed};
+use super::{
+    Bell, Endpoint, Refusal, Verdict,
+    pace::Pace,
+    refusals::{Next, Refusals, UNREADABLE},
+};
 use crate::{
     domain::{
-        Clock, EndpointId, Letter,
+        AlarmKey, Clock, EndpointId, Hindrance, HindranceKind, Letter,
         status::{EndpointStatus, Failing},
     },
     store::{EventStore, Receipted, StoreError},
+    text,
 };
 
-/// How long a stop waits for the answer to the request in hand: less than the whole gateway has for its tasks, so that
-/// there is time to mark the letter.
+/// How long a stop waits for the answers to what is on its way: less than the whole gateway has for its tasks, so that
+/// there is time to mark the letters.
 const FINISH: Duration = Duration::from_secs(5);
+/// How long an endpoint has to let go of what lived between letters.
+const PART: Duration = Duration::from_millis(300);
 /// How soon a mark that found no room on the disk is tried again.
 const ROOM: Duration = Duration::from_secs(1);
-/// At this refusal of one letter somebody must come: what passes by itself has passed by then.
-const CALL_SOMEBODY: u32 = 3;
 
 /// What a window on the deliveries shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +46,12 @@ pub enum EndpointState {
     /// Some letters were refused and are offered again later, each on its own; all others go on.
     Refusing {
         alarms: usize,
-        why: String,
+        why: Hindrance,
     },
     /// Nothing goes, whatever the letter.
     Failing {
         since: Timestamp,
-        why: String,
+        why: Hindrance,
         next_try: Timestamp,
     },
 }
@@ -57,10 +67,10 @@ impl EndpointGauge {
         let failing = match &*self.state.borrow() {
             EndpointState::Delivering => None,
             EndpointState::Refusing { alarms, why } => {
-                Some(Failing { since: None, why: format!("{alarms} alarms refused: {why}"), next_try: None })
+                Some(Failing { since: None, why: why.clone(), alarms: *alarms, next_try: None })
             }
             EndpointState::Failing { since, why, next_try } => {
-                Some(Failing { since: Some(*since), why: why.clone(), next_try: Some(*next_try) })
+                Some(Failing { since: Some(*since), why: why.clone(), alarms: 0, next_try: Some(*next_try) })
             }
         };
         EndpointStatus { id: self.id.clone(), failing }
@@ -76,21 +86,30 @@ pub enum CourierError {
 
 pub struct Courier<E> {
     id: EndpointId,
-    endpoint: E,
+    endpoint: Arc<E>,
     store: EventStore,
     clock: Arc<dyn Clock>,
     /// Draws from 0..1, for the jitter.
     chance: fn() -> f64,
     wake: Arc<Notify>,
+    bell: Bell,
     state: watch::Sender<EndpointState>,
     pace: Pace,
     refusals: Refusals,
+    flights: Flights,
 }
 
 /// What is written about an attempt.
 enum Mark {
     Settled(Receipted),
-    PutOff { why: String, next_at: Timestamp },
+    PutOff { why: Hindrance, next_at: Timestamp },
+    SetAside { why: Hindrance },
+}
+
+impl<E> fmt::Debug for Courier<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl<E: Endpoint> Courier<E> {
@@ -105,102 +124,191 @@ impl<E: Endpoint> Courier<E> {
     ) -> (Self, EndpointGauge) {
         let (state, watched) = watch::channel(EndpointState::Delivering);
         let gauge = EndpointGauge { id: id.clone(), state: watched };
-        let (pace, refusals) = (Pace::at_start(), Refusals::default());
-        (Self { id, endpoint, store, clock, chance, wake, state, pace, refusals }, gauge)
+        let terms = endpoint.terms();
+        let courier = Self {
+            id,
+            endpoint: Arc::new(endpoint),
+            store,
+            clock,
+            chance,
+            wake,
+            bell: Bell::default(),
+            state,
+            pace: Pace::at_start(terms.gap),
+            refusals: Refusals::default(),
+            flights: Flights::of(terms.window),
+        };
+        (courier, gauge)
     }
 
-    /// Runs until `stop`, then ends within some 5 s: the request in hand is finished and marked, nothing new is begun.
+    /// Runs until `stop`, then ends within some 5 s: what is on its way is finished and marked, nothing new is begun.
     ///
     /// # Errors
     /// If the store fails for good; a full disk is waited out.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), CourierError> {
-        self.deliver_all(&stop).await.map_err(|source| CourierError::Store { endpoint: self.id, source })
+        let mut attendance = JoinSet::new();
+        let over = CancellationToken::new();
+        let (endpoint, bell, parting) = (Arc::clone(&self.endpoint), self.bell.clone(), over.clone());
+        attendance.spawn(async move { endpoint.attend(bell, parting).await });
+        let ended = self.deliver_all(&stop).await;
+        over.cancel();
+        select! {
+            _ = attendance.join_next() => {}
+            () = tokio::time::sleep(PART) => warn!(endpoint = %self.id, "Endpoint does not let go in time."),
+        }
+        ended.map_err(|source| CourierError::Store { endpoint: self.id, source })
     }
 
     async fn deliver_all(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
-            let now = Instant::now();
-            let Some(letter) = self.store.claim(&self.id, self.refusals.waiting(now)).await? else {
-                self.caught_up(now);
-                self.rest(self.refusals.next_due(now), stop).await;
-                continue;
-            };
-            let due = self.pace.due(letter.priority, now);
-            if due > now {
-                // claimed anew after the rest: by then a more urgent letter may have come
-                self.rest(Some(due), stop).await;
-                continue;
+            let until = self.send_off().await?;
+            if let Some(landed) = self.next_happening(until, stop).await {
+                self.conclude(landed, stop).await?;
             }
-            self.pace.attempted(now);
-            let verdict = self.attempt(&letter, stop).await;
-            let mark = self.judge(&letter, verdict);
-            self.write(letter.row, mark, stop).await?;
+        }
+        let until = Instant::now() + FINISH;
+        while let Some(landed) = self.flights.next_before(until).await {
+            self.conclude(landed, stop).await?;
         }
         Ok(())
     }
 
-    async fn attempt(&self, letter: &Letter, stop: &CancellationToken) -> Verdict {
-        let delivery = self.endpoint.deliver(letter);
-        tokio::pin!(delivery);
-        select! {
-            verdict = &mut delivery => verdict,
-            () = stop.cancelled() => timeout(FINISH, delivery).await.unwrap_or_else(|_elapsed| Verdict::TryAgain {
-                why: "gatehouse stopped before an answer came".to_owned(),
-                after: None,
-            }),
+    /// Sends off what may go now. Gives when the next may, if that is known.
+    async fn send_off(&mut self) -> Result<Option<Instant>, StoreError> {
+        loop {
+            let now = Instant::now();
+            // while it fails, one probe at a time
+            if self.flights.is_full(self.pace.outage_since().is_some()) {
+                return Ok(None);
+            }
+            let Some(letter) = self.store.claim(&self.id, self.held_back(now)).await? else {
+                if self.flights.is_empty() {
+                    self.caught_up(now);
+                }
+                return Ok(self.refusals.next_due(now));
+            };
+            let due = self.pace.due(letter.priority, now);
+            if due > now {
+                // claimed anew after the rest: by then a more urgent letter may have come
+                return Ok(Some(due));
+            }
+            self.pace.attempted(letter.attempts == 0, now);
+            self.flights.begin(&self.endpoint, letter, now);
         }
     }
 
+    /// The alarms of which nothing may go: a letter is on its way, or was refused and waits.
+    fn held_back(&self, now: Instant) -> Vec<AlarmKey> {
+        self.flights.alarms().chain(self.refusals.waiting(now)).cloned().collect()
+    }
+
+    /// Until an attempt ends, until `until` (none: for ever), a new letter, a call of the endpoint, or the stop.
+    async fn next_happening(&mut self, until: Option<Instant>, stop: &CancellationToken) -> Option<Landed> {
+        select! {
+            landed = self.flights.next() => return Some(landed),
+            () = self.bell.rung() => self.pace.mended(),
+            () = at(until) => {}
+            () = self.wake.notified() => {}
+            () = stop.cancelled() => {}
+        }
+        None
+    }
+
+    async fn conclude(&mut self, landed: Landed, stop: &CancellationToken) -> Result<(), StoreError> {
+        let row = landed.letter.row;
+        let mark = self.judge(landed);
+        self.write(row, mark, stop).await
+    }
+
     /// What the verdict means for the letter (the mark), for the endpoint (the pace) and for those who watch.
-    fn judge(&mut self, letter: &Letter, verdict: Verdict) -> Mark {
+    fn judge(&mut self, landed: Landed) -> Mark {
+        let Landed { letter, begun, verdict } = landed;
         match verdict {
             Verdict::Accepted { status, said } => {
                 self.well();
                 self.pace.delivered();
-                self.refusals.forget(&letter.key);
+                self.refusals.taken(&letter.key);
                 self.show();
                 Mark::Settled(Receipted { at: self.clock.now().wall, status, said })
             }
-            Verdict::Refused { why } => {
-                self.well();
-                self.refused(letter, why)
-            }
-            Verdict::TryAgain { why, after } => self.failed(letter, why, after),
+            Verdict::Refused { why, how } => self.refused(&letter, why, how, begun),
+            Verdict::TryAgain { why, after } => self.failed(&letter, why, after, begun),
         }
     }
 
-    fn refused(&mut self, letter: &Letter, why: String) -> Mark {
+    fn refused(&mut self, letter: &Letter, why: Hindrance, how: Refusal, begun: Instant) -> Mark {
         let now = Instant::now();
-        let (times, until) = self.refusals.note(letter, &why, now);
-        self.tell_refusal(letter, &why, times);
-        self.show();
-        Mark::PutOff { why, next_at: self.label(until) }
+        let hurried = self.pace.afford();
+        match self.refusals.note(letter, &why, how, hurried, now) {
+            Next::Again { times, until } => {
+                self.well();
+                self.show();
+                if times == 1 {
+                    let Letter { key, event_id: event, .. } = letter;
+                    warn!(endpoint = %self.id, alarm = %key, event, why = why.said.en, "Endpoint refuses a letter; it is offered again.");
+                } else if times == UNREADABLE {
+                    self.call_somebody(letter, &why);
+                }
+                Mark::PutOff { why, next_at: self.label(until) }
+            }
+            Next::NothingIsTaken { .. } => {
+                let (zh, en) = (&why.said.zh, &why.said.en);
+                let all = text!("接连拒收：{zh}", "it refuses one letter after the other: {en}");
+                self.failed(letter, Hindrance::new(HindranceKind::RefusesAll, all), None, begun)
+            }
+            Next::SetAside { times } => {
+                self.well();
+                self.show();
+                self.tell_set_aside(letter, &why, times);
+                Mark::SetAside { why }
+            }
+        }
     }
 
-    /// Once as odd, and once as what somebody has to see to: a refused letter holds up its alarm at this endpoint for ever.
-    fn tell_refusal(&self, letter: &Letter, why: &str, times: u32) {
+    fn call_somebody(&self, letter: &Letter, why: &Hindrance) {
         let Letter { key, event_id: event, .. } = letter;
-        if times == 1 {
-            warn!(endpoint = %self.id, alarm = %key, event, why, "Endpoint refuses a letter; it is offered again.");
-        } else if times == CALL_SOMEBODY {
-            error!(
-                endpoint = %self.id, alarm = %key, event, why, times,
-                "Endpoint keeps refusing a letter. It is offered again until it is taken, and what comes later of this \
-                 alarm waits behind it; all else goes on. Have the receiver take it, or correct `accept` of this \
-                 endpoint in the site file."
-            );
-        }
+        error!(
+            endpoint = %self.id, alarm = %key, event, why = why.said.en,
+            "Endpoint keeps refusing a letter. It is offered again for some hours and then set aside; what comes later of this \
+             alarm waits behind it, all else goes on. Have the receiver take it, or correct `accept` of this endpoint in the \
+             site file."
+        );
     }
 
-    fn failed(&mut self, letter: &Letter, why: String, after: Option<Duration>) -> Mark {
+    fn tell_set_aside(&self, letter: &Letter, why: &Hindrance, times: u32) {
+        let Letter { key, event_id: event, row, .. } = letter;
+        error!(
+            endpoint = %self.id, alarm = %key, event, letter = row, why = why.said.en, times,
+            "A letter is set aside: its receiver refuses it. It is kept, what comes later goes on. When the receiver can \
+             take it, or `accept` is corrected: `gatehouse delivery retry`."
+        );
+    }
+
+    fn failed(&mut self, letter: &Letter, why: Hindrance, after: Option<Duration>, begun: Instant) -> Mark {
         let (now, wall) = (Instant::now(), self.clock.now().wall);
-        if self.pace.failed(now, wall, after, (self.chance)()) {
-            warn!(endpoint = %self.id, why, "Endpoint is failing.");
-        }
+        self.tell_failing(&why);
+        self.pace.failed(begun, now, wall, after, (self.chance)());
         let next_at = self.label(self.pace.due(letter.priority, now));
         let since = self.pace.outage_since().unwrap_or(wall);
         self.state.send_replace(EndpointState::Failing { since, why: why.clone(), next_try: next_at });
         Mark::PutOff { why, next_at }
+    }
+
+    /// Once an outage, and once for each kind of trouble that follows the other.
+    fn tell_failing(&self, why: &Hindrance) {
+        if let EndpointState::Failing { why: before, .. } = &*self.state.borrow()
+            && (before.kind == why.kind || !why.kind.needs_somebody())
+        {
+            return;
+        }
+        let (kind, said) = (why.kind.word(), &why.said.en);
+        match why.kind.needs_somebody() {
+            true => {
+                let advice = why.kind.advice().en;
+                error!(endpoint = %self.id, kind, why = said, advice, "Endpoint takes nothing until somebody mends this.");
+            }
+            false => warn!(endpoint = %self.id, kind, why = said, "Endpoint is failing."),
+        }
     }
 
     /// The endpoint gave an answer about a letter: whatever was wrong with it is over.
@@ -213,7 +321,7 @@ impl<E: Endpoint> Courier<E> {
     /// Shows the endpoint as it is when it does not fail.
     fn show(&self) {
         let next = match self.refusals.summary() {
-            Some((alarms, why)) => EndpointState::Refusing { alarms, why: why.to_owned() },
+            Some((alarms, why)) => EndpointState::Refusing { alarms, why: why.clone() },
             None => EndpointState::Delivering,
         };
         if *self.state.borrow() != next {
@@ -242,7 +350,10 @@ impl<E: Endpoint> Courier<E> {
                         error!(endpoint = %self.id, row, "No room to mark a letter; nothing goes until there is.");
                         said = true;
                     }
-                    self.rest(Some(Instant::now() + ROOM), stop).await;
+                    select! {
+                        () = at(Some(Instant::now() + ROOM)) => {}
+                        () = stop.cancelled() => {}
+                    }
                 }
                 Err(StoreError::NoSuchLetter { .. }) => {
                     warn!(endpoint = %self.id, row, "A letter was withdrawn while it was being delivered.");
@@ -256,22 +367,8 @@ impl<E: Endpoint> Courier<E> {
     async fn write_once(&self, row: i64, mark: &Mark) -> Result<(), StoreError> {
         match mark {
             Mark::Settled(receipt) => self.store.settle(row, receipt.clone()).await,
-            Mark::PutOff { why, next_at } => self.store.put_off(row, why.clone(), *next_at).await,
-        }
-    }
-
-    /// Until `until` (none: for ever), a new letter, or the stop.
-    async fn rest(&self, until: Option<Instant>, stop: &CancellationToken) {
-        let due = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        select! {
-            () = due => {}
-            () = self.wake.notified() => {}
-            () = stop.cancelled() => {}
+            Mark::PutOff { why, next_at } => self.store.put_off(row, why.said.en.clone(), *next_at).await,
+            Mark::SetAside { why } => self.store.set_aside(row, why.said.en.clone()).await,
         }
     }
 
@@ -279,6 +376,13 @@ impl<E: Endpoint> Courier<E> {
     fn label(&self, at: Instant) -> Timestamp {
         let wall = self.clock.now().wall;
         wall.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(wall)
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 //! `router` and `envelope` make the letters (pure, inside the commit); one `courier` per endpoint carries them out.
 
 mod backoff;
+mod budget;
 pub mod courier;
 pub mod endpoint;
 pub mod envelope;
@@ -19,6 +20,6 @@ pub mod wants;
 
 pub use backoff::chance;
 pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
-pub use endpoint::{Endpoint, Verdict};
+pub use endpoint::{Bell, Endpoint, Refusal, Terms, Verdict};
 pub use router::Router;
 pub use wants::{Purpose, Wants};

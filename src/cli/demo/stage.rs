@@ -115,7 +115,7 @@ impl Stage {
             let silent: Vec<&str> = silent.map(|device| device.id.as_str()).take(5).collect();
             seen.push(format!("devices not online: {silent:?}"));
             let failing = live.endpoints.iter().filter_map(|endpoint| endpoint.failing.as_ref());
-            seen.extend(failing.map(|failing| format!("delivery fails: {}", failing.why)));
+            seen.extend(failing.map(|failing| format!("delivery fails: {}", failing.why.said.en)));
             let alarms = self.look(|reader| reader.alarms(&AlarmFilter::default())).await?.rows;
             seen.extend(
                 alarms.iter().map(|row| format!("alarm {}/{} is {:?}", row.device, row.alarm, row.state)),

@@ -241,7 +241,7 @@ fn print_endpoint(out: &mut impl Write, seen: &Seen, id: &str, lang: Lang) -> io
     let delivery = seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
     let queued = delivery.map_or(0, |delivery| delivery.queued);
     let delivered = delivery.map_or(0, |delivery| delivery.delivered);
-    match failing(seen, id) {
+    match failing(seen, id, lang) {
         Some(why) => {
             let next =
                 delivery.and_then(|delivery| delivery.next_at).map_or_else(String::new, |at| until(at, lang));

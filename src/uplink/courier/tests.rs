@@ -11,19 +11,28 @@ use super::*;
 use crate::{
     domain::{AlarmKey, EventId, ManualClock, Priority, Size},
     store::{Commit, Settings},
-    uplink::spoken::{listen, spoken},
+    text,
+    uplink::{
+        Terms,
+        spoken::{listen, spoken},
+    },
 };
 
 type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 type Script = Box<dyn FnMut(&Letter) -> Answer + Send>;
 
 struct Scripted {
+    terms: Terms,
     script: Mutex<Script>,
     seen: mpsc::UnboundedSender<(Duration, Letter)>,
     started: Instant,
 }
 
 impl Endpoint for Scripted {
+    fn terms(&self) -> Terms {
+        self.terms
+    }
+
     async fn deliver(&self, letter: &Letter) -> Verdict {
         self.seen.send((self.started.elapsed(), letter.clone())).unwrap();
         let answer = (self.script.lock().unwrap())(letter);
@@ -39,12 +48,24 @@ fn accepted() -> Verdict {
     Verdict::Accepted { status: 200, said: "ok".into() }
 }
 
+fn busy() -> Hindrance {
+    Hindrance::new(HindranceKind::Busy, text!("应答 503：busy", "answered 503: busy"))
+}
+
+fn what() -> Hindrance {
+    Hindrance::new(HindranceKind::LetterRefused, text!("应答 422：what?", "answered 422: what?"))
+}
+
 fn try_again(after: Option<u64>) -> Verdict {
-    Verdict::TryAgain { why: "answered 503: busy".into(), after: after.map(Duration::from_secs) }
+    Verdict::TryAgain { why: busy(), after: after.map(Duration::from_secs) }
 }
 
 fn refused() -> Verdict {
-    Verdict::Refused { why: "answered 422: what?".into() }
+    Verdict::Refused { why: what(), how: Refusal::Unreadable }
+}
+
+fn unwanted() -> Verdict {
+    Verdict::Refused { why: what(), how: Refusal::Unwanted }
 }
 
 struct Office {
@@ -100,14 +121,25 @@ impl Office {
     }
 
     fn start(&self, script: impl FnMut(&Letter) -> Answer + Send + 'static) -> Round {
+        self.start_on(Terms::ONE_BY_ONE, script)
+    }
+
+    fn start_on(&self, terms: Terms, script: impl FnMut(&Letter) -> Answer + Send + 'static) -> Round {
         let (seen, attempts) = mpsc::unbounded_channel();
-        let endpoint = Scripted { script: Mutex::new(Box::new(script)), seen, started: Instant::now() };
+        let endpoint =
+            Scripted { terms, script: Mutex::new(Box::new(script)), seen, started: Instant::now() };
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let clock = Arc::new(ManualClock::new());
         let (courier, gauge) =
             Courier::new("inspection".into(), endpoint, self.store.clone(), clock, || 1.0, wake.clone());
         let task = tokio::spawn(courier.run(stop.clone()));
         Round { attempts, gauge, wake, stop, task }
+    }
+
+    /// The endpoints that have letters set aside.
+    fn aside(&self) -> Vec<String> {
+        let deliveries = crate::store::Reader::open(self._dir.path()).unwrap().deliveries().unwrap();
+        deliveries.into_iter().filter(|delivery| delivery.set_aside > 0).map(|d| d.endpoint).collect()
     }
 
     async fn next(&self) -> Option<Letter> {
@@ -168,7 +200,7 @@ async fn a_refused_letter_holds_up_its_own_alarm_only() {
     let mut round = office.start(move |letter| {
         let refuse = letter.body.starts_with(b"door 1") && refusals > 0;
         refusals -= i32::from(refuse);
-        now(if refuse { refused() } else { accepted() })
+        now(if refuse { unwanted() } else { accepted() })
     });
     let attempts = round.attempts(7).await;
     let expected = [
@@ -191,7 +223,7 @@ async fn a_letter_that_is_refused_again_and_again_calls_somebody_once() {
     let mut office = Office::open(1 << 24);
     office.post(&[("door", Priority::High), ("motor", Priority::High)]).await;
     let mut round =
-        office.start(|letter| now(if letter.body.starts_with(b"door") { refused() } else { accepted() }));
+        office.start(|letter| now(if letter.body.starts_with(b"door") { unwanted() } else { accepted() }));
     // door, motor, door
     round.attempts(3).await;
     assert_eq!((spoken("WARN").len(), spoken("ERROR").len()), (1, 0), "twice refused: odd");
@@ -202,16 +234,147 @@ async fn a_letter_that_is_refused_again_and_again_calls_somebody_once() {
         ("who refuses", "endpoint=inspection"),
         ("which alarm", "alarm=lift-3-1/door"),
         ("why", "answered 422: what?"),
-        ("how often", "times=3"),
-        ("what the gateway does", "offered again until it is taken"),
+        ("what the gateway does", "set aside"),
         ("what a person can do", "correct `accept`"),
     ] {
         assert!(error.contains(part), "{fact}: {error}");
     }
     let failing = round.gauge.read().failing.expect("it can be seen");
-    assert_eq!(failing.why, "1 alarms refused: answered 422: what?");
+    assert_eq!((failing.alarms, failing.why), (1, what()));
     round.end().await;
     assert_eq!(office.next().await.unwrap().attempts, 6, "it is still offered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_there_is_set_aside_and_what_follows_goes_on() {
+    listen();
+    let mut office = Office::open(1 << 24);
+    let high = Priority::High;
+    office.post(&[("door", high), ("door", high), ("motor", high)]).await;
+    let mut round =
+        office.start(|letter| now(if letter.body.starts_with(b"door 1") { refused() } else { accepted() }));
+    let attempts = round.attempts(5).await;
+    let expected = [(0, "door 1"), (200, "motor 3"), (1000, "door 1"), (3000, "door 1"), (3000, "door 2")];
+    assert_eq!(attempts, expected.map(|(at, body)| (at, body.to_owned())));
+    let errors = spoken("ERROR");
+    let [error] = &errors[..] else { panic!("one line, not {errors:?}") };
+    for part in
+        ["endpoint=inspection", "alarm=lift-3-1/door", "answered 422: what?", "times=3", "delivery retry"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    round.end().await;
+    assert_eq!(office.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_refuses_everything_costs_no_letter() {
+    let mut office = Office::open(1 << 24);
+    let alarms = ["door", "motor", "lamp", "gate", "pump"];
+    office.post(&alarms.map(|alarm| (alarm, Priority::High))).await;
+    let well = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let script = well.clone();
+    let mut round = office.start(move |_| {
+        now(if script.load(std::sync::atomic::Ordering::Relaxed) { accepted() } else { refused() })
+    });
+    round.attempts(12).await;
+    let failing = round.gauge.read().failing.expect("it can be seen");
+    assert_eq!((failing.alarms, failing.why.kind), (0, HindranceKind::RefusesAll));
+    well.store(true, std::sync::atomic::Ordering::Relaxed);
+    round.attempts(5).await;
+    round.end().await;
+    assert_eq!(office.next().await, None);
+    assert!(office.aside().is_empty(), "none was set aside");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_lets_several_alarms_go_at_once_and_of_each_one_letter() {
+    let mut office = Office::open(1 << 24);
+    let high = Priority::High;
+    office.post(&[("door", high), ("door", high), ("motor", high), ("lamp", high), ("gate", high)]).await;
+    let terms = Terms { window: 3, gap: Duration::ZERO };
+    let mut round = office.start_on(terms, |letter| {
+        // the first is the slowest
+        let seconds = if letter.body.starts_with(b"door 1") { 9 } else { 3 };
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            accepted()
+        })
+    });
+    let attempts = round.attempts(5).await;
+    let expected = [(0, "door 1"), (200, "motor 3"), (400, "lamp 4"), (3200, "gate 5"), (9000, "door 2")];
+    assert_eq!(attempts, expected.map(|(at, body)| (at, body.to_owned())));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    round.end().await;
+    assert_eq!(office.next().await, None, "each settled on its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_fails_together_is_probed_by_one_letter() {
+    let mut office = Office::open(1 << 24);
+    let high = Priority::High;
+    office.post(&[("door", high), ("motor", high), ("lamp", high), ("gate", high)]).await;
+    let terms = Terms { window: 3, gap: Duration::ZERO };
+    let mut round = office.start_on(terms, |_| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            try_again(None)
+        })
+    });
+    let attempts = round.attempts(6).await;
+    let times = attempts.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    // the three fail at 2000, 2200 and 2400: once; then a probe at a time, after 1 s, 2 s, 4 s
+    assert_eq!(times, [0, 200, 400, 3000, 7000, 13_000]);
+    round.stop.cancel();
+    round.task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_can_call_its_courier_back() {
+    struct Called(Scripted);
+    impl Endpoint for Called {
+        async fn deliver(&self, letter: &Letter) -> Verdict {
+            self.0.deliver(letter).await
+        }
+
+        async fn attend(&self, bell: Bell, stop: CancellationToken) {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            bell.ring();
+            stop.cancelled().await;
+        }
+    }
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High)]).await;
+    let (seen, mut attempts) = mpsc::unbounded_channel();
+    let mut answers = vec![accepted(), try_again(Some(600))];
+    let script: Script = Box::new(move |_| now(answers.pop().unwrap()));
+    let terms = Terms::ONE_BY_ONE;
+    let endpoint = Called(Scripted { terms, script: Mutex::new(script), seen, started: Instant::now() });
+    let (clock, wake) = (Arc::new(ManualClock::new()), Arc::new(Notify::new()));
+    let (courier, _) = Courier::new("inspection".into(), endpoint, office.store.clone(), clock, || 1.0, wake);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(courier.run(stop.clone()));
+    assert_eq!(attempts.recv().await.unwrap().0.as_secs(), 0);
+    assert_eq!(attempts.recv().await.unwrap().0.as_secs(), 50, "not 600");
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_breaks_is_made_again() {
+    let mut office = Office::open(1 << 24);
+    office.post(&[("door", Priority::High)]).await;
+    let mut first = true;
+    let mut round = office.start(move |_| {
+        let breaks = std::mem::take(&mut first);
+        Box::pin(async move {
+            assert!(!breaks, "a mistake");
+            accepted()
+        })
+    });
+    assert_eq!(round.attempts(2).await.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 1000]);
+    round.end().await;
+    assert_eq!(office.next().await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,12 +444,8 @@ async fn the_gauge_tells_how_it_stands() {
         states.push(state.borrow_and_update().clone());
     }
     let since = ManualClock::new().now().wall;
-    let failing = EndpointState::Failing {
-        since,
-        why: "answered 503: busy".into(),
-        next_try: since + Duration::from_secs(1),
-    };
-    let refusing = EndpointState::Refusing { alarms: 1, why: "answered 422: what?".into() };
+    let failing = EndpointState::Failing { since, why: busy(), next_try: since + Duration::from_secs(1) };
+    let refusing = EndpointState::Refusing { alarms: 1, why: what() };
     assert_eq!(states, [failing, refusing, EndpointState::Delivering]);
     round.attempts(4).await;
     round.end().await;

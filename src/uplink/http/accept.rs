@@ -5,7 +5,10 @@ use std::fmt;
 use cel::{Context, Value};
 
 use super::config::AcceptSettings;
-use crate::domain::{Expression, expression::BadExpression};
+use crate::{
+    domain::{Expression, Text, expression::BadExpression},
+    text,
+};
 
 /// What a reply means by the rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,9 +19,34 @@ pub enum Finding {
     /// The status is right, and the reply says no: the rule was evaluated and does not hold.
     BodySaysNo,
     /// The status is right, but the rule cannot be held against this reply.
-    BodyUnreadable(&'static str),
+    BodyUnreadable(Flaw),
     /// The status is right and there is no rule, but this is a page for people: a captive portal says 200 to everything.
     WebPage,
+}
+
+/// Why a reply cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    CutOff,
+    NotAnObject,
+    UnfitMembers,
+    NoYesOrNo,
+    Lacking,
+}
+
+impl Flaw {
+    /// Fits "the reply …".
+    pub fn words(self) -> Text {
+        match self {
+            Flaw::CutOff => text!("不完整", "is cut off"),
+            Flaw::NotAnObject => text!("不是 JSON 对象", "is not a JSON object"),
+            Flaw::UnfitMembers => {
+                text!("有回执规则无法判断的字段", "has members that the rule cannot be held against")
+            }
+            Flaw::NoYesOrNo => text!("使回执规则得不出是或否", "gives the rule no yes or no"),
+            Flaw::Lacking => text!("缺少回执规则要看的字段", "lacks what the rule asks for"),
+        }
+    }
 }
 
 /// A reply as far as the rule looks at it.
@@ -65,7 +93,7 @@ impl Accept {
             _ if !listed => Finding::StatusNotListed,
             None if reply.is_web_page() => Finding::WebPage,
             None => Finding::Accepted,
-            Some(_) if !whole => Finding::BodyUnreadable("is cut off"),
+            Some(_) if !whole => Finding::BodyUnreadable(Flaw::CutOff),
             Some(rule) => hold(rule, body),
         }
     }
@@ -79,22 +107,22 @@ impl fmt::Debug for Accept {
 
 fn hold(rule: &Expression, body: &[u8]) -> Finding {
     let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(body) else {
-        return Finding::BodyUnreadable("is not a JSON object");
+        return Finding::BodyUnreadable(Flaw::NotAnObject);
     };
     let mut variables = Context::default();
     for (name, member) in members {
         match cel::to_value(member) {
             Ok(value) => variables.add_variable_from_value(name, value),
             Err(_unfit) => {
-                return Finding::BodyUnreadable("has members that the rule cannot be held against");
+                return Finding::BodyUnreadable(Flaw::UnfitMembers);
             }
         }
     }
     match rule.program().execute(&variables) {
         Ok(Value::Bool(true)) => Finding::Accepted,
         Ok(Value::Bool(false)) => Finding::BodySaysNo,
-        Ok(_) => Finding::BodyUnreadable("gives the rule no yes or no"),
-        Err(_missing) => Finding::BodyUnreadable("lacks what the rule asks for"),
+        Ok(_) => Finding::BodyUnreadable(Flaw::NoYesOrNo),
+        Err(_missing) => Finding::BodyUnreadable(Flaw::Lacking),
     }
 }
 
@@ -133,8 +161,8 @@ mod tests {
     #[test]
     fn the_body_rule_is_strict() {
         use Finding::*;
-        let unread = BodyUnreadable("is not a JSON object");
-        let lacking = BodyUnreadable("lacks what the rule asks for");
+        let unread = BodyUnreadable(Flaw::NotAnObject);
+        let lacking = BodyUnreadable(Flaw::Lacking);
         let facts: [(&str, &str, &[u8], Finding); 11] = [
             ("zero is zero", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":0}}"#, Accepted),
             ("0.0 is zero too", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":0.0}}"#, Accepted),
@@ -143,14 +171,9 @@ mod tests {
             ("negative code", GA_T_1400, br#"{"ResponseStatusObject":{"StatusCode":-1}}"#, BodySaysNo),
             ("member missing", GA_T_1400, br#"{"ResponseStatusObject":{}}"#, lacking),
             ("a captive portal's page", GA_T_1400, b"<html>log in</html>", unread),
-            ("an empty body", GA_T_1400, b"", BodyUnreadable("is not a JSON object")),
-            ("a list", GA_T_1400, b"[0]", BodyUnreadable("is not a JSON object")),
-            (
-                "a rule that gives a number",
-                "code",
-                br#"{"code":0}"#,
-                BodyUnreadable("gives the rule no yes or no"),
-            ),
+            ("an empty body", GA_T_1400, b"", BodyUnreadable(Flaw::NotAnObject)),
+            ("a list", GA_T_1400, b"[0]", BodyUnreadable(Flaw::NotAnObject)),
+            ("a rule that gives a number", "code", br#"{"code":0}"#, BodyUnreadable(Flaw::NoYesOrNo)),
             (
                 "text compared with text",
                 "code == '0' && !has(error.text)",
@@ -188,7 +211,7 @@ mod tests {
         let body = br#"{"ResponseStatusObject":{"StatusCode":0}}"#;
         assert_eq!(
             accept.judge(Judged { whole: false, ..plain(200, body) }),
-            Finding::BodyUnreadable("is cut off")
+            Finding::BodyUnreadable(Flaw::CutOff)
         );
     }
 
@@ -196,9 +219,6 @@ mod tests {
     fn deep_json_does_no_harm() {
         let body = "[".repeat(60_000);
         let accept = accept(&[], Some("a"));
-        assert_eq!(
-            accept.judge(plain(200, body.as_bytes())),
-            Finding::BodyUnreadable("is not a JSON object")
-        );
+        assert_eq!(accept.judge(plain(200, body.as_bytes())), Finding::BodyUnreadable(Flaw::NotAnObject));
     }
 }

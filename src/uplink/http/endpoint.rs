@@ -14,7 +14,8 @@ use super::{
     Accept, SigningKey, SigningKeyError, config::AcceptSettings, dns::Resolver, fault, reply::Reply,
 };
 use crate::{
-    domain::{Clock, Letter, Period, expression::BadExpression},
+    domain::{Clock, Hindrance, HindranceKind, Letter, Period, expression::BadExpression},
+    text,
     uplink::{Endpoint, Verdict},
 };
 
@@ -120,7 +121,9 @@ impl Endpoint for HttpEndpoint {
             Ok(Ok(response)) => read(response, deadline).await.verdict(&self.accept, self.clock.now().wall),
             Ok(Err(error)) => fault::verdict(&error),
             Err(_elapsed) => {
-                Verdict::TryAgain { why: format!("no reply within {}", Period(self.limit)), after: None }
+                let limit = Period(self.limit);
+                let said = text!("{limit} 内没有应答", "no reply within {limit}");
+                Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReply, said), after: None }
             }
         }
     }

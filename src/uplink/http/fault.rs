@@ -5,64 +5,81 @@ use std::{error::Error, io};
 use rustls::{AlertDescription, CertificateError};
 
 use super::{dns::PointsHere, reply::UNTIL_MENDED};
-use crate::uplink::Verdict;
+use crate::{
+    domain::{Hindrance, HindranceKind, Text},
+    text,
+    uplink::Verdict,
+};
 
-/// The verdict on a request that got no reply. A fault of trust is retried slowly, everything else by the usual back-off.
+/// The verdict on a request that got no reply. What a person has to mend is retried slowly, everything else by the usual
+/// back-off.
 pub fn verdict(error: &reqwest::Error) -> Verdict {
+    let why = hindrance(error);
+    let after = why.kind.needs_somebody().then_some(UNTIL_MENDED);
+    Verdict::TryAgain { why, after }
+}
+
+fn hindrance(error: &reqwest::Error) -> Hindrance {
     if let Some(tls) = find::<rustls::Error>(error) {
-        return Verdict::TryAgain { why: format!("TLS: {}", of_tls(tls)), after: Some(UNTIL_MENDED) };
+        let kind = of_tls(tls);
+        let Text { zh, en } = kind.title();
+        return Hindrance::new(kind, text!("TLS：{zh}（{tls}）", "TLS: {en} ({tls})"));
     }
     if let Some(here) = find::<PointsHere>(error) {
-        return Verdict::TryAgain { why: here.to_string(), after: Some(UNTIL_MENDED) };
+        let name = &here.name;
+        return Hindrance::new(HindranceKind::PointsHere, text!("域名 {name} 指向本机", "{here}"));
     }
-    Verdict::TryAgain { why: of_transport(error), after: None }
+    of_transport(error)
 }
 
-fn of_transport(error: &reqwest::Error) -> String {
-    let what = if error.is_dns() {
-        "its name has no address"
+fn of_transport(error: &reqwest::Error) -> Hindrance {
+    let cause = innermost(error);
+    let (kind, said) = if error.is_dns() {
+        (
+            HindranceKind::Unreachable,
+            text!("域名解析不到地址（{cause}）", "its name has no address ({cause})"),
+        )
     } else if error.is_connect() {
-        "no connection"
+        (HindranceKind::Unreachable, text!("连接不上（{cause}）", "no connection ({cause})"))
     } else {
-        "the connection broke before the reply"
+        let said = text!("应答之前连接断开（{cause}）", "the connection broke before the reply ({cause})");
+        (HindranceKind::NoReply, said)
     };
-    format!("{what} ({})", innermost(error))
+    Hindrance::new(kind, said)
 }
 
-fn of_tls(error: &rustls::Error) -> String {
+fn of_tls(error: &rustls::Error) -> HindranceKind {
     match error {
         rustls::Error::InvalidCertificate(flaw) => of_certificate(flaw),
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::CertificateUnknown
             | AlertDescription::HandshakeFailure,
-        ) => format!("it does not accept our certificate ({error})"),
+        ) => HindranceKind::OwnCertificateRefused,
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
-        | rustls::Error::PeerIncompatible(_) => {
-            format!("it speaks no version of TLS that is still safe ({error})")
-        }
-        rustls::Error::InvalidMessage(_) => format!("what answers there is not TLS ({error})"),
-        other => other.to_string(),
+        | rustls::Error::PeerIncompatible(_) => HindranceKind::OldTls,
+        rustls::Error::InvalidMessage(_) => HindranceKind::NotTls,
+        // rustls may add to its errors: whatever it is, no letter went
+        _ => HindranceKind::CertificateUnacceptable,
     }
 }
 
-fn of_certificate(flaw: &CertificateError) -> String {
+fn of_certificate(flaw: &CertificateError) -> HindranceKind {
     use CertificateError as Flaw;
-    let what = match flaw {
-        Flaw::Expired | Flaw::ExpiredContext { .. } => "its certificate has expired, or our clock is wrong",
-        Flaw::NotValidYet | Flaw::NotValidYetContext { .. } => {
-            "its certificate is not valid yet, or our clock is wrong"
-        }
-        Flaw::NotValidForName | Flaw::NotValidForNameContext { .. } => "its certificate is for another name",
-        Flaw::UnknownIssuer => "its certificate is by an issuer we do not trust; ca_file may be missing",
-        Flaw::Revoked => "its certificate was revoked",
-        Flaw::BadSignature => "its certificate is not signed by who it says",
-        _ => "its certificate is not acceptable",
-    };
-    format!("{what} ({flaw})")
+    match flaw {
+        Flaw::Expired | Flaw::ExpiredContext { .. } => HindranceKind::CertificateExpired,
+        Flaw::NotValidYet | Flaw::NotValidYetContext { .. } => HindranceKind::CertificateNotYetValid,
+        Flaw::NotValidForName | Flaw::NotValidForNameContext { .. } => HindranceKind::CertificateOtherName,
+        Flaw::UnknownIssuer => HindranceKind::CertificateUnknownIssuer,
+        // revoked, badly signed, of a purpose that is not a server's, and whatever rustls may add
+        _ => HindranceKind::CertificateUnacceptable,
+    }
 }
 
 /// The first cause of type `E`; an `io::Error` hides its own cause from `source()`.

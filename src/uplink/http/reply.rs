@@ -5,7 +5,11 @@ use std::time::Duration;
 use jiff::{Timestamp, fmt::rfc2822};
 
 use super::accept::{Accept, Finding, Judged};
-use crate::uplink::Verdict;
+use crate::{
+    domain::{Hindrance, HindranceKind, Text},
+    text,
+    uplink::{Refusal, Verdict},
+};
 
 /// When a person has to mend something: often enough to be there a minute after it is mended.
 pub const UNTIL_MENDED: Duration = Duration::from_secs(30);
@@ -28,48 +32,58 @@ impl Reply {
     /// `now`: the wall clock, for a Retry-After that names a date.
     pub fn verdict(&self, accept: &Accept, now: Timestamp) -> Verdict {
         let judged = Judged { status: self.status, body: &self.body, whole: self.whole };
+        let (status, said) = (self.status, self.said());
+        let no_receipt =
+            |told| Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReceipt, told), after: None };
         match accept.judge(judged) {
-            Finding::Accepted => Verdict::Accepted { status: self.status, said: self.said() },
+            Finding::Accepted => Verdict::Accepted { status, said },
             Finding::StatusNotListed => self.by_status(now),
             // a clear no to this letter; others may well be taken
-            Finding::BodySaysNo => Verdict::Refused {
-                why: format!("answered {}, but its body says no: {}", self.status, self.said()),
-            },
+            Finding::BodySaysNo => {
+                let told = text!(
+                    "应答 {status}，但内容表示未收：{said}",
+                    "answered {status}, but its body says no: {said}"
+                );
+                let why = Hindrance::new(HindranceKind::LetterRefused, told);
+                Verdict::Refused { why, how: Refusal::Unwanted }
+            }
             // a portal, a proxy, a broken server: nothing it says is about this letter
-            Finding::BodyUnreadable(flaw) => Verdict::TryAgain {
-                why: format!("answered {}, but the reply {flaw}: {}", self.status, self.said()),
-                after: None,
-            },
-            Finding::WebPage => Verdict::TryAgain {
-                why: format!(
-                    "answered {}, but a web page answered: a login portal? {}",
-                    self.status,
-                    self.said()
-                ),
-                after: None,
-            },
+            Finding::BodyUnreadable(flaw) => {
+                let Text { zh, en } = flaw.words();
+                no_receipt(text!(
+                    "应答 {status}，但内容{zh}：{said}",
+                    "answered {status}, but the reply {en}: {said}"
+                ))
+            }
+            Finding::WebPage => no_receipt(text!(
+                "应答 {status}，但回来的是网页（上网登录页？）：{said}",
+                "answered {status}, but a web page answered: a login portal? {said}"
+            )),
         }
     }
 
     fn by_status(&self, now: Timestamp) -> Verdict {
-        let status = self.status;
-        let mend = |what: &str| Verdict::TryAgain {
-            why: format!("answered {status}: {what}"),
-            after: Some(UNTIL_MENDED),
+        use HindranceKind as Kind;
+        let (status, said) = (self.status, self.said());
+        let kind = match status {
+            400 | 413 | 422 => {
+                let told = text!("应答 {status}：{said}", "answered {status}: {said}");
+                let why = Hindrance::new(Kind::LetterRefused, told);
+                return Verdict::Refused { why, how: Refusal::Unreadable };
+            }
+            408 | 425 | 429 | 500..=599 => {
+                let told = text!("应答 {status}：{said}", "answered {status}: {said}");
+                let after = self.retry_after.as_deref().and_then(|text| retry_after(text, now));
+                return Verdict::TryAgain { why: Hindrance::new(Kind::Busy, told), after };
+            }
+            300..=399 => Kind::Redirected,
+            401 => Kind::Unauthorised,
+            403 => Kind::Forbidden,
+            404 => Kind::NoSuchPlace,
+            410 => Kind::Gone,
+            _ => Kind::Unexpected,
         };
-        match status {
-            400 | 413 | 422 => Verdict::Refused { why: format!("answered {status}: {}", self.said()) },
-            300..=399 => mend("a redirect, which is never followed; the url must name the receiver itself"),
-            401 => mend("it does not know our credentials"),
-            403 => mend("it knows us and does not let us in"),
-            404 => mend("nothing receives under this url"),
-            410 => mend("nothing receives under this url any more"),
-            408 | 425 | 429 | 500..=599 => Verdict::TryAgain {
-                why: format!("answered {status}: {}", self.said()),
-                after: self.retry_after.as_deref().and_then(|text| retry_after(text, now)),
-            },
-            _ => mend("not a status that means success here"),
-        }
+        Verdict::TryAgain { why: Hindrance::new(kind, told_status(status, kind)), after: Some(UNTIL_MENDED) }
     }
 
     /// The head of the body as one line of text, at most 1 KiB.
@@ -80,6 +94,26 @@ impl Reply {
         // a replaced byte takes three: the promise is 1 KiB of text
         said.truncate(said.floor_char_boundary(RECEIPT_BODY));
         said
+    }
+}
+
+/// A status by which a person has to mend something.
+fn told_status(status: u16, kind: HindranceKind) -> Text {
+    match kind {
+        HindranceKind::Redirected => text!(
+            "应答 {status}：重定向，网关从不跟随；url 要写接收方本身的地址",
+            "answered {status}: a redirect, which is never followed; the url must name the receiver itself"
+        ),
+        HindranceKind::Unexpected => {
+            text!(
+                "应答 {status}：不是约定的成功状态",
+                "answered {status}: not a status that means success here"
+            )
+        }
+        kind => {
+            let Text { zh, en } = kind.title();
+            text!("应答 {status}：{zh}", "answered {status}: {en}")
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use super::{
     peer::{Answer, Peer, reply},
 };
 use crate::{
-    domain::{DataClass, Letter, ManualClock, Priority, Size},
+    domain::{DataClass, Hindrance, HindranceKind, Letter, ManualClock, Priority, Size},
     store::{Commit, EventStore, Settings},
+    text,
     uplink::{Courier, Endpoint, Router, Verdict, Wants, sample},
 };
 
@@ -52,6 +53,11 @@ pub fn letter() -> Letter {
 pub async fn deliver(receiver: Receiver) -> Verdict {
     let endpoint = HttpEndpoint::new(receiver, Arc::new(ManualClock::new())).unwrap();
     endpoint.deliver(&letter()).await
+}
+
+fn no_reply(limit: &str) -> Verdict {
+    let said = text!("{limit} 内没有应答", "no reply within {limit}");
+    Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReply, said), after: None }
 }
 
 async fn answered(answer: Answer) -> Verdict {
@@ -114,7 +120,7 @@ async fn a_redirect_is_never_followed() {
         else {
             panic!("{status} is no receipt");
         };
-        assert!(why.contains("redirect"), "{why}");
+        assert_eq!(why.kind, HindranceKind::Redirected);
         assert_eq!(after, Some(Duration::from_secs(30)), "{status}");
     }
     assert!(inside.requests.try_recv().is_err(), "nothing reached the redirect's target");
@@ -130,7 +136,10 @@ async fn an_endless_reply_is_cut_off() {
     let peer = Peer::answering(Answer::Endless).await;
     let accept = AcceptSettings { body: Some("true".to_owned()), ..AcceptSettings::default() };
     let verdict = deliver(Receiver { accept, ..receiver(&peer.url()) }).await;
-    assert!(matches!(&verdict, Verdict::TryAgain { why, .. } if why.contains("cut off")), "{verdict:?}");
+    assert!(
+        matches!(&verdict, Verdict::TryAgain { why, .. } if why.said.en.contains("cut off")),
+        "{verdict:?}"
+    );
     assert!(started.elapsed() < Duration::from_secs(5), "read on and on");
 }
 
@@ -143,8 +152,7 @@ async fn a_slow_receiver_cannot_hold_us() {
         let started = Instant::now();
         let verdict =
             deliver(Receiver { timeout: Duration::from_millis(300), ..receiver(&peer.url()) }).await;
-        let expected = Verdict::TryAgain { why: "no reply within 300ms".to_owned(), after: None };
-        assert_eq!(verdict, expected, "{fact}");
+        assert_eq!(verdict, no_reply("300ms"), "{fact}");
         assert!(started.elapsed() < Duration::from_secs(5), "{fact}: {:?}", started.elapsed());
     }
 }
@@ -154,7 +162,7 @@ async fn no_exchange_takes_longer_than_twenty_seconds() {
     let peer = Peer::answering(Answer::Silence).await;
     let started = tokio::time::Instant::now();
     let verdict = deliver(Receiver { timeout: Duration::from_secs(3600), ..receiver(&peer.url()) }).await;
-    assert_eq!(verdict, Verdict::TryAgain { why: "no reply within 20s".to_owned(), after: None });
+    assert_eq!(verdict, no_reply("20s"));
     assert_eq!(started.elapsed().as_secs(), 20);
 }
 
@@ -187,7 +195,8 @@ async fn a_login_portal_is_no_receiver_even_without_a_rule() {
     for (fact, answer) in facts {
         let verdict = answered(answer).await;
         let Verdict::TryAgain { why, after: None } = &verdict else { panic!("{fact}: {verdict:?}") };
-        assert!(why.contains("a web page answered: a login portal?"), "{fact}: {why}");
+        assert_eq!(why.kind, HindranceKind::NoReceipt, "{fact}");
+        assert!(why.said.en.contains("a web page answered: a login portal?"), "{fact}: {why:?}");
     }
     let json = answered(reply(200, "content-type: application/json\r\n", "{}")).await;
     assert_eq!(json, Verdict::Accepted { status: 200, said: "{}".to_owned() });
@@ -202,7 +211,8 @@ async fn retry_after_is_heard_and_clamped() {
     for (text, seconds) in facts {
         for status in [429, 503] {
             let verdict = answered(reply(status, &format!("retry-after: {text}\r\n"), "busy")).await;
-            let why = format!("answered {status}: busy");
+            let said = text!("应答 {status}：busy", "answered {status}: busy");
+            let why = Hindrance::new(HindranceKind::Busy, said);
             assert_eq!(verdict, Verdict::TryAgain { why, after: seconds.map(Duration::from_secs) }, "{text}");
         }
     }
@@ -223,7 +233,8 @@ async fn what_is_no_reply_is_tried_again() {
     let Verdict::TryAgain { why, after: None } = deliver(receiver(&format!("http://{gone}/"))).await else {
         panic!("nobody listens there");
     };
-    assert!(why.starts_with("no connection ("), "{why}");
+    assert_eq!(why.kind, HindranceKind::Unreachable);
+    assert!(why.said.en.starts_with("no connection ("), "{why:?}");
 }
 
 #[tokio::test]

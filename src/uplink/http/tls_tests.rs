@@ -19,7 +19,7 @@ use super::{
     test_certs::{AUTHORITY, CLIENT, EARLY, EXPIRED, GOOD, OTHER_NAME, STRANGER},
     tests::{deliver, install_provider, receiver},
 };
-use crate::uplink::Verdict;
+use crate::{domain::HindranceKind, uplink::Verdict};
 
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
@@ -73,17 +73,18 @@ async fn a_certificate_by_the_configured_authority_is_trusted() {
 async fn each_fault_of_trust_is_named_and_nothing_is_sent() {
     // (fact, the server's certificate, what we say)
     let facts = [
-        ("expired", EXPIRED, "has expired"),
-        ("not valid yet", EARLY, "not valid yet"),
-        ("for another name", OTHER_NAME, "for another name"),
-        ("signed by itself", STRANGER, "issuer we do not trust"),
+        ("expired", EXPIRED, HindranceKind::CertificateExpired),
+        ("not valid yet", EARLY, HindranceKind::CertificateNotYetValid),
+        ("for another name", OTHER_NAME, HindranceKind::CertificateOtherName),
+        ("signed by itself", STRANGER, HindranceKind::CertificateUnknownIssuer),
     ];
     for (fact, identity, expected) in facts {
         let (address, served) = serve(server(identity, false));
         let Verdict::TryAgain { why, after } = deliver(trusting(address)).await else {
             panic!("{fact}: not trusted");
         };
-        assert!(why.starts_with("TLS: ") && why.contains(expected), "{fact}: {why}");
+        assert_eq!(why.kind, expected, "{fact}: {why:?}");
+        assert!(why.said.en.starts_with("TLS: ") && why.said.zh.starts_with("TLS："), "{fact}: {why:?}");
         assert_eq!(after, Some(Duration::from_secs(30)), "{fact}");
         assert_eq!(served.join().unwrap(), b"", "{fact}: nothing is sent");
     }
@@ -111,6 +112,6 @@ async fn plain_http_behind_an_https_url_is_named() {
         socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
     let Verdict::TryAgain { why, .. } = deliver(trusting(address)).await else { panic!("it is no TLS") };
-    assert!(why.contains("is not TLS"), "{why}");
+    assert_eq!(why.kind, HindranceKind::NotTls, "{why:?}");
     served.join().unwrap();
 }
