@@ -4,11 +4,14 @@
 
 mod dial_in;
 mod dispatch;
+mod drills;
 mod field;
+mod keys;
 pub mod lines;
-mod own;
+pub mod own;
 mod porter;
 mod timekeeper;
+mod upward;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -21,17 +24,20 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     net::UnixListener,
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{dispatch::dispatcher, field::Field, lines::Lines, porter::Porter, timekeeper::Timekeeper};
+use self::{
+    dispatch::dispatcher, field::Field, keys::Keys, lines::Lines, porter::Porter, timekeeper::Timekeeper,
+    upward::Upward,
+};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
-    config::{Bus, Endpoint, Site},
+    config::{Bus, Endpoint, PrivateStore, Site},
     console::door::{self, Visit},
     domain::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
@@ -39,10 +45,10 @@ use crate::{
         timetable::{Place, Schedule},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
+    pipeline::{Asked, Ledger, Operations, Pipeline, Private, Progress, Recent, Trouble},
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
-    uplink::{self, Courier, EndpointGauge, Router, Wants, http::HttpEndpoint},
+    uplink::{Router, Wants, readings::Origin},
 };
 
 /// What the pipeline's inbox holds; when it is full the buses wait, so they poll slower and nothing grows.
@@ -86,6 +92,28 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
+    let privacy = core.keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
+    if let Some(keys) = core.keys.take() {
+        tasks.spawn(keys.run(serving.clone()));
+    }
+    let origin = Origin {
+        site: core.pipeline.site.clone(),
+        epoch: core.epoch.clone(),
+        zone: place.zone.clone(),
+        demo: core.pipeline.demo,
+    };
+    // its sender goes with it: the inbox ends when the last of them is dropped
+    let upward = Upward {
+        to_answer: &to_answer,
+        heard: to_pipeline.clone(),
+        clock: &clock,
+        origin,
+        dir: &dir,
+        privacy,
+        polling: &polling,
+        serving: &serving,
+    };
+    let endpoints = upward.spawn(&mut tasks, endpoints, &mut core.pipeline);
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -93,7 +121,6 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
         drop(to_pipeline);
         Ok("inbox")
     });
-    let endpoints = spawn_couriers(&mut tasks, endpoints, &mut core.pipeline, &clock, &serving);
     if !schedules.is_empty() {
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
         tasks.spawn(keeper.run(polling.clone()));
@@ -179,6 +206,7 @@ struct CoreParts {
     timezone: TimeZone,
     demo: bool,
     store: store::Settings,
+    private: Option<PrivateStore>,
     /// Those of the site, then its own lines.
     devices: Vec<Device>,
     /// Who wants to hear of these classes wants to hear that their line is down.
@@ -194,13 +222,15 @@ impl Parts {
         let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
+        let own = own.into_iter().chain(own::endpoints(&site.endpoints, &site.own_endpoint));
         let classes_on = own::classes(&site.buses, &site.devices);
-        let devices = site.devices.into_iter().chain(own).collect();
+        let devices = site.devices.into_iter().chain(own).collect::<Vec<_>>();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
             demo: site.demo,
             store: site.store,
+            private: site.private,
             classes_on,
             devices,
             overrides: site.overrides,
@@ -220,6 +250,8 @@ struct Core {
     cut_off: Vec<OpenOperation>,
     /// For which day each schedule told each device last.
     fired: Vec<Fired>,
+    keys: Option<Keys>,
+    epoch: String,
 }
 
 impl Core {
@@ -244,7 +276,10 @@ impl Core {
             TelemetryStore::absent(devices.len())
         });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
-        let ledger = Ledger::new(&recovered);
+        let keys =
+            Keys::open(parts.private.as_ref(), &events, clock).await.context("open the store's keys")?;
+        let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
+        let (ledger, epoch) = (Ledger::new(&recovered), recovered.epoch.clone());
         let reporting: HashSet<&BusId> =
             devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
         let watched = devices.iter().map(|device| {
@@ -254,7 +289,9 @@ impl Core {
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
         let router = Router::new(parts.timezone, parts.routes)
             .keep_telling(recovered.told)
-            .standing_for(parts.classes_on);
+            .standing_for(parts.classes_on)
+            .sealing(privacy.clone());
+        let private = Private::new(privacy, &devices);
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,
@@ -273,8 +310,11 @@ impl Core {
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
+            private,
         };
-        Ok(Self { pipeline, orphans, cut_off: recovered.operations, fired: recovered.fired })
+        pipeline.warn_of_clear_text();
+        let (cut_off, fired) = (recovered.operations, recovered.fired);
+        Ok(Self { pipeline, orphans, cut_off, fired, keys, epoch })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
@@ -307,35 +347,6 @@ impl Core {
             closed => closed.context("close commands that were cut off"),
         }
     }
-}
-
-/// One task an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
-fn spawn_couriers(
-    tasks: &mut JoinSet<Ended>,
-    endpoints: Vec<Endpoint>,
-    pipeline: &mut Pipeline,
-    clock: &Arc<dyn Clock>,
-    serving: &CancellationToken,
-) -> Vec<EndpointGauge> {
-    let mut gauges = Vec::new();
-    for endpoint in endpoints {
-        let http = match HttpEndpoint::new(endpoint.http, Arc::clone(clock)) {
-            Ok(http) => http,
-            Err(error) => {
-                error!(endpoint = %endpoint.id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
-                continue;
-            }
-        };
-        let wake = Arc::new(Notify::new());
-        let (store, clock) = (pipeline.events.clone(), Arc::clone(clock));
-        let (courier, gauge) =
-            Courier::new(endpoint.id, http, store, clock, uplink::chance, Arc::clone(&wake));
-        pipeline.wake.push(wake);
-        gauges.push(gauge);
-        let stop = serving.clone();
-        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
-    }
-    gauges
 }
 
 /// Both, whatever one of them says.

@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
-    config::Bus,
+    config::{Bus, Endpoint},
     domain::{BusId, ClassName, DeviceId},
     profile::{Address, Device, Profile},
+    uplink::own_device,
 };
 
 /// A line with one device needs no report: its loss is that device's.
@@ -45,6 +46,19 @@ pub fn id(bus: &BusId) -> DeviceId {
 pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
     buses.iter().map(|bus| (id(&bus.id), classes(bus))).collect()
+}
+
+/// Every way out that has something to report, as a device.
+pub fn endpoints(endpoints: &[Endpoint], profile: &Arc<Profile>) -> Vec<Device> {
+    let own = endpoints.iter().map(|endpoint| Device {
+        id: own_device(&endpoint.id),
+        name: format!("{} {}", endpoint.purpose.title().zh, endpoint.id),
+        profile: Arc::clone(profile),
+        bus: BusId::from(own_device(&endpoint.id).as_str()),
+        address: Address::Text(endpoint.id.to_string()),
+        tags: BTreeMap::from([("endpoint".to_owned(), endpoint.id.to_string())]),
+    });
+    own.collect()
 }
 
 fn on<'a>(bus: &'a BusId, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {

@@ -10,7 +10,7 @@ use crate::{
     domain::{SecretFile, Text},
     fieldbus,
     mqtt::{Broker, BrokerAddress, BrokerUrlError, ClientIdentity},
-    text,
+    text, uplink,
 };
 
 /// A broker as a bus or an endpoint writes it.
@@ -22,6 +22,20 @@ pub(super) struct Written<'a> {
     pub ca_file: Option<&'a Path>,
     pub cert_file: Option<&'a Path>,
     pub key_file: Option<&'a Path>,
+}
+
+impl<'a> From<&'a uplink::mqtt::config::Settings> for Written<'a> {
+    fn from(settings: &'a uplink::mqtt::config::Settings) -> Self {
+        Self {
+            url: &settings.url,
+            client_id: &settings.client_id,
+            username: settings.username.as_deref(),
+            password: settings.password.as_ref(),
+            ca_file: settings.ca_file.as_deref(),
+            cert_file: settings.cert_file.as_deref(),
+            key_file: settings.key_file.as_deref(),
+        }
+    }
 }
 
 impl<'a> From<&'a fieldbus::mqtt::config::Settings> for Written<'a> {

@@ -21,6 +21,7 @@ use super::{
     file::{DeviceTable, RecordTable, SiteFile, SiteTable, StoreTable},
     line_time::line_time,
     overrides::{overrides, rules_off},
+    private::private,
     schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
 };
@@ -28,7 +29,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_LINE, Profile},
+    profile::{Library, OWN_ENDPOINT, OWN_LINE, Profile},
     store, text,
 };
 
@@ -116,25 +117,27 @@ fn site(
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
     let store = store(desk, &file.store);
+    let private = private(desk, &file.store, &store.dir);
     let console_listen = listen(desk, &file.console.listen);
     let tape_memory = tape_memory(desk, &file.record);
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
-    let endpoints = endpoints(desk, &file.endpoint, library);
+    let endpoints = endpoints(desk, &file.endpoint, &file.site.id, library);
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
-    let own_line = own_line(desk, library);
-    let site =
-        timezone.zip(console_listen).zip(own_line).map(|((timezone, console_listen), own_line)| Site {
+    let own = own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT));
+    let site = timezone.zip(console_listen).zip(own).map(
+        |((timezone, console_listen), (own_line, own_endpoint))| Site {
             id: file.site.id.clone(),
             name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
             timezone,
             demo: file.site.demo,
             store,
+            private,
             console_listen,
             buses,
             devices,
@@ -143,20 +146,22 @@ fn site(
             coordinates,
             schedules,
             own_line,
+            own_endpoint,
             tape_memory,
             profile_dirs,
             dir: desk.vault.dir.clone(),
-        });
+        },
+    );
     (site, counts)
 }
 
-/// How the gateway's own lines are read: shipped, unless one of the site's folders has one with mistakes.
-fn own_line(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
-    let profile = library.profile(OWN_LINE);
+/// How something of the gateway's own is read: shipped, unless one of the site's folders has one with mistakes.
+fn own(desk: &mut Desk<'_>, library: &Library, id: &str) -> Option<Arc<Profile>> {
+    let profile = library.profile(id);
     if profile.is_none() {
         let told = text!(
-            "没有可用的模板 {OWN_LINE}，网关靠它监视自己的总线",
-            "there is no sound profile {OWN_LINE}, by which the gateway watches its own lines"
+            "没有可用的模板 {id}，网关靠它监视自己",
+            "there is no sound profile {id}, by which the gateway watches itself"
         );
         desk.error(at!["site"], told);
     }

@@ -1,14 +1,15 @@
 //! Endpoints: who is told, what, by which login and which receipt rule; secrets and certificates read.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use url::Url;
 
 use super::{
-    Endpoint,
+    Endpoint, Receiver,
     desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
+    drill::drill,
     file::EndpointTable,
+    mqtt_receiver::mqtt_receiver,
     secret::Secrets,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     profile::Library,
     text,
     uplink::http::{
-        Login, Receiver, SigningKey, SigningKeyError,
+        self, Login, SigningKey, SigningKeyError,
         config::{ReceiverUrlError, Settings},
     },
 };
@@ -28,7 +29,13 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Standard Webhooks 1.0: 24 to 64 bytes.
 const SHORTEST_KEY: usize = 24;
 
-pub(super) fn endpoints(desk: &mut Desk<'_>, written: &[EndpointTable], library: &Library) -> Vec<Endpoint> {
+/// `site`: its id.
+pub(super) fn endpoints(
+    desk: &mut Desk<'_>,
+    written: &[EndpointTable],
+    site: &str,
+    library: &Library,
+) -> Vec<Endpoint> {
     let mut ids = Taken::new();
     let mut endpoints = Vec::new();
     for (n, table) in written.iter().enumerate() {
@@ -42,29 +49,91 @@ pub(super) fn endpoints(desk: &mut Desk<'_>, written: &[EndpointTable], library:
             desk.error(path, told);
         }
         wants(desk, n, table, library);
-        let receiver = match &table.http {
-            Some(settings) => receiver(desk, n, settings),
-            None => {
-                let told = text!(
-                    "上报目标 \"{id}\" 没有说明送到哪里",
-                    "endpoint \"{id}\" does not say where to deliver"
-                );
-                desk.error_with_help(
-                    path,
-                    told,
-                    text!("下面写一张表：[endpoint.http]", "a table below it does: [endpoint.http]"),
-                );
-                None
-            }
-        };
-        endpoints.extend(receiver.map(|http| Endpoint {
+        let drill = table.drill.as_ref().and_then(|table| drill(desk, n, table));
+        let receiver = of_table(desk, n, table, (site, library));
+        if let Some(receiver) = &receiver {
+            clear_text(desk, n, table, receiver);
+        }
+        endpoints.extend(receiver.map(|receiver| Endpoint {
             id: id.clone(),
             purpose: table.purpose,
             wants: table.wants.clone(),
-            http,
+            receiver,
+            drill,
+            upload_every: table.upload.every.into(),
         }));
     }
     endpoints
+}
+
+/// `site`: its id, which may stand in topics.
+fn of_table(
+    desk: &mut Desk<'_>,
+    n: usize,
+    table: &EndpointTable,
+    (site, library): (&str, &Library),
+) -> Option<Receiver> {
+    let (id, path) = (&table.id, at!["endpoint", n, "id"]);
+    match (&table.http, &table.mqtt) {
+        (Some(settings), None) => receiver(desk, n, settings).map(Box::new).map(Receiver::Http),
+        (None, Some(settings)) => {
+            mqtt_receiver(desk, n, settings, (site, library)).map(Box::new).map(Receiver::Mqtt)
+        }
+        (Some(_), Some(_)) => {
+            let told = text!(
+                "上报目标 \"{id}\" 既有 http 又有 mqtt：分成两个目标",
+                "endpoint \"{id}\" has both http and mqtt: make two endpoints of it"
+            );
+            desk.error(path, told);
+            None
+        }
+        (None, None) => {
+            let told = text!(
+                "上报目标 \"{id}\" 没有说明送到哪里",
+                "endpoint \"{id}\" does not say where to deliver"
+            );
+            let help = text!(
+                "下面写一张表：[endpoint.http] 或 [endpoint.mqtt]",
+                "a table below it does: [endpoint.http] or [endpoint.mqtt]"
+            );
+            desk.error_with_help(path, told, help);
+            None
+        }
+    }
+}
+
+/// Anybody on the way can read it; what is of persons deserves a warning of its own.
+fn clear_text(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, receiver: &Receiver) {
+    if receiver.is_encrypted() || receiver.is_on_this_box() {
+        return;
+    }
+    let (kind, bare, sound) = match receiver {
+        Receiver::Http(_) => ("http", "http://", "https://"),
+        Receiver::Mqtt(_) => ("mqtt", "mqtt://", "mqtts://"),
+    };
+    let told =
+        text!("{bare} 不加密：路上谁都能看", "{bare} is not encrypted: anybody on the way can read it");
+    desk.warning(at!["endpoint", n, kind, "url"], told);
+    for (m, data) in table.wants.data.iter().enumerate().filter(|(_, data)| data.is_private()) {
+        let Text { zh, en } = data.title();
+        let told = text!(
+            "{zh}信息会以明文离开本机：请改用 {sound}，或从 data 里去掉",
+            "{en} data would leave this box in clear text: use {sound}, or take it out of `data`"
+        );
+        desk.warning(at!["endpoint", n, "wants", "data", m], told);
+    }
+}
+
+/// As little as the purpose needs.
+fn purpose(desk: &mut Desk<'_>, n: usize, table: &EndpointTable) {
+    for (m, data) in table.wants.data.iter().enumerate().filter(|(_, data)| !table.purpose.needs(**data)) {
+        let (Text { zh, en }, Text { zh: zh_why, en: en_why }) = (data.title(), table.purpose.title());
+        let told = text!(
+            "用途是{zh_why}，一般用不到{zh}信息：没有依据就去掉",
+            "its purpose is {en_why}, which does not need {en} data: without a reason for it, take it out"
+        );
+        desk.warning(at!["endpoint", n, "wants", "data", m], told);
+    }
 }
 
 fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library) {
@@ -83,13 +152,14 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
         );
         desk.warning(at!["endpoint", n, "id"], told);
     }
-    if table.wants.readings {
-        let told = text!("这个版本还不上传读数", "readings are not uploaded in this version");
-        desk.warning(at!["endpoint", n, "wants", "readings"], told);
+    purpose(desk, n, table);
+    let every: Duration = table.upload.every.into();
+    if every < Duration::from_secs(1) || every > Duration::from_secs(86_400) {
+        desk.error(at!["endpoint", n, "upload", "every"], text!("须在 1s 到 1d 之间", "it is from 1s to 1d"));
     }
 }
 
-fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Receiver> {
+fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<http::Receiver> {
     let path = |key| at_key(n, key);
     let secret = settings.secret.as_ref().and_then(|secret| signing_key(desk, &path("secret"), secret));
     let authorities = authorities(desk, n, settings);
@@ -114,12 +184,7 @@ fn receiver(desk: &mut Desk<'_>, n: usize, settings: &Settings) -> Option<Receiv
             return None;
         }
     };
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let told =
-            text!("http:// 不加密：路上谁都能看", "http:// is not encrypted: anybody on the way can read it");
-        desk.warning(&path("url"), told);
-    }
-    Some(Receiver {
+    Some(http::Receiver {
         url,
         secret,
         authorities,
@@ -246,9 +311,4 @@ fn wrong_url(fault: ReceiverUrlError) -> Text {
             text!("网址里不写用户名和密码，用 basic", "no user and password in a URL: they go into `basic`")
         }
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

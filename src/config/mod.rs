@@ -5,12 +5,15 @@ mod buses;
 mod check;
 mod desk;
 mod devices;
+mod drill;
 mod endpoints;
 pub mod file;
 pub mod line_time;
 mod modems;
+mod mqtt_receiver;
 mod overrides;
 mod port;
+mod private;
 mod repeat;
 mod schedules;
 #[cfg(test)]
@@ -19,7 +22,7 @@ mod secret;
 mod site;
 
 pub use check::{Checked, Counts, check, load, look};
-pub use site::{Bus, BusLink, Endpoint, Site};
+pub use site::{Bus, BusLink, Endpoint, PrivateStore, Receiver, Site};
 
 /// Where the packages put it.
 pub const DEFAULT_PATH: &str = "/etc/gatehouse/gatehouse.toml";

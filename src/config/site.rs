@@ -1,17 +1,22 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::tz::TimeZone;
 
 use crate::{
     alarm::Override,
-    domain::{BusId, EndpointId, Size, sun::Coordinates, timetable::Schedule},
+    domain::{BusId, EndpointId, Period, Size, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, serial},
-    mqtt::Broker,
+    mqtt::{Broker, BrokerAddress},
     profile, store,
-    uplink::{Purpose, Wants, http},
+    uplink::{self, Drill, Purpose, Wants, http},
 };
 
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub struct Site {
     /// Everything that leaves says that it is not real.
     pub demo: bool,
     pub store: store::Settings,
+    /// Without it values of persons are stored as they are.
+    pub private: Option<PrivateStore>,
     pub console_listen: SocketAddr,
     pub buses: Vec<Bus>,
     pub devices: Vec<profile::Device>,
@@ -33,6 +40,8 @@ pub struct Site {
     pub tape_memory: Size,
     /// How the gateway's own lines are read.
     pub own_line: Arc<profile::Profile>,
+    /// How its own ways out are read.
+    pub own_endpoint: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.
@@ -108,5 +117,72 @@ pub struct Endpoint {
     pub id: EndpointId,
     pub purpose: Purpose,
     pub wants: Wants,
-    pub http: http::Receiver,
+    pub receiver: Receiver,
+    pub drill: Option<Drill>,
+    /// From one batch of readings to the next.
+    pub upload_every: Duration,
+}
+
+/// How values of persons are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateStore {
+    /// The key that lies outside of the databases; it may not be there yet.
+    pub key_file: PathBuf,
+    pub keep: Period,
+}
+
+/// Where letters go.
+#[derive(Debug)]
+pub enum Receiver {
+    Http(Box<http::Receiver>),
+    Mqtt(Box<uplink::mqtt::Receiver>),
+}
+
+impl Receiver {
+    /// Scheme, host and port: a path or query may hold what is nobody's business.
+    pub fn place(&self) -> String {
+        match self {
+            Receiver::Http(http) => http.url.origin().ascii_serialization(),
+            Receiver::Mqtt(mqtt) => {
+                let BrokerAddress { host, port, tls } = &mqtt.broker.address;
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" })
+            }
+        }
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Receiver::Http(http) => http.url.scheme() == "https",
+            Receiver::Mqtt(mqtt) => mqtt.broker.address.tls,
+        }
+    }
+
+    /// What goes there does not leave this box.
+    pub fn is_on_this_box(&self) -> bool {
+        let host = match self {
+            Receiver::Http(http) => http.url.host_str().unwrap_or_default().trim_matches(['[', ']']),
+            Receiver::Mqtt(mqtt) => &mqtt.broker.address.host,
+        };
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Where people at the endpoint acknowledge alarms.
+    pub fn ack_topic(&self) -> Option<&str> {
+        match self {
+            Receiver::Http(_) => None,
+            Receiver::Mqtt(mqtt) => mqtt.ack_topic.as_deref(),
+        }
+    }
+
+    /// What the endpoint may tell devices, `class/command` each.
+    pub fn commands(&self) -> Vec<String> {
+        match self {
+            Receiver::Http(_) => Vec::new(),
+            Receiver::Mqtt(mqtt) => {
+                let allowed = mqtt.commands.iter().flat_map(|(_, commands)| &commands.0);
+                allowed.map(|(class, command)| format!("{class}/{command}")).collect()
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{BusLink, EXAMPLE, secret::unreadable},
+    config::{BusLink, EXAMPLE, Receiver, secret::unreadable},
     document::Severity,
     domain::Lang,
     profile::Address,
@@ -159,7 +159,9 @@ fn whoever_only_looks_needs_no_secret() {
     );
     let errors = |secrets| check_over_shipped(&path, secrets).problems.count(Severity::Error);
     assert_eq!((errors(Secrets::Read), errors(Secrets::Named)), (9, 0), "of them none is there");
-    let http = look(&path).unwrap().endpoints.remove(0).http;
+    let Receiver::Http(http) = look(&path).unwrap().endpoints.remove(0).receiver else {
+        panic!("it is HTTP")
+    };
     assert!(http.secret.is_none() && http.login.is_none() && http.identity.is_none());
     assert_eq!(http.authorities, Some(Vec::new()), "it trusts nobody");
 
@@ -192,7 +194,9 @@ fn logins_and_certificates_are_read() {
     );
     let checked = check_text(&dir, &text);
     assert_eq!(told(&dir, &checked), Vec::<String>::new());
-    let http = &checked.site.unwrap().endpoints[0].http;
+    let Receiver::Http(http) = &checked.site.as_ref().unwrap().endpoints[0].receiver else {
+        panic!("it is HTTP")
+    };
     let identity = http.identity.as_ref().unwrap().expose_secret();
     assert!(String::from_utf8_lossy(identity).contains("EC PRIVATE KEY"));
     assert!(matches!(&http.login, Some(Login::Basic { username, .. }) if username == "u"));

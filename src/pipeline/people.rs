@@ -32,6 +32,11 @@ impl Pipeline {
                 error.map_or(Ok(()), Err)
             }
             Asked::Command(Command::Operate(asked), reply) => self.operate(asked, reply).await,
+            Asked::Drill(endpoint, reply) => {
+                let (drilled, error) = self.drill(endpoint).await;
+                reply.send(drilled).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
+            }
             Asked::Devices(reply) => {
                 let standing = Standing {
                     devices: self.statuses(),
@@ -45,7 +50,7 @@ impl Pipeline {
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Profile;
-use crate::domain::{BusId, DeviceFacts, DeviceId};
+use crate::domain::{BusId, DeviceFacts, DeviceId, EndpointId};
 
 #[derive(Debug)]
 pub struct Device {
@@ -27,10 +27,23 @@ pub enum Address {
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
 
+/// The profile by which the gateway's own ways out are read.
+pub const OWN_ENDPOINT: &str = "uplink/gatehouse-endpoint";
+
 impl Device {
+    /// Something of the gateway's own, and no device of the site.
+    pub fn is_own(&self) -> bool {
+        self.is_own_line() || self.profile.id.as_str() == OWN_ENDPOINT
+    }
+
     /// One of the gateway's own lines, and no device of the site.
     pub fn is_own_line(&self) -> bool {
         self.profile.id.as_str() == OWN_LINE
+    }
+
+    /// The way out to this endpoint.
+    pub fn is_drilled_as(&self, endpoint: &EndpointId) -> bool {
+        self.profile.id.as_str() == OWN_ENDPOINT && self.address == Address::Text(endpoint.to_string())
     }
 
     pub fn facts(&self) -> DeviceFacts {

@@ -11,6 +11,7 @@ mod migrate;
 mod open;
 mod operations;
 mod outbox;
+pub mod privacy;
 mod reader;
 mod readings;
 mod retention;
@@ -18,6 +19,7 @@ pub mod samples;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
@@ -25,6 +27,7 @@ pub use operations::{Fired, OpenOperation, OperationStep};
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use telemetry::{Kept, TelemetryStore};
+pub use uploads::UploadCursor;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -71,6 +71,21 @@ pub(super) fn told(conn: &Connection) -> rusqlite::Result<Vec<(OccurrenceId, End
     conn.prepare(TOLD)?.query_map([], pair)?.collect()
 }
 
+/// When the latest event of `occurrence` was, and whether its letter to `endpoint` was delivered.
+pub(super) fn latest_told(
+    conn: &Connection,
+    occurrence: &OccurrenceId,
+    endpoint: &EndpointId,
+) -> rusqlite::Result<Option<(Timestamp, bool)>> {
+    conn.prepare_cached(
+        "SELECT e.at_ms, coalesce(o.state = 'delivered', 0)
+         FROM event e LEFT JOIN outbox o ON o.endpoint = ?2 AND o.seq = e.seq
+         WHERE e.occurrence = ?1 ORDER BY e.seq DESC LIMIT 1",
+    )?
+    .query_row([occurrence.as_str(), endpoint.as_str()], |row| Ok((row.get::<_, Millis>(0)?.0, row.get(1)?)))
+    .optional()
+}
+
 /// How many letters wait, by endpoint.
 pub(super) fn queued(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
     let tally = |row: &Row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, Count>(1)?.0));

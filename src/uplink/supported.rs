@@ -1,6 +1,6 @@
 //! What the contract has and this version does not do: said at the check, never passed over in silence.
 
-use super::{Wants, http::config::Settings};
+use super::http::config::Settings;
 use crate::{domain::Text, text};
 
 impl Settings {
@@ -10,18 +10,6 @@ impl Settings {
             text!(
                 "本版本尚不支持 digest 登录，请使用 bearer、basic 或客户端证书",
                 "digest login is not in this version; use bearer, basic or a client certificate"
-            )
-        })
-    }
-}
-
-impl Wants {
-    /// What of this the endpoint will not get from this version; `None` if it gets all of it.
-    pub fn unsupported(&self) -> Option<Text> {
-        self.readings.then(|| {
-            text!(
-                "本版本尚不转发读数（readings = true），只投递报警",
-                "readings are not forwarded in this version (readings = true), only alarms are"
             )
         })
     }
@@ -40,11 +28,5 @@ mod tests {
         assert!(said.zh.contains("digest") && said.en.contains("digest"));
         assert_eq!(settings(&login("basic")).unsupported(), None);
         assert_eq!(settings("").unsupported(), None);
-    }
-
-    #[test]
-    fn readings_are_said_not_to_go() {
-        assert!(Wants { readings: true, ..Wants::default() }.unsupported().is_some());
-        assert_eq!(Wants::default().unsupported(), None);
     }
 }

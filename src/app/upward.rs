@@ -1,0 +1,195 @@
+//! The endpoints: a courier each, and what people at them ask.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::{Ended, drills::Watch};
+use crate::{
+    config::{Endpoint, Receiver},
+    domain::{ClassName, Clock, DeviceId, DeviceIx, EndpointId, Heard},
+    pipeline::{Asked, Pipeline},
+    store::privacy::Privacy,
+    uplink::{
+        self, Courier, Drill, EndpointGauge, Wants,
+        http::HttpEndpoint,
+        mqtt::{MqttEndpoint, Word},
+        opened::Opened,
+        readings::{Origin, Visible},
+        upload::Uploader,
+    },
+};
+
+/// What people at one endpoint may have said and nobody has looked at yet.
+const WORDS: usize = 4;
+
+/// What every endpoint is spawned with.
+pub struct Upward<'a> {
+    pub to_answer: &'a mpsc::Sender<Asked>,
+    pub heard: mpsc::Sender<Heard>,
+    pub clock: &'a Arc<dyn Clock>,
+    pub origin: Origin,
+    /// Of the store.
+    pub dir: &'a Path,
+    pub privacy: Option<Arc<Privacy>>,
+    pub polling: &'a CancellationToken,
+    pub serving: &'a CancellationToken,
+}
+
+impl Upward<'_> {
+    /// One courier an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
+    pub fn spawn(
+        self,
+        tasks: &mut JoinSet<Ended>,
+        endpoints: Vec<Endpoint>,
+        pipeline: &mut Pipeline,
+    ) -> Vec<EndpointGauge> {
+        let mut gauges = Vec::new();
+        for Endpoint { id, receiver, drill, wants, upload_every, .. } in endpoints {
+            let upload = wants.readings.then(|| (visible(pipeline, &wants), upload_every));
+            let mut contested = Arc::default();
+            let watched = id.clone();
+            let gauge = match receiver {
+                Receiver::Http(http) => match HttpEndpoint::new(*http, Arc::clone(self.clock)) {
+                    Ok(http) => self.courier(tasks, (id, http), upload, pipeline),
+                    Err(error) => unusable(&id, &error),
+                },
+                Receiver::Mqtt(mqtt) => {
+                    let (people, words) = mpsc::channel(WORDS);
+                    let classes = classes(pipeline);
+                    match MqttEndpoint::new(id.clone(), *mqtt, &pipeline.site.id, classes, people) {
+                        Ok(mqtt) => {
+                            contested = mqtt.contested();
+                            tasks.spawn(relay(words, self.to_answer.clone(), self.serving.clone()));
+                            self.courier(tasks, (id, mqtt), upload, pipeline)
+                        }
+                        Err(error) => unusable(&id, &error),
+                    }
+                }
+            };
+            gauges.extend(gauge);
+            self.watch(tasks, watched, drill, contested, pipeline);
+        }
+        gauges
+    }
+
+    fn watch(
+        &self,
+        tasks: &mut JoinSet<Ended>,
+        endpoint: EndpointId,
+        drill: Option<Drill>,
+        contested: Arc<AtomicBool>,
+        pipeline: &Pipeline,
+    ) {
+        let mut devices = pipeline.devices.iter().enumerate();
+        let Some((ix, own)) = devices.find(|(_, device)| device.is_drilled_as(&endpoint)) else { return };
+        let watch = Watch {
+            endpoint,
+            drill,
+            contested,
+            own: (DeviceIx(ix as u32), own.profile.all_points().collect()),
+            store: pipeline.events.clone(),
+            to_answer: self.to_answer.clone(),
+            heard: self.heard.clone(),
+            clock: Arc::clone(self.clock),
+            zone: self.origin.zone.clone(),
+        };
+        tasks.spawn(watch.run(self.polling.clone()));
+    }
+
+    fn courier<E: uplink::Endpoint>(
+        &self,
+        tasks: &mut JoinSet<Ended>,
+        (id, endpoint): (EndpointId, E),
+        upload: Option<(Vec<Visible>, Duration)>,
+        pipeline: &mut Pipeline,
+    ) -> Option<EndpointGauge> {
+        let (wake, inner) = (Arc::new(Notify::new()), Arc::new(endpoint));
+        let (store, clock) = (pipeline.events.clone(), Arc::clone(self.clock));
+        let opened = Opened { inner: Arc::clone(&inner), privacy: self.privacy.clone() };
+        let (courier, gauge) =
+            Courier::new(id.clone(), opened, store, clock, uplink::chance, Arc::clone(&wake));
+        pipeline.wake.push(wake);
+        let stop = self.serving.clone();
+        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
+        if let Some((devices, every)) = upload {
+            let uploader = Uploader {
+                id,
+                endpoint: inner,
+                store: pipeline.events.clone(),
+                dir: self.dir.to_owned(),
+                devices: devices.into(),
+                every,
+                origin: self.origin.clone(),
+                privacy: self.privacy.clone(),
+                clock: Arc::clone(self.clock),
+                chance: uplink::chance,
+                state: gauge.state.clone(),
+            };
+            let stop = self.serving.clone();
+            tasks.spawn(async move {
+                uploader.run(stop.clone()).await?;
+                stop.cancelled().await;
+                Ok("uploader")
+            });
+        }
+        Some(gauge)
+    }
+}
+
+/// What of the site's readings an endpoint with these `wants` may have, by device.
+fn visible(pipeline: &Pipeline, wants: &Wants) -> Vec<Visible> {
+    let wanted = pipeline.devices.iter().filter(|device| wants.classes.contains(&device.profile.class.name));
+    let mut visible: Vec<Visible> = wanted
+        .map(|device| {
+            let class = &device.profile.class;
+            let points = class.points.iter().filter(|point| wants.may_see(point.data));
+            let points: BTreeSet<_> = points.map(|point| point.name.clone()).collect();
+            Visible { device: device.id.clone(), class: class.name.clone(), points }
+        })
+        .collect();
+    visible.sort_by(|one, other| one.device.cmp(&other.device));
+    visible
+}
+
+fn unusable(id: &EndpointId, error: &dyn std::error::Error) -> Option<EndpointGauge> {
+    error!(endpoint = %id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
+    None
+}
+
+fn classes(pipeline: &Pipeline) -> HashMap<DeviceId, ClassName> {
+    let devices = pipeline.devices.iter();
+    devices.map(|device| (device.id.clone(), device.profile.class.name.clone())).collect()
+}
+
+/// What people at an endpoint ask goes in by the door that everybody uses.
+async fn relay(
+    mut words: mpsc::Receiver<Word>,
+    to_answer: mpsc::Sender<Asked>,
+    stop: CancellationToken,
+) -> Ended {
+    loop {
+        let word = tokio::select! {
+            () = stop.cancelled() => break,
+            word = words.recv() => word,
+        };
+        let Some((command, reply)) = word else {
+            stop.cancelled().await;
+            break;
+        };
+        if to_answer.send(Asked::Command(command, reply)).await.is_err() {
+            break;
+        }
+    }
+    Ok("words")
+}
