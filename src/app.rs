@@ -175,8 +175,12 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     let (nothing_more, heard) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
     let (reply, outcome) = oneshot::channel();
-    let Core { pipeline, .. } =
-        Core::open(Parts::of(site).core, &clock, heard, asked, Duration::ZERO).await?;
+    let mut parts = Parts::of(site).core;
+    // the gateway's own key must be the gateway's own file
+    if let Some(private) = &mut parts.private {
+        private.may_be_made = false;
+    }
+    let Core { pipeline, .. } = Core::open(parts, &clock, heard, asked, Duration::ZERO).await?;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let carried = tokio::spawn(pipeline.run());
     ask.send(Asked::Command(command, reply)).await.context("ask the pipeline")?;
@@ -276,8 +280,7 @@ impl Core {
             TelemetryStore::absent(devices.len())
         });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
-        let keys =
-            Keys::open(parts.private.as_ref(), &events, clock).await.context("open the store's keys")?;
+        let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
         let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
         let (ledger, epoch) = (Ledger::new(&recovered), recovered.epoch.clone());
         let reporting: HashSet<&BusId> =

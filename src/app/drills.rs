@@ -18,13 +18,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Ended;
 use crate::{
     domain::{Clock, DeviceIx, EndpointId, Heard, PointIx, Raw, TimeQuality},
     pipeline::{Asked, Drilled, drill_occurrence},
-    store::{EventStore, StoreError},
+    store::{EventStore, Told},
     uplink::{
         Drill,
         drill::{self, Gone},
@@ -57,12 +57,16 @@ struct Last {
     /// It went out at this moment, or in another run and was so old at that.
     since: Instant,
     age: Duration,
-    answered: bool,
+    told: Told,
 }
 
 impl Last {
     fn gone(self, now: Instant) -> Gone {
-        Gone { at: self.at, ago: self.age + now.duration_since(self.since), answered: self.answered }
+        Gone {
+            at: self.at,
+            ago: self.age + now.duration_since(self.since),
+            answered: self.told == Told::Delivered,
+        }
     }
 }
 
@@ -78,7 +82,7 @@ struct Report {
 impl Watch {
     /// Until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Ended {
-        let mut last = self.recall().await?;
+        let mut last = self.recall().await;
         let mut heard = drill::Heard::None;
         let mut told: Option<(Report, Instant)> = None;
         let mut rest_until = Instant::now();
@@ -88,13 +92,13 @@ impl Watch {
                 () = sleep(TICK) => {}
             }
             let now = Instant::now();
-            if let Some(known) = last.as_mut().filter(|last| !last.answered) {
-                known.answered = self.answered(known.at).await?;
+            if let Some(known) = last.as_mut().filter(|last| last.told != Told::Delivered) {
+                known.told = self.told(known.at).await.unwrap_or(known.told);
             }
             if self.is_due(last, now) && now >= rest_until {
                 match self.go().await {
                     Some(Drilled::Gone { at }) => {
-                        last = Some(Last { at, since: now, age: Duration::ZERO, answered: false });
+                        last = Some(Last { at, since: now, age: Duration::ZERO, told: Told::Waiting });
                     }
                     Some(Drilled::NotStored { why }) => {
                         warn!(endpoint = %self.endpoint, why, "A drill could not be stored; it is tried again.");
@@ -116,23 +120,36 @@ impl Watch {
     }
 
     /// What an earlier run did.
-    async fn recall(&self) -> Result<Option<Last>, StoreError> {
-        let found = self.store.latest_told(&drill_occurrence(&self.endpoint), &self.endpoint).await?;
-        Ok(found.map(|(at, answered)| {
-            let age = self.clock.now().wall.duration_since(at);
-            Last { at, since: Instant::now(), age: age.try_into().unwrap_or_default(), answered }
-        }))
+    async fn recall(&self) -> Option<Last> {
+        let (at, told) = self.look().await?;
+        let age = self.clock.now().wall.duration_since(at);
+        Some(Last { at, since: Instant::now(), age: age.try_into().unwrap_or_default(), told })
     }
 
-    async fn answered(&self, at: Timestamp) -> Result<bool, StoreError> {
-        let found = self.store.latest_told(&drill_occurrence(&self.endpoint), &self.endpoint).await?;
+    /// How the letter of the drill at `at` stands; `None` if it is not the latest.
+    async fn told(&self, at: Timestamp) -> Option<Told> {
+        let (found, told) = self.look().await?;
         // to the millisecond: that is how the store has it
-        Ok(found.is_some_and(|(found, answered)| answered && found.as_millisecond() == at.as_millisecond()))
+        (found.as_millisecond() == at.as_millisecond()).then_some(told)
     }
 
-    /// While nobody knows what day it is, a drill by the clock waits.
+    /// The latest drill as it is stored. Who needs the store for more than this says what is wrong with it.
+    async fn look(&self) -> Option<(Timestamp, Told)> {
+        match self.store.latest_told(&drill_occurrence(&self.endpoint), &self.endpoint).await {
+            Ok(found) => found,
+            Err(error) => {
+                debug!(endpoint = %self.endpoint, %error, "Nobody knows what became of the drill.");
+                None
+            }
+        }
+    }
+
+    /// While nobody knows what day it is, a drill by the clock waits; and there is never more than one that waits to be heard.
     fn is_due(&self, last: Option<Last>, now: Instant) -> bool {
         let Some(drill) = self.drill else { return false };
+        if last.is_some_and(|last| last.told == Told::Waiting) {
+            return false;
+        }
         let by_clock = matches!(drill.turns, drill::Turns::Daily(_));
         if by_clock && self.clock.quality() == TimeQuality::Unset {
             return false;

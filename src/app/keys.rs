@@ -11,7 +11,7 @@ use crate::{
     config::PrivateStore,
     domain::{Clock, Period, TimeQuality},
     store::{
-        EventStore, StoreError,
+        EventStore,
         privacy::{OuterKey, Privacy, Tended},
     },
 };
@@ -30,22 +30,20 @@ pub struct Keys {
 
 impl Keys {
     /// `None` if the site asks for none. If the key cannot be had, values of persons are not stored at all.
-    ///
-    /// # Errors
-    /// If the event store fails for good.
     pub async fn open(
         private: Option<&PrivateStore>,
         store: &EventStore,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(PrivateStore { key_file, keep }) = private else { return Ok(None) };
+    ) -> Option<Self> {
+        let PrivateStore { key_file, keep, may_be_made } = private?;
+        let found = if *may_be_made { OuterKey::load_or_make(key_file) } else { OuterKey::load(key_file) };
         let (store, clock, keep) = (store.clone(), Arc::clone(clock), *keep);
-        match OuterKey::load_or_make(key_file) {
+        match found {
             Ok(outer) => {
                 let privacy = Arc::new(Privacy::new(outer));
                 let keys = Self { store, privacy, keep, clock, shut: false };
-                keys.tend().await?;
-                Ok(Some(keys))
+                keys.tend().await;
+                Some(keys)
             }
             Err(why) => {
                 let file = key_file.display();
@@ -55,7 +53,7 @@ impl Keys {
                      (32 bytes in base64, owned by gatehouse, 0600) and start anew."
                 );
                 let privacy = Arc::new(Privacy::shut());
-                Ok(Some(Self { store, privacy, keep, clock, shut: true }))
+                Some(Self { store, privacy, keep, clock, shut: true })
             }
         }
     }
@@ -68,12 +66,12 @@ impl Keys {
                 () = sleep(TEND_EVERY) => {}
             }
             if !self.shut {
-                self.tend().await?;
+                self.tend().await;
             }
         }
     }
 
-    async fn tend(&self) -> Result<(), StoreError> {
+    async fn tend(&self) {
         let quality = self.clock.quality();
         let believed = matches!(quality, TimeQuality::Synced | TimeQuality::Holdover);
         let now = believed.then(|| self.clock.now().wall);
@@ -88,15 +86,12 @@ impl Keys {
                         "Values of persons lie under another key file: they cannot be read with this one."
                     );
                 }
-                Ok(())
             }
-            Err(StoreError::Full { .. }) => {
-                warn!(
-                    "There is no room for a new key; values of persons are sealed under the one of before."
-                );
-                Ok(())
-            }
-            Err(error) => Err(error),
+            // whoever needs the store for more than this says what it means
+            Err(error) => warn!(
+                %error,
+                "The keys cannot be looked after; values of persons are sealed under the last one, if there is one."
+            ),
         }
     }
 }

@@ -138,7 +138,7 @@ impl Upward<'_> {
             };
             let stop = self.serving.clone();
             tasks.spawn(async move {
-                uploader.run(stop.clone()).await?;
+                uploader.run(stop.clone()).await;
                 stop.cancelled().await;
                 Ok("uploader")
             });

@@ -1,5 +1,7 @@
 //! `[endpoint.mqtt]`: broker, topics, receipts, and what may come back.
 
+use std::time::Duration;
+
 use super::{brokers::broker, desk::Desk};
 use crate::{
     at,
@@ -12,6 +14,9 @@ use crate::{
         config::{Receipt, Settings},
     },
 };
+
+/// A letter holds its place in the window meanwhile.
+const LONGEST_RECEIPT: Duration = Duration::from_secs(600);
 
 /// `site`: its id, which may stand in topics.
 pub(super) fn mqtt_receiver(
@@ -43,12 +48,17 @@ pub(super) fn mqtt_receiver(
         );
     }
     apart(desk, n, settings);
+    let within: Duration = settings.receipt_within.into();
+    if within < Duration::from_secs(1) || within > LONGEST_RECEIPT {
+        desk.error(&key("receipt_within"), text!("须在 1s 到 10m 之间", "it is from 1s to 10m"));
+    }
     let command_topic = command_topic.map_or(Some(None), |topic| topic.map(Some))?;
     Some(Receiver {
         broker: broker?,
         topic: topic?,
         readings_topic: readings_topic?,
         receipt_topic: receipt_topic?,
+        receipt_within: settings.receipt_within.into(),
         ack_topic: ack_topic.map_or(Some(None), |topic| topic.map(Some))?,
         commands: command_topic.map(|topic| (topic, commands)),
     })

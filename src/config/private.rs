@@ -36,5 +36,5 @@ pub(super) fn private(desk: &mut Desk<'_>, table: &StoreTable, dir: &Path) -> Op
             return None;
         }
     }
-    Some(PrivateStore { key_file, keep: table.private_keep })
+    Some(PrivateStore { key_file, keep: table.private_keep, may_be_made: true })
 }

@@ -129,6 +129,8 @@ pub struct PrivateStore {
     /// The key that lies outside of the databases; it may not be there yet.
     pub key_file: PathBuf,
     pub keep: Period,
+    /// If it is not there.
+    pub may_be_made: bool,
 }
 
 /// Where letters go.

@@ -18,7 +18,7 @@ use super::{
     error::{File, StoreError},
     evidence::Sealed,
     open::{self, DirLock, Synchronous},
-    outbox,
+    outbox::{self, Told},
 };
 use crate::domain::{AlarmKey, EndpointId, Event, Letter, OccurrenceId, Priority};
 
@@ -133,7 +133,7 @@ impl EventStore {
         .await
     }
 
-    /// When the latest event of `occurrence` was, and whether its letter to `endpoint` was delivered.
+    /// When the latest event of `occurrence` was, and how its letter to `endpoint` stands.
     ///
     /// # Errors
     /// As SQLite gives them.
@@ -141,7 +141,7 @@ impl EventStore {
         &self,
         occurrence: &OccurrenceId,
         endpoint: &EndpointId,
-    ) -> Result<Option<(Timestamp, bool)>, StoreError> {
+    ) -> Result<Option<(Timestamp, Told)>, StoreError> {
         let (occurrence, endpoint) = (occurrence.clone(), endpoint.clone());
         self.ask(move |desk| {
             outbox::latest_told(&desk.conn, &occurrence, &endpoint).map_err(StoreError::sql(File::Events))

@@ -24,6 +24,7 @@ mod uploads;
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
 pub use operations::{Fired, OpenOperation, OperationStep};
+pub use outbox::Told;
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use telemetry::{Kept, TelemetryStore};

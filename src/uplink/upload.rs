@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::{select, sync::watch, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     Endpoint, EndpointState, Refusal, Verdict, backoff,
@@ -66,21 +66,18 @@ enum Outcome {
 
 impl<E: Endpoint> Uploader<E> {
     /// Until `stop`; the batch in hand is given up then, and goes again at the next start.
-    ///
-    /// # Errors
-    /// If the event store fails for good.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let mut cursor = self.begin().await?;
+    pub async fn run(self, stop: CancellationToken) {
+        let Some(mut cursor) = self.begin(&stop).await else { return };
         let mut most = MOST_BYTES;
         let mut failing = false;
         while !stop.is_cancelled() {
             if !cursor.is_within_window() {
                 cursor = self.open_window(cursor);
                 if !cursor.is_within_window() {
-                    self.rest(self.every, &stop).await;
+                    self.rest(self.until_due(&cursor), &stop).await;
                     continue;
                 }
-                let Some(found) = self.overtaken(&cursor, &stop).await? else { break };
+                let Some(found) = self.overtaken(&cursor, &stop).await else { break };
                 cursor = found;
             }
             let cut = match self.cut(cursor.clone(), most).await {
@@ -102,7 +99,7 @@ impl<E: Endpoint> Uploader<E> {
             let batch = self.origin.batch(&cut, backfill);
             match self.offer(batch, &cut.next, most > LEAST_BYTES, &stop).await {
                 Outcome::Confirmed | Outcome::GivenUp => {
-                    self.remember(&cut.next, &stop).await?;
+                    self.remember(&cut.next, &stop).await;
                     cursor = cut.next;
                     most = MOST_BYTES.min(most.saturating_mul(2));
                 }
@@ -110,36 +107,50 @@ impl<E: Endpoint> Uploader<E> {
                 Outcome::Stopped => break,
             }
         }
-        Ok(())
     }
 
-    /// Where the last run stood; whoever is new begins with what is read from now on.
-    async fn begin(&self) -> Result<Cursor, StoreError> {
-        if let Some(known) = self.store.upload_cursor(&self.id).await? {
-            return Ok(known.into());
+    /// Where the last run stood; whoever is new begins with what is read from now on. `None` at the stop.
+    async fn begin(&self, stop: &CancellationToken) -> Option<Cursor> {
+        while !stop.is_cancelled() {
+            match self.store.upload_cursor(&self.id).await {
+                Ok(Some(known)) => return Some(known.into()),
+                Ok(None) => {
+                    let cursor = Cursor::stands_at(self.clock.now().wall.as_millisecond(), 0);
+                    self.remember(&cursor, stop).await;
+                    return Some(cursor);
+                }
+                Err(error) => {
+                    debug!(endpoint = %self.id, %error, "Nobody knows how far the readings went.");
+                    self.rest(LOOK_AGAIN, stop).await;
+                }
+            }
         }
-        let cursor = Cursor::stands_at(self.clock.now().wall.as_millisecond(), 0);
-        match self.store.set_upload_cursor(&self.id, (&cursor).into()).await {
-            // it is written with the first batch
-            Ok(()) | Err(StoreError::Full { .. }) => Ok(cursor),
-            Err(error) => Err(error),
-        }
+        None
     }
 
     /// The next stretch of time whose readings are all stored. Where the clock was put back, from there on: twice is better
     /// than never.
     fn open_window(&self, cursor: Cursor) -> Cursor {
         let now = self.clock.now().wall.as_millisecond();
-        let settled = now.saturating_sub(ms(SETTLED));
         if now.saturating_add(ms(LATE)) < cursor.since {
             warn!(endpoint = %self.id, "The clock was put back; readings are uploaded from its present time on.");
             return Cursor::stands_at(now, cursor.number);
         }
-        let until = settled.min(cursor.since.saturating_add(ms(WINDOW)));
-        match until > cursor.since {
-            true => Cursor { until, ..Cursor::stands_at(cursor.since, cursor.number) },
-            false => cursor,
+        let settled = now.saturating_sub(ms(SETTLED));
+        if settled.saturating_sub(cursor.since) < ms(self.every) {
+            return cursor;
         }
+        let until = settled.min(cursor.since.saturating_add(ms(WINDOW.max(self.every))));
+        Cursor { until, ..Cursor::stands_at(cursor.since, cursor.number) }
+    }
+
+    /// How long until the next window is worth a batch.
+    fn until_due(&self, cursor: &Cursor) -> Duration {
+        const LEAST: Duration = Duration::from_secs(1);
+        let now = self.clock.now().wall.as_millisecond();
+        let waited = now.saturating_sub(ms(SETTLED)).saturating_sub(cursor.since).max(0);
+        let left = ms(self.every).saturating_sub(waited);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).clamp(LEAST, self.every.max(LEAST))
     }
 
     fn age(&self, at: i64) -> Duration {
@@ -148,15 +159,13 @@ impl<E: Endpoint> Uploader<E> {
     }
 
     /// Retention may have taken what did not go yet: that is reported before anything goes on. `None` at the stop.
-    async fn overtaken(
-        &self,
-        cursor: &Cursor,
-        stop: &CancellationToken,
-    ) -> Result<Option<Cursor>, StoreError> {
+    async fn overtaken(&self, cursor: &Cursor, stop: &CancellationToken) -> Option<Cursor> {
         let late = self.age(cursor.since) > LATE;
         let oldest = if late { self.oldest().await } else { None };
-        let Some(oldest) = oldest.filter(|oldest| *oldest > cursor.until) else {
-            return Ok(Some(cursor.clone()));
+        // what it had before is the newest that may be gone; who never had any begins with what there is
+        let had = if cursor.number > 0 { cursor.since } else { cursor.until };
+        let Some(oldest) = oldest.filter(|oldest| *oldest > had) else {
+            return Some(cursor.clone());
         };
         let (from, to) = (moment(cursor.since), moment(oldest));
         error!(
@@ -166,10 +175,10 @@ impl<E: Endpoint> Uploader<E> {
         let next = Cursor::stands_at(oldest.saturating_sub(1), cursor.number + 1);
         let report = self.origin.loss(from, to, next.number);
         match self.offer(report, &next, false, stop).await {
-            Outcome::Stopped => return Ok(None),
-            Outcome::Confirmed | Outcome::GivenUp | Outcome::TooMuch => self.remember(&next, stop).await?,
+            Outcome::Stopped => return None,
+            Outcome::Confirmed | Outcome::GivenUp | Outcome::TooMuch => self.remember(&next, stop).await,
         }
-        Ok(Some(next))
+        Some(next)
     }
 
     /// When the oldest reading is from that is still stored, of the devices that go.
@@ -271,14 +280,17 @@ impl<E: Endpoint> Uploader<E> {
         }
     }
 
-    /// A full disk passes; until then nothing more goes, or it would go twice after a crash.
-    async fn remember(&self, cursor: &Cursor, stop: &CancellationToken) -> Result<(), StoreError> {
-        loop {
-            match self.store.set_upload_cursor(&self.id, cursor.into()).await {
-                Err(StoreError::Full { .. }) if !stop.is_cancelled() => self.rest(LOOK_AGAIN, stop).await,
-                Err(StoreError::Full { .. }) => return Ok(()),
-                outcome => return outcome,
+    /// A full disk passes; until then nothing more goes, or all of it would go twice after a crash.
+    async fn remember(&self, cursor: &Cursor, stop: &CancellationToken) {
+        let mut said = false;
+        while let Err(error) = self.store.set_upload_cursor(&self.id, cursor.into()).await {
+            if !std::mem::replace(&mut said, true) {
+                warn!(endpoint = %self.id, %error, "Nobody can note how far the readings went; nothing more goes until then.");
             }
+            if stop.is_cancelled() {
+                return;
+            }
+            self.rest(LOOK_AGAIN, stop).await;
         }
     }
 
@@ -321,3 +333,7 @@ impl From<&Cursor> for UploadCursor {
         Self { since, until, device, at, number }
     }
 }
+
+#[cfg(test)]
+#[path = "upload_tests.rs"]
+mod tests;

@@ -1,11 +1,11 @@
 //! `[endpoint.mqtt]` as written.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::SecretFile;
+use crate::domain::{Period, SecretFile};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +31,9 @@ pub struct Settings {
     /// When a letter counts as delivered.
     #[serde(default)]
     pub receipt: Receipt,
+    /// How long the receiver's own receipt may take; then the letter goes again.
+    #[serde(default = "default_receipt_within")]
+    pub receipt_within: Period,
     /// Where the receiver's people acknowledge alarms: `{"id": "…", "as": "NAME", "note": "…"}`.
     pub ack_topic: Option<String>,
     /// Where commands to devices may come from: `{"device": "…", "command": "…", "value": …, "as": "NAME"}`.
@@ -48,8 +51,12 @@ pub enum Receipt {
     /// The broker has it. Whether anybody hears it is the broker's matter.
     #[default]
     Puback,
-    /// The receiver publishes the letter's `id` on this topic, as text or as `{"id": "…"}`, within a minute.
+    /// The receiver publishes the letter's `id` on this topic, as text or as `{"id": "…"}`, within `receipt_within`.
     Topic(String),
+}
+
+fn default_receipt_within() -> Period {
+    Period(Duration::from_secs(60))
 }
 
 fn default_topic() -> String {

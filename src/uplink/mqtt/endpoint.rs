@@ -13,8 +13,9 @@ use std::{
 use bytes::Bytes;
 use rumqttc::{AsyncClient, MqttOptions, PublishNotice, PublishOptions, QoS};
 use tokio::{
+    select,
     sync::{Notify, mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ use super::{
     topic::{About, Template},
 };
 use crate::{
-    domain::{ClassName, DeviceId, EndpointId, Hindrance, HindranceKind, Letter, Text},
+    domain::{ClassName, DeviceId, EndpointId, Hindrance, HindranceKind, Letter, Period, Text},
     mqtt::{Broker, SettingsError, connect, sieve::Mark},
     text,
     uplink::{Bell, Endpoint, Terms, Verdict, readings_key},
@@ -65,6 +66,7 @@ pub struct Receiver {
     pub readings_topic: String,
     /// Where the receiver confirms letters itself.
     pub receipt_topic: Option<String>,
+    pub receipt_within: Duration,
     pub ack_topic: Option<String>,
     pub commands: Option<(String, Commands)>,
 }
@@ -120,7 +122,7 @@ impl MqttEndpoint {
             standing: watch::Sender::new(Standing::Connecting),
             distrusted: Notify::new(),
             contested: Arc::default(),
-            patience: Patience::USUAL,
+            patience: Patience { receipt: receiver.receipt_within, ..Patience::USUAL },
         })
     }
 
@@ -179,16 +181,17 @@ impl MqttEndpoint {
         }
     }
 
-    /// The connection ended before PUBACK.
+    /// The connection ended before the letter was confirmed.
     fn over(&self) -> Hindrance {
         match &*self.standing.borrow() {
             Standing::Down { why } => {
                 let Text { zh, en } = &why.said;
-                let said = text!("确认之前连接断开：{zh}", "the connection ended before PUBACK: {en}");
+                let said =
+                    text!("确认之前连接断开：{zh}", "the connection ended before it was confirmed: {en}");
                 Hindrance::new(why.kind, said)
             }
             Standing::Connecting | Standing::Up { .. } => {
-                let said = text!("确认之前连接断开", "the connection ended before PUBACK");
+                let said = text!("确认之前连接断开", "the connection ended before it was confirmed");
                 Hindrance::new(HindranceKind::NoReply, said)
             }
         }
@@ -211,18 +214,29 @@ impl Endpoint for MqttEndpoint {
             Err(why) => return Verdict::TryAgain { why, after: None },
         };
         let mut receipt = self.receipts.expect(&letter.event_id);
-        if let Err(why) = self.publish(letter, connection).await {
+        if let Err(why) = self.publish(letter, connection.clone()).await {
             return Verdict::TryAgain { why, after: None };
         }
         if !confirms {
             return accepted("PUBACK");
         }
-        match timeout(self.patience.receipt, receipt.came()).await {
-            Ok(()) => accepted("the receiver's receipt"),
-            Err(_elapsed) => {
+        let number = connection.1;
+        let mut standing = self.standing.subscribe();
+        let over = async {
+            let is_over = |now: &Standing| !matches!(now, Standing::Up { number: now, .. } if *now == number);
+            // only whether: the guard that it gives must not live on
+            drop(standing.wait_for(is_over).await);
+        };
+        select! {
+            biased;
+            () = receipt.came() => accepted("the receiver's receipt"),
+            // a broker that forgets everything has forgotten it too; a receipt that still comes counts at the next turn
+            () = over => Verdict::TryAgain { why: self.over(), after: None },
+            () = sleep(self.patience.receipt) => {
+                let limit = Period(self.patience.receipt);
                 let said = text!(
-                    "消息服务器已收下，但对方 60 秒内没有回执",
-                    "the broker has it, and the receiver does not confirm it within 60 s"
+                    "消息服务器已收下，但对方 {limit} 内没有回执",
+                    "the broker has it, and the receiver does not confirm it within {limit}"
                 );
                 Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReceipt, said), after: None }
             }

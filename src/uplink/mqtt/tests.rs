@@ -47,6 +47,7 @@ fn receiver(port: u16) -> Receiver {
         topic: Template::parse("a/{site}/{class}/{device}/{alarm}", &Place::ALL).unwrap(),
         readings_topic: "a/yard/readings".to_owned(),
         receipt_topic: None,
+        receipt_within: Duration::from_secs(60),
         ack_topic: Some("yard/acks".to_owned()),
         commands: None,
     }
