@@ -24,6 +24,7 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     net::UnixListener,
+    runtime::Handle,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
@@ -60,17 +61,23 @@ const EMPTY_INBOX: Duration = Duration::from_millis(3500);
 const END_OF_TASKS: Duration = Duration::from_millis(5500);
 const CLOSING: Duration = Duration::from_secs(1);
 /// Somebody may be acknowledging on the store while the gateway was away; another gateway would stay longer.
-const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1500);
+const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1000);
 const LOCK_MOMENT: Duration = Duration::from_millis(50);
 
 /// What a task was, when it ends.
 type Ended = anyhow::Result<&'static str>;
 
-/// Runs the gateway of `site` until `stop`, or until a part of it ends by itself, which is an error.
+/// Runs the gateway of `site` until `stop`, or until a part of it ends by itself, which is an error. Buses and pipeline run where it is
+/// called, everything else on `rest`: the field waits for none of it.
 ///
 /// # Errors
 /// If the stores cannot be opened, a rule is not valid, or a task ended.
-pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    site: Site,
+    clock: Arc<dyn Clock>,
+    rest: &Handle,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
@@ -94,7 +101,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
     let privacy = core.keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
     if let Some(keys) = core.keys.take() {
-        tasks.spawn(keys.run(serving.clone()));
+        tasks.spawn_on(keys.run(serving.clone()), rest);
     }
     let origin = Origin {
         site: core.pipeline.site.clone(),
@@ -104,6 +111,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     };
     // its sender goes with it: the inbox ends when the last of them is dropped
     let upward = Upward {
+        rest,
         to_answer: &to_answer,
         heard: to_pipeline.clone(),
         clock: &clock,
@@ -123,7 +131,7 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     });
     if !schedules.is_empty() {
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
-        tasks.spawn(keeper.run(polling.clone()));
+        tasks.spawn_on(keeper.run(polling.clone()), rest);
     }
     let porter = Porter {
         started_at: clock.now().wall,
@@ -144,9 +152,9 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     });
     let (to_porter, visits) = mpsc::channel(QUESTIONS);
     let listener = door::open(&dir).context("open the door for commands")?;
-    tasks.spawn(serve(listener, to_porter, serving.clone()));
-    tasks.spawn(porter.run(visits, serving.clone()));
-    tasks.spawn(watch(progress, serving.clone()));
+    tasks.spawn_on(serve(listener, to_porter, serving.clone()), rest);
+    tasks.spawn_on(porter.run(visits, serving.clone()), rest);
+    tasks.spawn_on(watch(progress, serving.clone()), rest);
 
     let first = tokio::select! {
         () = stop.cancelled() => None,
@@ -157,8 +165,8 @@ pub async fn run(site: Site, clock: Arc<dyn Clock>, stop: CancellationToken) -> 
     // The sender is dropped when the inbox is empty: that, or silence, is all there is to hear.
     let emptied = timeout(EMPTY_INBOX, inbox_empty).await.is_ok();
     serving.cancel();
-    let rest = async { while tasks.join_next().await.is_some() {} };
-    let ended = timeout(END_OF_TASKS, rest).await.is_ok();
+    let others = async { while tasks.join_next().await.is_some() {} };
+    let ended = timeout(END_OF_TASKS, others).await.is_ok();
     if !(emptied && ended) {
         warn!(emptied, ended, "Not every part ended in time; what was committed is safe.");
         tasks.abort_all();

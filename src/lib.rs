@@ -12,6 +12,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod crash;
+
 pub mod domain;
 
 pub mod document;

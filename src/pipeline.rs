@@ -251,11 +251,13 @@ impl Pipeline {
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
         match self.events.commit(Commit { events, letters, alarms, audit, ..Commit::default() }).await {
             Ok(()) => {
+                crash_point!("pipeline.committed");
                 self.ledger = ledger;
                 self.engine.apply(changes);
                 self.note_storage(None);
                 told.iter().for_each(log);
                 self.wake.iter().for_each(|courier| courier.notify_one());
+                crash_point!("pipeline.woken");
                 Ok(())
             }
             Err(error) => {

@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Each room and the rooms it may use. `app` and `cli` may use all and are not listed.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("crash", &[]),
     ("domain", &[]),
     ("document", &["domain"]),
     ("profile", &["document", "domain"]),

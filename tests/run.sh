@@ -27,6 +27,7 @@ tally() {
 
 packages=()
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || packages+=(mosquitto)
+command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || packages+=(nats-server)
 command -v socat >/dev/null || packages+=(socat)
 ldconfig -p | grep -q libmodbus.so.5 || packages+=(libmodbus5)
 command -v npm >/dev/null || packages+=(nodejs npm)
@@ -34,17 +35,23 @@ command -v ip >/dev/null || packages+=(iproute2)
 command -v unshare >/dev/null || packages+=(util-linux)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v c++ >/dev/null || packages+=(g++)
+command -v strace >/dev/null || packages+=(strace)
+command -v nft >/dev/null || [ -x /usr/sbin/nft ] || packages+=(nftables)
+command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || packages+=(e2fsprogs)
+command -v openssl >/dev/null || packages+=(openssl)
 [ -e /usr/include/modbus/modbus.h ] || packages+=(libmodbus-dev)
 python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
     step "apt: ${packages[*]}"
-    # mosquitto is wanted as a program, not as a service: its package must neither start it now nor at boot
+    # mosquitto and nats-server are wanted as programs, not as services: their packages must start them neither now nor at boot
     policy=/usr/sbin/policy-rc.d ours=
     [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && ours=1; }
     { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"; } >"$logs/apt" 2>&1 </dev/null
     installed=$?
     [ -n "$ours" ] && rm -f $policy
-    case " ${packages[*]} " in *" mosquitto "*) systemctl disable mosquitto.service >/dev/null 2>&1 ;; esac
+    for service in mosquitto nats-server; do
+        case " ${packages[*]} " in *" $service "*) systemctl disable $service.service >/dev/null 2>&1 ;; esac
+    done
     [ $installed -eq 0 ] || { tail -20 "$logs/apt"; give_up "apt-get failed"; }
 fi
 
@@ -77,14 +84,31 @@ else
 fi
 tally $status "$logs/cargo.end" passed failed 'timed out'
 
-step "cargo build --profile ci"
-cargo build --profile ci </dev/null || give_up "the binary could not be built"
+step "cargo build --profile ci --features crash-points"
+cargo build --profile ci --features crash-points </dev/null || give_up "the binary could not be built"
 
-step "pytest tests/stories (ROUNDS=$ROUNDS)"
-.venv/bin/python -m pytest tests/stories --durations=8 </dev/null 2>&1 | tee "$logs/stories"
+# stories NAME WORDS…: those that the words choose
+stories() {
+    local log=$logs/$1; shift
+    step "pytest tests/stories $* (ROUNDS=$ROUNDS)"
+    .venv/bin/python -m pytest tests/stories --durations=8 "$@" </dev/null 2>&1 | tee "$log"
+    local status=$?
+    tail -1 "$log" >"$log.end"
+    tally $status "$log.end" passed failed error
+}
+# Most stories wait most of their time, so several run at once, and the fault rows beside them; those that measure time run after them, one by one.
+bash tests/faults/run.sh </dev/null >"$logs/faults" 2>&1 &
+faults=$!
+stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-8}" --dist loadgroup
+
+wait $faults
 status=$?
-tail -1 "$logs/stories" >"$logs/stories.end"
-tally $status "$logs/stories.end" passed failed error
+step "tests/faults/run.sh"
+cat "$logs/faults"
+grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
+tally $status "$logs/faults.end" held broken
+
+stories alone -m alone
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"

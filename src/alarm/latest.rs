@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cel::{common::value::CowVal, context::VariableResolver};
 
+use jiff::Timestamp;
+
 use super::Truth;
 use crate::{
-    domain::{Failure, Mono, PointIx, Quality, Sample, Stamp, expression::cel_value},
+    domain::{Failure, Mono, PointIx, Quality, Sample, Stamp, Value, expression::cel_value},
     profile::{Link, Profile, Read},
 };
 
@@ -16,12 +18,15 @@ const STUCK: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Latest {
     profile: Arc<Profile>,
-    points: Vec<Option<(Sample, Stamp)>>,
-    /// Counts the changes; per point, at which of them its sample last became another.
-    changes: u64,
-    changed: Vec<u64>,
+    points: Vec<Point>,
     /// How long a good value may be acted upon, per point; `None`: until the next one.
-    fresh_for: Vec<Option<Duration>>,
+    fresh_for: Box<[Option<Duration>]>,
+    /// So long every one of them may.
+    surely_fresh_for: Duration,
+    /// Counts the changes.
+    changes: u64,
+    /// Its values are asked for, so there is always a next one; others come when they come.
+    polled: bool,
     /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
     not_before: Mono,
     link: Truth,
@@ -32,6 +37,21 @@ pub struct Latest {
     silence: Option<Failure>,
     /// Points that it refuses, and with which code.
     refused: BTreeMap<PointIx, u16>,
+}
+
+/// One point, as it was read last. Small: every reading of every device passes through one of these.
+#[derive(Debug, Default)]
+struct Point {
+    read: Option<(Sample, Moment)>,
+    /// At which of the device's changes its sample last became another.
+    changed: u64,
+}
+
+/// A [`Stamp`] in half the space: nanoseconds since boot, microseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    mono: u64,
+    wall: i64,
 }
 
 /// How long a good value of this point may be acted upon; `None`: until the next one.
@@ -48,14 +68,17 @@ pub fn fresh_for(profile: &Profile, point: PointIx) -> Option<Duration> {
 impl Latest {
     /// `line_reports`: its line says by itself when it is down.
     pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
-        let fresh_for = profile.all_points().map(|point| fresh_for(&profile, point)).collect::<Vec<_>>();
-        let points = vec![None; fresh_for.len()];
+        let fresh_for: Box<[_]> = profile.all_points().map(|point| fresh_for(&profile, point)).collect();
         Self {
-            profile,
-            changed: vec![0; points.len()],
-            changes: 0,
-            points,
+            points: fresh_for.iter().map(|_| Point::default()).collect(),
+            surely_fresh_for: fresh_for.iter().flatten().min().copied().unwrap_or(Duration::MAX),
             fresh_for,
+            changes: 0,
+            polled: match profile.link {
+                Link::Modbus(_) | Link::Dlt645(_) => true,
+                Link::Serial(_) | Link::Mqtt(_) => false,
+            },
+            profile,
             not_before: Mono(Duration::ZERO),
             link: Truth::Unknown,
             line_reports,
@@ -132,17 +155,18 @@ impl Latest {
 
     fn note(&mut self, point: PointIx, sample: &Sample, at: Stamp) -> bool {
         let index = usize::from(point.0);
-        let Some(slot) = self.points.get(index) else { return false };
+        let Some(Point { read, .. }) = self.points.get(index) else { return false };
         // A value that had gone stale is different again when it is read anew.
-        let same = slot
+        let same = read
             .as_ref()
-            .is_some_and(|(last, then)| last == sample && self.is_fresh(index, then.mono, at.mono));
-        match &mut self.points[index] {
-            Some((_, then)) if same => *then = at,
-            slot => {
-                *slot = Some((sample.clone(), at));
+            .is_some_and(|(last, then)| last == sample && self.is_fresh(index, then.mono(), at.mono));
+        let point = &mut self.points[index];
+        match &mut point.read {
+            Some((_, then)) if same => *then = at.into(),
+            read => {
+                *read = Some((sample.clone(), at.into()));
                 self.changes += 1;
-                self.changed[index] = self.changes;
+                point.changed = self.changes;
             }
         }
         !same
@@ -150,8 +174,8 @@ impl Latest {
 
     /// A number that grows with each change of any of `points`.
     pub fn changed_at(&self, points: &[PointIx]) -> u64 {
-        let changed = points.iter().filter_map(|point| self.changed.get(usize::from(point.0)));
-        changed.copied().max().unwrap_or_default()
+        let changed = points.iter().filter_map(|point| self.points.get(usize::from(point.0)));
+        changed.map(|point| point.changed).max().unwrap_or_default()
     }
 
     /// The gateway itself stood still until `now`: what was polled before may long be over.
@@ -161,12 +185,9 @@ impl Latest {
 
     /// Whether a value read at `then` may still be acted upon.
     fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
-        let polled = match self.profile.link {
-            Link::Modbus(_) | Link::Dlt645(_) => true,
-            Link::Serial(_) | Link::Mqtt(_) => false,
-        };
-        let in_time = self.fresh_for[point].is_none_or(|limit| now.since(then) <= limit);
-        in_time && (!polled || then >= self.not_before)
+        let age = now.since(then);
+        let in_time = age <= self.surely_fresh_for || self.fresh_for[point].is_none_or(|limit| age <= limit);
+        in_time && (!self.polled || then >= self.not_before)
     }
 
     /// Whether the link to the device is lost.
@@ -187,15 +208,42 @@ impl Latest {
 
     /// The last reading of a point as it counts at `now`: what was good may be stale by now.
     pub fn sample(&self, point: PointIx, now: Mono) -> Option<(Sample, Stamp)> {
-        let (sample, at) = self.points.get(usize::from(point.0))?.as_ref()?;
-        let fresh = self.is_fresh(usize::from(point.0), at.mono, now);
-        Some((if fresh { sample.clone() } else { sample.clone().aged() }, *at))
+        let index = usize::from(point.0);
+        let (sample, at) = self.points.get(index)?.read.as_ref()?;
+        let fresh = self.is_fresh(index, at.mono(), now);
+        Some((if fresh { sample.clone() } else { sample.clone().aged() }, (*at).into()))
     }
 
     /// The value of a point, if it is good at `now`.
     pub fn good(&self, point: PointIx, now: Mono) -> bool {
-        let Some(Some((sample, at))) = self.points.get(usize::from(point.0)) else { return false };
-        sample.is_good() && self.is_fresh(usize::from(point.0), at.mono, now)
+        let index = usize::from(point.0);
+        let read = self.points.get(index).and_then(|point| point.read.as_ref());
+        read.is_some_and(|(sample, at)| sample.is_good() && self.is_fresh(index, at.mono(), now))
+    }
+
+    /// The last value of a point, however old.
+    pub fn value(&self, point: PointIx) -> Option<&Value> {
+        let (sample, _) = self.points.get(usize::from(point.0))?.read.as_ref()?;
+        sample.value()
+    }
+}
+
+impl Moment {
+    fn mono(self) -> Mono {
+        Mono(Duration::from_nanos(self.mono))
+    }
+}
+
+impl From<Stamp> for Moment {
+    fn from(Stamp { mono, wall }: Stamp) -> Self {
+        Self { mono: mono.0.as_nanos() as u64, wall: wall.as_microsecond() }
+    }
+}
+
+impl From<Moment> for Stamp {
+    fn from(moment: Moment) -> Self {
+        let wall = Timestamp::from_microsecond(moment.wall).expect("it came from a timestamp");
+        Self { mono: moment.mono(), wall }
     }
 }
 
@@ -203,7 +251,6 @@ impl Latest {
 impl VariableResolver for Latest {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         let at = self.profile.points.iter().position(|point| &*point.name == name)?;
-        let (sample, _) = self.points.get(at)?.as_ref()?;
-        sample.value().map(cel_value)
+        self.value(PointIx(u16::try_from(at).ok()?)).map(cel_value)
     }
 }

@@ -159,7 +159,8 @@ impl Rule {
         {
             return truth;
         }
-        let truth = match expression.truth(latest) {
+        let plain = expression.plain_truth(|name| latest.value(*points.get(name)?));
+        let truth = match plain.map_or_else(|| expression.truth(latest), Ok) {
             Ok(true) => Truth::True,
             Ok(false) => Truth::False,
             Err(_no_truth) => Truth::Unknown,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{Notify, mpsc},
     task::JoinSet,
 };
@@ -35,6 +36,8 @@ const WORDS: usize = 4;
 
 /// What every endpoint is spawned with.
 pub struct Upward<'a> {
+    /// Where all that is not the field runs.
+    pub rest: &'a Handle,
     pub to_answer: &'a mpsc::Sender<Asked>,
     pub heard: mpsc::Sender<Heard>,
     pub clock: &'a Arc<dyn Clock>,
@@ -70,7 +73,8 @@ impl Upward<'_> {
                     match MqttEndpoint::new(id.clone(), *mqtt, &pipeline.site.id, classes, people) {
                         Ok(mqtt) => {
                             contested = mqtt.contested();
-                            tasks.spawn(relay(words, self.to_answer.clone(), self.serving.clone()));
+                            let relayed = relay(words, self.to_answer.clone(), self.serving.clone());
+                            tasks.spawn_on(relayed, self.rest);
                             self.courier(tasks, (id, mqtt), upload, pipeline)
                         }
                         Err(error) => unusable(&id, &error),
@@ -104,7 +108,7 @@ impl Upward<'_> {
             clock: Arc::clone(self.clock),
             zone: self.origin.zone.clone(),
         };
-        tasks.spawn(watch.run(self.polling.clone()));
+        tasks.spawn_on(watch.run(self.polling.clone()), self.rest);
     }
 
     fn courier<E: uplink::Endpoint>(
@@ -121,7 +125,7 @@ impl Upward<'_> {
             Courier::new(id.clone(), opened, store, clock, uplink::chance, Arc::clone(&wake));
         pipeline.wake.push(wake);
         let stop = self.serving.clone();
-        tasks.spawn(async move { Ok(courier.run(stop).await.map(|()| "courier")?) });
+        tasks.spawn_on(async move { Ok(courier.run(stop).await.map(|()| "courier")?) }, self.rest);
         if let Some((devices, every)) = upload {
             let uploader = Uploader {
                 id,
@@ -137,11 +141,12 @@ impl Upward<'_> {
                 state: gauge.state.clone(),
             };
             let stop = self.serving.clone();
-            tasks.spawn(async move {
+            let upload = async move {
                 uploader.run(stop.clone()).await;
                 stop.cancelled().await;
                 Ok("uploader")
-            });
+            };
+            tasks.spawn_on(upload, self.rest);
         }
         Some(gauge)
     }

@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -90,7 +90,10 @@ impl DemoArgs {
         let (stop, gateway_stop) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let stage = raise(setting, &site, Arc::clone(&clock), lang, &mut tasks, &stop)?;
-        let mut gateway = tokio::spawn(app::run(site, clock, gateway_stop.clone()));
+        let mut gateway = tokio::spawn({
+            let (rest, stop) = (Handle::current(), gateway_stop.clone());
+            async move { app::run(site, clock, &rest, stop).await }
+        });
         let end = tokio::select! {
             told = told_to_stop => End::Told(told??),
             ended = &mut gateway => End::Gateway(flatten(ended)),

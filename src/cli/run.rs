@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -36,18 +37,20 @@ impl RunArgs {
             warn!(file, line, column, "{}", warning.message.get(lang));
         }
         install_tls();
-        let runtime = runtime()?;
-        let ended = runtime.block_on(async {
+        let (field, rest) = (field_thread()?, rest_thread()?);
+        let ended = field.block_on(async {
             let stop = CancellationToken::new();
             let told = tokio::spawn(watch_signals(stop.clone()));
-            app::run(site, Arc::new(SystemClock::new()), stop).await?;
+            app::run(site, Arc::new(SystemClock::new()), rest.handle(), stop).await?;
             match told.await.context("hear the signal to stop")?? {
                 Told::Terminate => Ok(exit::OK),
                 Told::Interrupt => Ok(exit::INTERRUPTED),
             }
         });
         // A name server that does not answer must not hold up the end.
-        runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+        for runtime in [field, rest] {
+            runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+        }
         ended
     }
 }
@@ -65,11 +68,21 @@ pub fn install_tls() {
     }
 }
 
-/// Two workers: one may compute while the other keeps the lines going.
+/// The buses and the pipeline share this one thread: what a bus heard is decided on without waking another, and nothing that is
+/// delivered or shown can delay a poll.
+fn field_thread() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("start the field's runtime")
+}
+
+/// The couriers, the door and all the rest.
+fn rest_thread() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().context("start the runtime")
+}
+
+/// For verbs that ask and show. Two workers: one may compute while the other keeps the lines going.
 ///
 /// # Errors
 /// If the threads cannot be made.
-pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().context("start the runtime")
+pub fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().context("start the runtime")
 }

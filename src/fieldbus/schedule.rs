@@ -162,7 +162,7 @@ impl Schedule {
         let next = match now.checked_duration_since(anchor) {
             None => anchor,
             Some(since) => {
-                let into_beat = (since.as_nanos() % period.as_nanos()) as u64;
+                let into_beat = nanos(since) % nanos(period);
                 now + period - Duration::from_nanos(into_beat)
             }
         };
@@ -197,6 +197,11 @@ impl Schedule {
             Lane::Rest => &mut self.rest,
         }
     }
+}
+
+/// Up to 584 years: a division of 64 bits takes a tenth of one of 128.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn periods(beats: &[Beat]) -> BTreeSet<Duration> {

@@ -130,6 +130,7 @@ impl Scale {
         if whole >= 2.0 && 1.0 / whole == factor { Scale::Over(whole) } else { Scale::Times(factor) }
     }
 
+    #[inline(always)]
     pub fn apply(self, raw: f64) -> f64 {
         match self {
             Scale::Times(factor) => raw * factor,
@@ -175,6 +176,7 @@ fn look_up<R, T>(all: &[(R, T)], is: impl Fn(&R) -> bool) -> Option<&T> {
 
 impl Form {
     /// The number that `pattern`, `width` bits wide, stands for; `None` if it stands for none.
+    #[inline]
     pub fn number(self, pattern: u64, width: u8) -> Option<f64> {
         match self {
             Form::Unsigned => Some(pattern as f64),

@@ -8,6 +8,7 @@ use crate::domain::{Quality, Sample};
 
 impl Plan {
     /// `words` are exactly the point's registers.
+    #[inline(always)]
     pub(super) fn of_words(&self, words: &[u16]) -> Option<Sample> {
         let Take::Words { wire, bytes_swapped, words_reversed } = &self.take else { return None };
         let in_order = |word: u16| if *bytes_swapped { word.swap_bytes() } else { word };
@@ -82,6 +83,7 @@ impl Plan {
 }
 
 impl Wire {
+    #[inline]
     fn is_number(self) -> bool {
         match self {
             Wire::Whole { .. } | Wire::Float32 | Wire::Float64 => true,
@@ -90,6 +92,7 @@ impl Wire {
     }
 
     /// `raw` is the big-endian joining of the bytes.
+    #[inline(always)]
     pub(super) fn number(self, raw: u64) -> Seen<'static> {
         match self {
             Wire::Whole { pick, form: Form::Truth } => truth(pick.of(raw) != 0),

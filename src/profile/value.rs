@@ -5,20 +5,29 @@ use crate::domain::{Quality, Sample, Value};
 
 impl Plan {
     /// What `seen` means: absent before anything else, then the value, then its range.
+    #[inline(always)]
     pub(super) fn sample(&self, seen: Seen<'_>) -> Sample {
         if self.absent.lists(seen) {
             return Sample::without_value(Quality::Absent);
         }
-        let value = match &self.turn {
+        match &self.turn {
             Turn::Number { scale, offset, range } => {
                 let number = seen.number().map(|raw| scale.apply(raw) + offset).filter(|n| n.is_finite());
                 match (number, range) {
                     (Some(number), Some([low, high])) if number < *low || number > *high => {
-                        return Sample::without_value(Quality::OutOfRange);
+                        Sample::without_value(Quality::OutOfRange)
                     }
-                    (number, _) => number.map(Value::Number),
+                    (number, _) => number.map_or_else(broken, |number| Sample::good(Value::Number(number))),
                 }
             }
+            Turn::Flag(_) | Turn::Choice(_) | Turn::Text => self.word(seen),
+        }
+    }
+
+    /// What is no number.
+    fn word(&self, seen: Seen<'_>) -> Sample {
+        let value = match &self.turn {
+            Turn::Number { .. } => None,
             Turn::Flag(None) => seen.number().map(|raw| Value::Flag(raw != 0.0)),
             Turn::Flag(Some(dictionary)) => dictionary.meaning(seen).map(|&flag| Value::Flag(flag)),
             Turn::Choice(dictionary) => dictionary.meaning(seen).map(|word| Value::Text(word.clone())),
@@ -34,6 +43,7 @@ pub(super) fn broken() -> Sample {
 }
 
 impl Absent {
+    #[inline(always)]
     pub(super) fn lists(&self, seen: Seen<'_>) -> bool {
         match seen {
             Seen::Whole { pattern, .. } => self.patterns.contains(&pattern),

@@ -39,11 +39,16 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
 /// `OutOfOrder` if an event is not the chain's next; `Full`; nothing of it is stored then.
 pub(super) fn commit(conn: &mut Connection, commit: &Commit) -> Result<(), StoreError> {
     let sql = StoreError::sql(File::Events);
+    crash_point!("commit.begin");
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     if let Some(head) = follow(head(&tx).map_err(sql)?, &commit.events)? {
         move_head(&tx, &head).map_err(sql)?;
     }
-    write(&tx, commit).and_then(|()| tx.commit()).map_err(sql)
+    write(&tx, commit).map_err(sql)?;
+    crash_point!("commit.written");
+    tx.commit().map_err(sql)?;
+    crash_point!("commit.done");
+    Ok(())
 }
 
 fn head(conn: &Connection) -> rusqlite::Result<Head> {

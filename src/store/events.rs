@@ -154,7 +154,13 @@ impl EventStore {
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
     pub async fn settle(&self, row: i64, receipt: Receipted) -> Result<(), StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| outbox::settle(conn, row, &receipt))).await
+        self.ask(move |desk| {
+            crash_point!("settle.begin");
+            let settled = desk.within_room(|conn| outbox::settle(conn, row, &receipt));
+            crash_point!("settle.done");
+            settled
+        })
+        .await
     }
 
     /// One attempt more that failed; `next_at` is a label for people.

@@ -181,7 +181,9 @@ impl Book {
                 insert.execute(params![entry.at_ms, series, entry.samples])?;
             }
         }
+        crash_point!("telemetry.written");
         tx.commit()?;
+        crash_point!("telemetry.done");
         let rows = entries.iter().filter(|entry| entry.is_row());
         self.newest_ms = rows.map(|entry| entry.at_ms).max().or(self.newest_ms);
         self.dirty_since.get_or_insert_with(Instant::now);

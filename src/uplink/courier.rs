@@ -192,6 +192,7 @@ impl<E: Endpoint> Courier<E> {
                 // claimed anew after the rest: by then a more urgent letter may have come
                 return Ok(Some(due));
             }
+            crash_point!("courier.claimed");
             self.pace.attempted(letter.attempts == 0, now);
             self.flights.begin(&self.endpoint, letter, now);
         }
@@ -217,7 +218,10 @@ impl<E: Endpoint> Courier<E> {
     async fn conclude(&mut self, landed: Landed, stop: &CancellationToken) -> Result<(), StoreError> {
         let row = landed.letter.row;
         let mark = self.judge(landed);
-        self.write(row, mark, stop).await
+        crash_point!("courier.judged");
+        self.write(row, mark, stop).await?;
+        crash_point!("courier.marked");
+        Ok(())
     }
 
     /// What the verdict means for the letter (the mark), for the endpoint (the pace) and for those who watch.

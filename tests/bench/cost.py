@@ -20,7 +20,7 @@ import time
 
 from load import BUSES, ROOT, WARM_UP, Usage, free_port, write_site
 
-UNITS = 20  # a connection
+UNITS = 100  # a connection: more than can be asked, so that both run flat out
 
 
 class Field:

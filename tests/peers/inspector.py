@@ -12,6 +12,8 @@ raw body, time, the verdict and the status it was answered with. `mode` says how
     hang        the request is read and never answered
     cut         the request is read and the connection closed
     endless     200, and a body that does not end
+
+or it is an object of its own (peers/bad_office.py): `accepts(headers, body)` says what counts as taken, `reply(handler, headers, body)` answers.
 """
 import argparse
 import base64
@@ -139,12 +141,18 @@ class Inspector:
     def _answer(self, handler, headers, body):
         verdict, event = self.judge(headers, body)
         mode = self.mode
-        accepted = mode == "up" and verdict == "ok"
+        own_way = not isinstance(mode, str)
+        accepted = verdict == "ok" and (mode.accepts(headers, body) if own_way else mode == "up")
         with self._lock:
-            fact = self.ledger.write(id=headers.get("webhook-id"), verdict=verdict, mode=mode, accepted=accepted, headers=headers,
+            fact = self.ledger.write(id=headers.get("webhook-id"), verdict=verdict, mode=str(mode), accepted=accepted, headers=headers,
                                      body=base64.b64encode(body).decode())
             self.requests.append(Request(fact["ns"], headers, body, verdict, mode, accepted, event))
-        if mode == "down" or mode == "cut":
+        if own_way:
+            try:
+                mode.reply(handler, headers, body)
+            except OSError:
+                handler.close_connection = True  # the other side has gone
+        elif mode == "down" or mode == "cut":
             handler.close_connection = True
         elif mode == "hang":
             while self.mode == "hang" and handler.connection in self._open:

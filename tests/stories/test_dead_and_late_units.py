@@ -4,6 +4,8 @@ import itertools
 import statistics
 import time
 
+import pytest
+
 from rtu_hostile import RtuHostile
 from support.gateway import entrapment_table, site_head
 from support.lift import FLOOR, SPEED
@@ -13,6 +15,7 @@ HEALTHY, DEAD, LATE = [1, 4], 2, 3
 PERIOD = 1.0
 LISTEN = 25.0
 POINTS = {"floor": (FLOOR, 0), "speed": (SPEED, 500)}  # address, and where its values begin: no two registers ever hold the same
+pytestmark = pytest.mark.alone
 
 
 def site(folder, pty):

@@ -4,6 +4,8 @@ import itertools
 import threading
 import time
 
+import pytest
+
 from support.gateway import entrapment_table, inspector_table, site_head
 from support.lift import FLOOR, SPEED, Lift
 from support.machine import free_port
@@ -78,6 +80,7 @@ class Trap(threading.Thread):
         self.server.server_close()
 
 
+@pytest.mark.long
 def test_a_bad_receiver_is_never_taken_for_a_good_one(tmp_path, modbus, inspector, ending, gateway):
     tcp = modbus([1])
     lift = Lift(tcp, 1, float_speed=True)

@@ -6,6 +6,8 @@ import json
 import os
 import select
 import socket
+import subprocess
+import sys
 import time
 
 import paho.mqtt.client as mqtt
@@ -23,7 +25,7 @@ from rtu_hostile import RtuHostile
 from serial_gate import SerialGate
 from support.gateway import SECRET
 from support.lift import FLOOR, Lift, untrue
-from support.machine import free_port
+from support.machine import PEERS, PORTS, free_port
 from support.waiting import wait_until
 from tcp_relay import TcpRelay
 
@@ -57,6 +59,17 @@ def test_the_ledger_tells_what_was_held_when():
     assert (first, second, still) == ((1, 10), (2, 20), float("inf"))  # (2, 10) was never held
     assert ledger.held(1, "holding", 5, (since + until) // 2, 1000) == {(1,)}
     assert ledger.held(1, "holding", 5, until, 1000) == {(1,), (2,)}
+
+
+def test_a_port_is_given_to_one_process_once():
+    ask = "from support.machine import free_port; print(*(free_port() for _ in range(250)), flush=True); input()"
+    askers = [subprocess.Popen([sys.executable, "-c", ask], cwd=PEERS.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    given = [int(port) for asker in askers for port in asker.stdout.readline().split()]
+    given += [free_port() for _ in range(250)]
+    for asker in askers:
+        asker.communicate("\n")  # until here they have them
+    assert len(given) == len(set(given)) == 1000
+    assert all(port in PORTS for port in given), "not where the kernel takes ports from"
 
 
 def test_modbus_tcp_server_holds_what_its_ledger_says(modbus):

@@ -5,7 +5,6 @@ ISOLATION_SECONDS=300 watches for longer.
 import json
 import os
 import signal
-import socket
 import sys
 import time
 
@@ -13,13 +12,14 @@ import pytest
 
 from support.bus import Periods, Rs485, asked_at
 from support.gateway import site_head
-from support.machine import PEERS, Process
+from support.machine import PEERS, Process, free_port
 from support.waiting import wait_until
 
 UNITS = list(range(1, 17))
 PERIOD = 1.0
 BLOCK = 10  # registers: with 16 units the line of 9600 baud is two thirds busy
 SECONDS = float(os.environ.get("ISOLATION_SECONDS", 24))
+pytestmark = pytest.mark.alone
 
 CLASS = """class = "isolation"
 title = { zh = "隔离", en = "isolation" }
@@ -113,9 +113,8 @@ class TcpField:
 
     def __init__(self, folder, dead):
         self.book, self.dead = folder / "field.json", dead
-        ports = iter(some_free_ports(40 + 10 + 120))
-        self.own, self.servers = [next(ports) for _ in range(40)], [next(ports) for _ in range(10)]
-        self.others = {kind: [next(ports) for _ in range(30)] for kind in ("refuse", "drop", "silent", "close")}
+        self.own, self.servers = [free_port() for _ in range(40)], [free_port() for _ in range(10)]
+        self.others = {kind: [free_port() for _ in range(30)] for kind in ("refuse", "drop", "silent", "close")}
         words = [f"live:{port}:1" for port in self.own] + [f"live:{port}:{'1' if dead else '1,2,3,4'}" for port in self.servers]
         for kind, of_kind in self.others.items():
             if kind != "refuse" or not dead:
@@ -137,14 +136,6 @@ class TcpField:
         self.stop()
         asked = json.loads(self.book.read_text())
         return Periods([asked.get(f"{port}:1", []) for port in (*self.own, *self.servers)], since, until)
-
-
-def some_free_ports(count):
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def watched(folder, ending, gateway, dead):

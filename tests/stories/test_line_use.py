@@ -1,11 +1,14 @@
 """Line use: asked for more than 9600 baud can carry, the line is never idle longer than Modbus wants it to be."""
 import time
 
+import pytest
+
 from support.bus import Rs485, busy
 from support.waiting import wait_until
 from test_isolation import device, write_profile
 
 UNITS, SECONDS, CHARACTER = [1, 2, 3, 4], 12, 10 / 9600
+pytestmark = pytest.mark.alone
 
 
 def test_a_line_asked_for_too_much_is_busy(tmp_path, ending, gateway):

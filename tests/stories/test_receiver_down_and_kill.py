@@ -37,6 +37,7 @@ unit    = "{{n}}"
 """ + entrapment_table("400ms", "300ms") + inspector_table(inspector_port)
 
 
+@pytest.mark.long
 @pytest.mark.deadline(60 + 30 * ROUNDS)
 def test_receiver_down_and_kill(tmp_path, modbus, inspector, gateway):
     print(f"SEED={SEED} ROUNDS={ROUNDS}")

@@ -143,6 +143,7 @@ def test_a_port_that_is_not_there_is_told(tmp_path):
     assert done.returncode == 5 and "不存在" in done.stderr, done
 
 
+@pytest.mark.alone
 def test_a_scan_through_the_running_gateway_leaves_alarm_points_their_period(tmp_path, line, ending, gateway):
     wire, slave, _ = lift_line(line, ending, "lifts", [1, 5], baud=9600)
     gatehouse = gateway(site(tmp_path, wire.a)).start()

@@ -21,6 +21,7 @@ LINES, UNITS = 12, 3  # of each kind; units of a line
 if FRAMES >= 100_000:
     LINES = 36
 TIMEOUT = 0.05
+pytestmark = pytest.mark.alone
 
 
 def unit(kind, line, n):

@@ -78,6 +78,8 @@ def run_binary(*arguments, timeout=30, **more):
 
 
 class Gateway:
+    environment = {}  # besides ours
+
     def __init__(self, folder, site):
         self.folder, self.config, self.log = folder, folder / "gatehouse.toml", folder / "gatehouse.log"
         self.config.write_text(site)
@@ -93,7 +95,7 @@ class Gateway:
             notify.settimeout(0.2)
             with open(self.log, "ab") as out:
                 self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=out,
-                                                stderr=out, env={**os.environ, "NO_COLOR": "1", "NOTIFY_SOCKET": f"{where}/s"})
+                                                stderr=out, env={**os.environ, "NO_COLOR": "1", "NOTIFY_SOCKET": f"{where}/s", **self.environment})
             wait_until(lambda: self._said_ready(notify), ready_within, "READY=1 from gatehouse run", every=0)
         return self
 

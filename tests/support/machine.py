@@ -1,4 +1,6 @@
 """What a story borrows from the machine: free ports, ptys, a broker."""
+import fcntl
+import functools
 import os
 import pathlib
 import shutil
@@ -6,16 +8,49 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 from support.waiting import wait_until
 
 PEERS = pathlib.Path(__file__).parent.parent / "peers"
 
 
+PORTS, BLOCK = range(12_000, 32_000), 200  # below 32768, where the kernel takes the near ends of connections from
+
+
 def free_port():
+    """A port of this process alone, given once: no other run of stories gets it between now and its use, whatever is asked in between."""
+    return next(_ports())
+
+
+@functools.cache
+def _ports():
+    return _ports_of_locked_blocks(pathlib.Path(tempfile.gettempdir()) / "gatehouse-story-ports")
+
+
+def _ports_of_locked_blocks(folder):
+    folder.mkdir(exist_ok=True)
+    held = []  # open, and so locked, until the process ends
+    for first in PORTS[::BLOCK]:
+        lock = open(folder / str(first), "a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        held.append(lock)
+        yield from filter(_nobody_listens, range(first, first + BLOCK))
+    raise AssertionError(f"no port left of {PORTS}: {folder} says who has them")
+
+
+def _nobody_listens(port):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has ended may have left its last words on the way
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Process:

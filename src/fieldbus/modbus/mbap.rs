@@ -11,10 +11,19 @@ const HEADER_BYTES: usize = 7;
 const LENGTHS: std::ops::RangeInclusive<usize> = 2..=254;
 
 /// The request, ready to be sent.
+#[cfg(test)]
 pub fn framed(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+    let mut request = Vec::with_capacity(HEADER_BYTES + pdu.len());
+    frame(&mut request, transaction, unit, pdu);
+    request
+}
+
+/// The request, behind those that are in `requests` already.
+pub fn frame(requests: &mut Vec<u8>, transaction: u16, unit: u8, pdu: &[u8]) {
     let [t1, t2] = transaction.to_be_bytes();
     let [high, low] = (pdu.len() as u16 + 1).to_be_bytes();
-    [&[t1, t2, 0, 0, high, low, unit], pdu].concat()
+    requests.extend_from_slice(&[t1, t2, 0, 0, high, low, unit]);
+    requests.extend_from_slice(pdu);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +35,16 @@ pub struct Frame {
 
 /// Cuts one connection's stream into frames; keeps the beginning of the frame that is still coming.
 #[derive(Debug, Default)]
-pub struct Cutter(Vec<u8>);
+pub struct Cutter {
+    bytes: Vec<u8>,
+    /// So many of them were given away.
+    cut: usize,
+}
 
 impl Cutter {
     pub fn push(&mut self, chunk: &[u8]) {
-        self.0.extend_from_slice(chunk);
+        self.bytes.drain(..std::mem::take(&mut self.cut));
+        self.bytes.extend_from_slice(chunk);
     }
 
     /// The next whole frame, if it is there.
@@ -38,7 +52,8 @@ impl Cutter {
     /// # Errors
     /// When the stream is not Modbus TCP: nothing that follows can be understood either.
     pub fn cut(&mut self) -> Result<Option<Frame>, Garble> {
-        let Some(&[t1, t2, p1, p2, high, low, unit]) = self.0.first_chunk::<HEADER_BYTES>() else {
+        let rest = &self.bytes[self.cut..];
+        let Some(&[t1, t2, p1, p2, high, low, unit]) = rest.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
@@ -46,9 +61,9 @@ impl Cutter {
             return Err(Garble::Foreign);
         }
         let end = HEADER_BYTES - 1 + length;
-        let Some(pdu) = self.0.get(HEADER_BYTES..end) else { return Ok(None) };
+        let Some(pdu) = rest.get(HEADER_BYTES..end) else { return Ok(None) };
         let frame = Frame { transaction: u16::from_be_bytes([t1, t2]), unit, pdu: pdu.to_vec() };
-        self.0.drain(..end);
+        self.cut += end;
         Ok(Some(frame))
     }
 }

@@ -32,8 +32,10 @@ use crate::{
 };
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// More than the longest reply, so that most come in one read.
-const CHUNK: usize = 1024;
+/// More than a dozen long replies, so that most come in one read.
+const CHUNK: usize = 4096;
+/// As long as a read's request.
+const REQUEST: usize = 12;
 
 /// A bus of the units behind one Modbus TCP server.
 pub fn tcp_bus(settings: TcpSettings, parts: BusParts) -> Bus<TcpDriver> {
@@ -195,8 +197,8 @@ impl Connection {
         if let Some(answered_at) = self.answered_at.filter(|_| !pace.turnaround.is_zero()) {
             sleep_until(answered_at + pace.turnaround).await;
         }
-        let request: Vec<u8> =
-            calls.iter().flat_map(|call| mbap::framed(call.transaction, call.unit, &call.pdu)).collect();
+        let mut request = Vec::with_capacity(calls.len() * REQUEST);
+        calls.iter().for_each(|call| mbap::frame(&mut request, call.transaction, call.unit, &call.pdu));
         if let Some(tape) = &self.tape {
             tape.sent(&request);
         }

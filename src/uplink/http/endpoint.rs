@@ -159,6 +159,7 @@ fn client(receiver: &Receiver) -> Result<Client, HttpError> {
 
 /// What came until the deadline, the limit or the end, whichever is first.
 async fn read(mut response: Response, deadline: Instant) -> Reply {
+    crash_point!("http.replied");
     let header = |name| response.headers().get(name).and_then(|text| text.to_str().ok()).map(str::to_owned);
     let mut reply = Reply {
         status: response.status().as_u16(),

@@ -13,6 +13,7 @@ DEADLINE = 240  # seconds for one story; none comes near when all is well
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         if not item.get_closest_marker("needs_no_gateway"):
             item.fixturenames.insert(0, "binary")

@@ -1,0 +1,182 @@
+"""T38 a broker that forgets · T39 PUBACKs withheld, reordered, made up · T42 somebody else with our client id · T43 PUBACK, and nobody
+who hears. What comes in oversize or malformed (T40, T41) is in tests/stories/test_mqtt.py."""
+import os
+import time
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from mqtt_office import MqttOffice
+from mqtt_relay import MqttRelay
+from support.compound import Residents
+from support.judge import letters, waiting
+from support.machine import Broker, free_port
+from support.waiting import never, wait_until
+
+BROKER_RESTARTS = int(os.environ.get("BROKER_RESTARTS", 5))
+RECEIPTS = "yard/receipts"
+A_MINUTE = 60  # how long a receipt or a PUBACK is waited for
+
+
+def mqtt_endpoint(port, receipt="", priorities=("critical",)):
+    return f"""
+[[endpoint]]
+id      = "office"
+purpose = "safety-inspection"
+[endpoint.mqtt]
+url       = "mqtt://127.0.0.1:{port}"
+client_id = "gatehouse-faults"
+{receipt}
+[endpoint.wants]
+classes    = ["panel"]
+priorities = [{", ".join(f'"{p}"' for p in priorities)}]
+data       = ["public", "operational"]
+"""
+
+
+BY_RECEIPT = f'receipt = {{ topic = "{RECEIPTS}" }}'
+
+
+@pytest.mark.long
+@pytest.mark.row("T38", "a broker without persistence, killed again and again")
+@pytest.mark.deadline(240 + 30 * BROKER_RESTARTS)
+def test_a_broker_that_forgets(scene, score, ending, tmp_path):
+    broker = ending(Broker(tmp_path, persistence=False))
+    panels, _, service = scene(4, names=(), more=mqtt_endpoint(broker.port, BY_RECEIPT))
+    office = ending(MqttOffice(broker.port, receipts=RECEIPTS).start())
+    service.start()
+    residents = Residents(panels, lambda: service.alive_since, hold=0.8, rest=0.4).start()
+    for _ in range(BROKER_RESTARTS):
+        known = len(office.accepted())
+        wait_until(lambda: len(office.accepted()) > known + 3, 2 * A_MINUTE, "letters come")
+        broker.kill()
+        down = time.monotonic()
+        broker.start()
+        known = len(office.accepted())
+        wait_until(lambda: len(office.accepted()) > known, A_MINUTE, "letters come again", every=0.05)
+        score.recovered(time.monotonic() - down, 30)
+    residents.go_home()
+    wait_until(lambda: waiting(service.folder / "store") == 0, 2 * A_MINUTE, "every letter has its receipt")
+    assert service.stop()[0] == 0
+    score.judge(service.folder / "store", {"office": office}, panels).holds(doubled=8 * BROKER_RESTARTS)
+
+
+@pytest.mark.long
+@pytest.mark.row("T39", "PUBACK withheld, reordered, for an unknown id")
+@pytest.mark.deadline(300)
+def test_pubacks(scene, score, ending, tmp_path):
+    broker = ending(Broker(tmp_path))
+    relay = ending(MqttRelay(free_port(), broker.port))
+    panels, _, service = scene(6, names=(), more=mqtt_endpoint(relay.port))
+    office = ending(MqttOffice(broker.port).start())
+    service.start()
+    residents = Residents(panels, lambda: service.alive_since, hold=0.6, rest=0.4).start()
+    wait_until(lambda: len(office.accepted()) > 5, 30, "all goes well")
+    for mode in ("reorder", "unknown"):
+        relay.mode, touched, known = mode, relay.touched, len(office.accepted())
+        wait_until(lambda: relay.touched >= touched + 6, A_MINUTE, f"{mode}: often enough")
+        wait_until(lambda: len(office.accepted()) >= known + 6, A_MINUTE, f"{mode}: letters go on")
+    connections = len(relay.connections)
+    relay.mode = "withhold"
+    withheld = time.monotonic()
+    wait_until(lambda: len(relay.connections) > connections, A_MINUTE + 10, "the client is built anew", every=0.2)
+    score.note(f"built anew after {time.monotonic() - withheld:.0f} s without a PUBACK")
+    assert time.monotonic() - withheld <= A_MINUTE + 5
+    relay.mode, known, back = "pass", len(office.accepted()), time.monotonic()
+    wait_until(lambda: len(office.accepted()) > known, A_MINUTE, "letters go on")
+    residents.go_home()
+    wait_until(lambda: waiting(service.folder / "store") == 0, 2 * A_MINUTE, "every letter is delivered")
+    score.recovered(time.monotonic() - back, 2 * A_MINUTE)
+    assert len(relay.connections) - connections <= 6, "no loop of connections"
+    assert service.stop()[0] == 0
+    score.judge(service.folder / "store", {"office": office}, panels).holds(doubled=8 * (len(relay.connections) + 1))
+
+
+class Rival:
+    """Somebody with our client id, who comes back at once whenever the broker throws him out."""
+
+    def __init__(self, port, client_id):
+        self.came = []
+        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda *_: self.came.append(time.monotonic())
+        self._client.connect_async("127.0.0.1", port)
+        self._client.loop_start()
+
+    def stop(self):
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+BUS = """
+[[bus]]
+id = "broker"
+[bus.mqtt]
+url = "mqtt://127.0.0.1:PORT"
+client_id = "gatehouse-faults"
+
+[[device]]
+id      = "bay"
+name    = "车位"
+profile = "parking-sensor/milesight-vs330"
+bus     = "broker"
+address = "24e1240000000001"
+"""
+
+
+def fight(scene, ending, tmp_path, seconds):
+    broker = ending(Broker(tmp_path))
+    panels, offices, service = scene(1, more=BUS.replace("PORT", str(broker.port)))
+    service.start()
+    wait_until(lambda: broker.subscribed("gatehouse-faults"), 10, "the subscription")
+    rival = ending(Rival(broker.port, "gatehouse-faults"))
+    begun, came = time.monotonic(), lambda: broker.log.read_text().count("as gatehouse-faults (")
+    wait_until(lambda: time.monotonic() - begun >= seconds, seconds + 5, "they fight", every=0.5)
+    ours = came() - 1 - len(rival.came)
+    rival.stop()
+    return panels, offices, service, broker, ours
+
+
+@pytest.mark.long
+@pytest.mark.row("T42", "somebody else connects with our client id")
+def test_somebody_with_our_client_id(scene, score, ending, tmp_path):
+    """We come back, but not in a loop: the mean wait is 5 s or more. The alarms of other lines go on, and so does this one when he has gone."""
+    panels, offices, service, broker, ours = fight(scene, ending, tmp_path, 30)
+    score.note(f"{ours} times connected again in 30 s")
+    assert 1 <= ours <= 30 / 5 + 2, "5 s a try, and the two short waits with which any outage begins"
+    known, subscribed = len(offices["safety"].accepted()), broker.subscriptions("gatehouse-faults")
+    panels.push("panel-1", True)
+    wait_until(lambda: len(offices["safety"].accepted()) > known, 10, "other lines go on")
+    begun = time.monotonic()
+    wait_until(lambda: broker.subscriptions("gatehouse-faults") > subscribed, 60, "subscribed again when he has gone")
+    score.recovered(time.monotonic() - begun, 60)
+    panels.push("panel-1", False)
+    wait_until(lambda: len(offices["safety"].accepted()) == known + 2, 10, "returned, delivered")
+    assert service.stop()[0] == 0
+    score.judge(service.folder / "store", offices, panels).holds()
+
+
+@pytest.mark.row("T42b", "somebody else with our client id: a person is told")
+def test_somebody_with_our_client_id_is_told(scene, score, ending, tmp_path):
+    _, _, service, _, _ = fight(scene, ending, tmp_path, 20)
+    rows = [row for row in service.lines("alarms", "list")]
+    assert any("broker" in str(row) for row in rows), rows
+
+
+@pytest.mark.row("T43", "PUBACK, but nobody hears")
+@pytest.mark.deadline(300)
+def test_nobody_hears(scene, score, ending, tmp_path):
+    broker = ending(Broker(tmp_path))
+    panels, _, service = scene(2, names=(), more=mqtt_endpoint(broker.port, BY_RECEIPT))
+    service.start()
+    panels.push("panel-1", True)
+    wait_until(lambda: broker.log.read_text().count("Received PUBLISH from gatehouse-faults") >= 1, 20, "it is published")
+    never(lambda: [letter for letter in letters(service.folder / "store") if letter.state == "delivered"], 5, "a PUBACK taken for a receipt")
+    office = ending(MqttOffice(broker.port, receipts=RECEIPTS).start())
+    begun = time.monotonic()
+    wait_until(lambda: office.accepted(), 120, "sent again, and heard")
+    score.recovered(time.monotonic() - begun, 120)
+    panels.push("panel-1", False)
+    wait_until(lambda: waiting(service.folder / "store") == 0, 2 * A_MINUTE, "every letter has its receipt")
+    assert service.stop()[0] == 0
+    score.judge(service.folder / "store", {"office": office}, panels).holds(doubled=2)
