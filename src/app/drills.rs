@@ -162,12 +162,14 @@ impl Watch {
         let heard = drill.heard(last.map(|last| last.gone(now)), before);
         if heard != before {
             match heard {
-                drill::Heard::Heard => info!(endpoint = %self.endpoint, "The drill was answered."),
+                drill::Heard::Heard if before == drill::Heard::Unheard => {
+                    info!(endpoint = %self.endpoint, "The drill was answered.");
+                }
                 drill::Heard::Unheard => warn!(
                     endpoint = %self.endpoint,
                     "The drill was not answered in its time: this endpoint would not have heard an alarm."
                 ),
-                drill::Heard::None | drill::Heard::Waiting => {}
+                drill::Heard::None | drill::Heard::Waiting | drill::Heard::Heard => {}
             }
         }
         heard

@@ -110,7 +110,7 @@ def test_with_receipts_nothing_is_lost_with_the_broker(tmp_path, ending, gateway
     (tmp_path / "field").mkdir()
     field, broker = ending(Broker(tmp_path / "field")), ending(Broker(tmp_path, persistence=False))
     kiosks = ending(Kiosks(field.port))
-    more = RECEIPT + 'ack_topic = "city-says/acks"\n'
+    more = RECEIPT + 'ack_topic = "city-says/acks"\nreadings_topic = "city/{site}/readings"\n'
     tables = '[endpoint.drill]\nevery = "10s"\nwithin = "4s"\n[endpoint.upload]\nevery = "2s"\n'
     gatehouse = gateway(site(tmp_path, field.port, endpoint(broker.port, more=more, wants="readings = true", tables=tables))).start()
     wait_until(lambda: field.subscribed("gatehouse-story"), 20, "the kiosks are heard")
