@@ -7,10 +7,12 @@ mod dispatch;
 mod drills;
 mod field;
 mod herald;
+mod keys;
 pub mod lines;
-mod own;
+pub mod own;
 mod porter;
 mod timekeeper;
+mod upward;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -24,36 +26,32 @@ use jiff::tz::TimeZone;
 use tokio::{
     net::UnixListener,
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::drills::drill_at_rest;
 use self::{
-    dispatch::dispatcher, drills::Drills, field::Field, herald::Herald, lines::Lines, porter::Porter,
-    timekeeper::Timekeeper,
+    dispatch::dispatcher, drills::Drills, field::Field, herald::Herald, keys::Keys, lines::Lines,
+    porter::Porter, timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
-    config::{Bus, Endpoint, Site},
+    config::{Bus, Endpoint, PrivateStore, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, Hindrance, HindranceKind,
-        SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
         command::{Command, Outcome},
-        drill::Drilled,
         timetable::{Place, Schedule},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Operations, Pipeline, Progress, Recent, Trouble},
+    pipeline::{Asked, Ledger, Operations, Pipeline, Private, Progress, Recent, Trouble},
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
-    text,
-    uplink::{
-        self, Courier, Drill, Endpoint as _, EndpointGauge, Router, Template, Wants, http::HttpEndpoint,
-    },
+    uplink::{Router, Template, Wants, readings::Origin},
 };
 
 /// What the pipeline's inbox holds; when it is full the buses wait, so they poll slower and nothing grows.
@@ -110,6 +108,27 @@ pub async fn run(
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
     let to_herald = to_pipeline.clone();
+    let privacy = core.keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
+    if let Some(keys) = core.keys.take() {
+        tasks.spawn_on(keys.run(serving.clone()), rest);
+    }
+    let origin = Origin {
+        site: core.pipeline.site.clone(),
+        epoch: core.epoch.clone(),
+        zone: place.zone.clone(),
+        demo: core.pipeline.demo,
+    };
+    let upward = Upward {
+        rest,
+        to_answer: &to_answer,
+        clock: &clock,
+        origin,
+        dir: &dir,
+        privacy,
+        polling: &polling,
+        serving: &serving,
+    };
+    let ways: Arc<[_]> = upward.spawn(&mut tasks, endpoints, &mut core.pipeline).into();
     let stop_polling = polling.clone();
     // A site without a bus still delivers what it has and takes commands.
     tasks.spawn(async move {
@@ -117,11 +136,10 @@ pub async fn run(
         drop(to_pipeline);
         Ok("inbox")
     });
-    let endpoints =
-        Couriers { rest, clock: &clock, serving: &serving }.spawn(&mut tasks, endpoints, &mut core.pipeline);
     let herald = Herald {
         devices: Arc::clone(&core.pipeline.devices),
-        gauges: endpoints.clone(),
+        ways: Arc::clone(&ways),
+        zone: timezone.clone(),
         store: events.clone(),
         clock: Arc::clone(&clock),
         sender: to_herald,
@@ -133,7 +151,7 @@ pub async fn run(
         demo: core.pipeline.demo,
         templates,
         clock: Arc::clone(&clock),
-        gauges: endpoints,
+        ways,
     });
     if !schedules.is_empty() {
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
@@ -189,8 +207,12 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     let (nothing_more, heard) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
     let (reply, outcome) = oneshot::channel();
-    let Core { pipeline, .. } =
-        Core::open(Parts::of(site).core, &clock, heard, asked, Duration::ZERO).await?;
+    let mut parts = Parts::of(site).core;
+    // the gateway's own key must be the gateway's own file
+    if let Some(private) = &mut parts.private {
+        private.may_be_made = false;
+    }
+    let Core { pipeline, .. } = Core::open(parts, &clock, heard, asked, Duration::ZERO).await?;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let carried = tokio::spawn(pipeline.run());
     ask.send(Asked::Command(command, reply)).await.context("ask the pipeline")?;
@@ -199,28 +221,6 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     carried.await.context("end the pipeline")??;
     close(telemetry, events).await?;
     outcome
-}
-
-/// A drill to an endpoint of a gateway that does not run: the same letter, over a connection of its own.
-pub async fn drill_at_rest(site: Site, clock: Arc<dyn Clock>, endpoint: &EndpointId, by: String) -> Drilled {
-    let Parts { core, endpoints, .. } = Parts::of(site);
-    let Some(receiver) = endpoints.into_iter().find(|known| known.id == *endpoint) else {
-        return Drilled::NoSuchEndpoint;
-    };
-    let drill =
-        Drill { site: core.site, at: clock.now().wall, time_quality: clock.quality(), by, demo: core.demo };
-    let letter = match drill.letter(endpoint, core.templates.get(endpoint), &core.timezone) {
-        Ok(letter) => letter,
-        Err(error) => return Drilled::NoWords { why: error.text() },
-    };
-    let event = letter.event_id.clone();
-    match HttpEndpoint::new(receiver.http, clock) {
-        Ok(http) => http.deliver(&letter).await.drilled(event),
-        Err(error) => {
-            let said = text!("回执规则不能用：{error}", "the receipt rule cannot be used: {error}");
-            Drilled::Hindered { event, why: Hindrance::new(HindranceKind::Unusable, said) }
-        }
-    }
 }
 
 /// A site, taken apart along the path of a reading.
@@ -242,6 +242,7 @@ struct CoreParts {
     timezone: TimeZone,
     demo: bool,
     store: store::Settings,
+    private: Option<PrivateStore>,
     /// Those of the site, then its own lines.
     devices: Vec<Device>,
     /// Who wants to hear of these classes wants to hear that their line is down.
@@ -259,20 +260,20 @@ impl Parts {
         let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
+        let own = own.into_iter().chain(own::endpoints(&site.endpoints, &site.own_endpoint));
         let classes_on = own::classes(&site.buses, &site.devices);
-        let heralded =
-            herald::devices(site.endpoints.iter().map(|endpoint| &endpoint.id), &site.own_endpoint);
-        let devices = site.devices.into_iter().chain(own).chain(heralded).collect();
         let templates = site.endpoints.iter().filter_map(|endpoint| {
-            let template = endpoint.http.template.clone()?;
+            let template = endpoint.receiver.template()?.clone();
             Some((endpoint.id.clone(), template))
         });
         let templates = templates.collect();
+        let devices = site.devices.into_iter().chain(own).collect::<Vec<_>>();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
             demo: site.demo,
             store: site.store,
+            private: site.private,
             classes_on,
             devices,
             overrides: site.overrides,
@@ -293,6 +294,8 @@ struct Core {
     cut_off: Vec<OpenOperation>,
     /// For which day each schedule told each device last.
     fired: Vec<Fired>,
+    keys: Option<Keys>,
+    epoch: String,
 }
 
 impl Core {
@@ -317,7 +320,9 @@ impl Core {
             TelemetryStore::absent(devices.len())
         });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
-        let ledger = Ledger::new(&recovered);
+        let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
+        let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
+        let (ledger, epoch) = (Ledger::new(&recovered), recovered.epoch.clone());
         let reporting: HashSet<&BusId> =
             devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
         let watched = devices.iter().map(|device| {
@@ -328,7 +333,9 @@ impl Core {
         let router = Router::new(parts.timezone, parts.routes)
             .keep_telling(recovered.told)
             .in_their_words(parts.templates)
-            .standing_for(parts.classes_on);
+            .standing_for(parts.classes_on)
+            .sealing(privacy.clone());
+        let private = Private::new(privacy, &devices);
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,
@@ -347,8 +354,11 @@ impl Core {
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
+            private,
         };
-        Ok(Self { pipeline, orphans, cut_off: recovered.operations, fired: recovered.fired })
+        pipeline.warn_of_clear_text();
+        let (cut_off, fired) = (recovered.operations, recovered.fired);
+        Ok(Self { pipeline, orphans, cut_off, fired, keys, epoch })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
@@ -380,43 +390,6 @@ impl Core {
             }
             closed => closed.context("close commands that were cut off"),
         }
-    }
-}
-
-/// What all couriers share.
-struct Couriers<'a> {
-    rest: &'a Handle,
-    clock: &'a Arc<dyn Clock>,
-    serving: &'a CancellationToken,
-}
-
-impl Couriers<'_> {
-    /// One task an endpoint; gives back their gauges. One that cannot be set up keeps its letters and costs nobody else.
-    fn spawn(
-        &self,
-        tasks: &mut JoinSet<Ended>,
-        endpoints: Vec<Endpoint>,
-        pipeline: &mut Pipeline,
-    ) -> Vec<EndpointGauge> {
-        let mut gauges = Vec::new();
-        for endpoint in endpoints {
-            let http = match HttpEndpoint::new(endpoint.http, Arc::clone(self.clock)) {
-                Ok(http) => http,
-                Err(error) => {
-                    error!(endpoint = %endpoint.id, %error, "Nothing can be delivered to this endpoint; its letters wait.");
-                    continue;
-                }
-            };
-            let wake = Arc::new(Notify::new());
-            let (store, clock) = (pipeline.events.clone(), Arc::clone(self.clock));
-            let (courier, gauge) =
-                Courier::new(endpoint.id, http, store, clock, uplink::chance, Arc::clone(&wake));
-            pipeline.wake.push(wake);
-            gauges.push(gauge);
-            let stop = self.serving.clone();
-            tasks.spawn_on(async move { Ok(courier.run(stop).await.map(|()| "courier")?) }, self.rest);
-        }
-        gauges
     }
 }
 

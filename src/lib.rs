@@ -19,6 +19,8 @@ pub mod domain;
 
 pub mod document;
 
+pub mod mqtt;
+
 pub mod fieldbus;
 
 pub mod profile;

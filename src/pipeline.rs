@@ -3,11 +3,13 @@
 //! The only writer of alarm transitions. It ends when every bus has hung up and its inbox is empty, or when the store can
 //! no longer be trusted: then the whole gateway starts anew.
 
+mod drill;
 mod ledger;
 mod letters;
 mod messages;
 mod operate;
 mod people;
+mod private;
 mod recency;
 mod trouble;
 
@@ -21,8 +23,10 @@ use tokio::{
 use tracing::warn;
 
 pub use self::{
+    drill::{DrillFiled, occurrence as drill_occurrence},
     ledger::Ledger,
     operate::{Operations, Tell, Telling},
+    private::Private,
     recency::Recent,
     trouble::{Progress, Trouble},
 };
@@ -30,8 +34,8 @@ use self::{messages::Message, trouble::log};
 use crate::{
     alarm::{Change, Engine},
     domain::{
-        BusId, Clock, DeviceIx, Event, Failure, Heard, Letter, PointIx, Quality, Raw, Receipt, Sample,
-        SiteFacts,
+        BusId, Clock, DeviceIx, EndpointId, Event, Failure, Heard, Letter, PointIx, Quality, Raw, Receipt,
+        Sample, SiteFacts,
         command::{Command, Outcome},
         status::{DeviceStatus, MessageCounts},
     },
@@ -54,6 +58,8 @@ pub enum Asked {
     /// The answer comes when it is on disk.
     Command(Command, oneshot::Sender<Outcome>),
     Devices(oneshot::Sender<Standing>),
+    /// An endpoint is to be tested. The answer comes when the drill is on disk, and on its way.
+    Drill(EndpointId, oneshot::Sender<DrillFiled>),
 }
 
 /// How things stand, as far as the pipeline knows.
@@ -90,6 +96,7 @@ pub struct Pipeline {
     pub messages: BTreeMap<BusId, MessageCounts>,
     /// What is on its way to devices.
     pub operations: Operations,
+    pub private: Private,
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -226,6 +233,7 @@ impl Pipeline {
             if samples.is_empty() && receipt.is_none() {
                 continue;
             }
+            let samples = self.private.kept(device, samples);
             let kept = self.telemetry.keep(Row { device, at, samples, receipt });
             self.note_telemetry(kept);
         }

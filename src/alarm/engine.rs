@@ -178,11 +178,15 @@ impl Engine {
         (due, next)
     }
 
-    /// A person takes on `occurrence`.
+    /// A person takes on `occurrence`, or the one that is open of the alarm `device/name`.
     pub fn acknowledge(&self, occurrence: &OccurrenceId, who: Acknowledgement, at: Stamp) -> Acknowledged {
+        let is_meant = |memory: &AlarmMemory| {
+            let open = memory.occurrence.as_ref();
+            open.is_some_and(|open| open == occurrence || memory.key.to_string() == occurrence.as_str())
+        };
         for (ix, watched) in self.devices.iter().enumerate() {
             for (slot, alarm) in watched.alarms.iter().enumerate() {
-                if alarm.memory.occurrence.as_ref() == Some(occurrence) {
+                if is_meant(&alarm.memory) {
                     return alarm.acknowledge(DeviceIx(ix as u32), slot, who, at);
                 }
             }
@@ -306,7 +310,10 @@ impl Slot {
             TransitionKind::Returned | TransitionKind::Closed if memory.returned_at.is_none() => {
                 memory.returned_at = Some(at.wall);
             }
-            TransitionKind::Returned | TransitionKind::Closed | TransitionKind::Acknowledged => {}
+            TransitionKind::Returned
+            | TransitionKind::Closed
+            | TransitionKind::Acknowledged
+            | TransitionKind::Drill => {}
         }
         memory
     }

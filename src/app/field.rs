@@ -76,7 +76,7 @@ async fn poll(link: BusLink, parts: BusParts, modems: Arc<Receptions>, stop: Can
         },
         BusLink::Dlt645(settings) => fieldbus::dlt645::line_bus(&settings, parts).run(stop).await?,
         BusLink::Dlt645Tcp(settings) => fieldbus::dlt645::tcp_bus(settings, parts).run(stop).await?,
-        BusLink::Mqtt(settings) => match fieldbus::mqtt::bus(parts, &settings) {
+        BusLink::Mqtt { broker, discover } => match fieldbus::mqtt::bus(parts, &broker, discover) {
             Ok(bus) => bus.run(stop).await?,
             Err(error) => stay_away(&id, &error, &stop).await,
         },

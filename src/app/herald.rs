@@ -2,12 +2,13 @@
 //! like any other, seen where people look and told to whoever else wants to hear of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use bytes::Bytes;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::{
     sync::mpsc,
@@ -16,12 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Ended;
+use super::{Ended, drills::DrillStanding, upward::WayOut};
 use crate::{
-    domain::{BusId, Clock, DeviceId, DeviceIx, EndpointId, Heard, Raw},
-    profile::{Address, Device, Profile},
+    domain::{Clock, DeviceIx, EndpointId, Heard, Hindrance, Raw},
+    profile::Device,
     store::{Backlog, EventStore},
-    uplink::{EndpointGauge, EndpointState},
+    uplink::EndpointState,
 };
 
 /// Well within the heartbeat that `endpoint/gatehouse-endpoint` promises.
@@ -29,25 +30,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How soon a change is told.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Each endpoint, as a device. No device of a site can be called so: its id has a colon.
-pub fn devices<'a>(ids: impl Iterator<Item = &'a EndpointId>, profile: &Arc<Profile>) -> Vec<Device> {
-    let device = |id: &EndpointId| {
-        let own = format!("endpoint:{id}");
-        Device {
-            id: DeviceId::from(own.as_str()),
-            name: id.to_string(),
-            profile: Arc::clone(profile),
-            bus: BusId::from(own.as_str()),
-            address: Address::Text(id.to_string()),
-            tags: BTreeMap::new(),
-        }
-    };
-    ids.map(device).collect()
-}
-
 pub struct Herald {
     pub devices: Arc<[Device]>,
-    pub gauges: Vec<EndpointGauge>,
+    pub ways: Arc<[WayOut]>,
+    pub zone: TimeZone,
     pub store: EventStore,
     pub clock: Arc<dyn Clock>,
     pub sender: mpsc::Sender<Heard>,
@@ -63,14 +49,27 @@ struct Report {
     why: Option<String>,
     queued: u64,
     set_aside: u64,
+    drill: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drill_at: Option<String>,
+    contested: bool,
 }
 
 /// What of a report is news when it changes.
-type Topic = (&'static str, Option<&'static str>, u64);
+#[derive(Debug, PartialEq)]
+struct Topic {
+    state: &'static str,
+    trouble: Option<&'static str>,
+    set_aside: u64,
+    drill: &'static str,
+    drill_at: Option<String>,
+    contested: bool,
+}
 
 impl Report {
     fn topic(&self) -> Topic {
-        (self.state, self.trouble, self.set_aside)
+        let &Self { state, trouble, set_aside, drill, contested, .. } = self;
+        Topic { state, trouble, set_aside, drill, drill_at: self.drill_at.clone(), contested }
     }
 }
 
@@ -91,14 +90,13 @@ impl Herald {
                     continue;
                 }
             };
-            for gauge in &self.gauges {
-                let standing = backlog.get(&gauge.id).copied().unwrap_or_default();
-                let report = report(&gauge.state.borrow(), standing);
+            for way in self.ways.iter() {
+                let report = self.report(way, backlog.get(&way.id).copied().unwrap_or_default());
                 let (topic, now) = (report.topic(), Instant::now());
                 let news =
-                    told.get(&gauge.id).is_none_or(|(last, at)| *last != topic || now - *at >= REPORT_EVERY);
-                let Some(heard) = self.heard(gauge, &report).filter(|_| news) else { continue };
-                told.insert(&gauge.id, (topic, now));
+                    told.get(&way.id).is_none_or(|(last, at)| *last != topic || now - *at >= REPORT_EVERY);
+                let Some(heard) = self.heard(&way.id, &report).filter(|_| news) else { continue };
+                told.insert(&way.id, (topic, now));
                 tokio::select! {
                     sent = self.sender.send(heard) => if sent.is_err() {
                         return Ok("herald");
@@ -109,9 +107,28 @@ impl Herald {
         }
     }
 
-    fn heard(&self, gauge: &EndpointGauge, report: &Report) -> Option<Heard> {
-        let own =
-            self.devices.iter().position(|device| device.is_own_endpoint() && *device.name == *gauge.id)?;
+    fn report(&self, way: &WayOut, Backlog { queued, set_aside }: Backlog) -> Report {
+        let (state, why) = match &way.gauge {
+            Ok(gauge) => state_of(&gauge.state.borrow()),
+            Err(why) => ("rejecting", Some(why.clone())),
+        };
+        let DrillStanding { heard, at } = *way.drills.borrow();
+        let drill_at =
+            at.map(|at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+        Report {
+            state,
+            trouble: why.as_ref().map(|why| why.kind.word()),
+            why: why.map(|why| format!("{} / {}", why.said.zh, why.said.en)),
+            queued,
+            set_aside,
+            drill: heard.word(),
+            drill_at,
+            contested: way.contested.load(Relaxed),
+        }
+    }
+
+    fn heard(&self, endpoint: &EndpointId, report: &Report) -> Option<Heard> {
+        let own = self.devices.iter().position(|device| device.stands_for(endpoint))?;
         let bytes = serde_json::to_vec(report).expect("numbers and texts");
         Some(Heard {
             device: DeviceIx(own as u32),
@@ -123,29 +140,20 @@ impl Herald {
     }
 }
 
-fn report(state: &EndpointState, Backlog { queued, set_aside }: Backlog) -> Report {
-    let (state, why) = match state {
+/// As a word, and why.
+fn state_of(state: &EndpointState) -> (&'static str, Option<Hindrance>) {
+    match state {
         EndpointState::Delivering => ("delivering", None),
-        EndpointState::Refusing { why, .. } => ("refusing", Some(why)),
-        EndpointState::Failing { why, .. } if why.kind.needs_somebody() => ("rejecting", Some(why)),
-        EndpointState::Failing { why, .. } => ("failing", Some(why)),
-    };
-    Report {
-        state,
-        trouble: why.map(|why| why.kind.word()),
-        why: why.map(|why| format!("{} / {}", why.said.zh, why.said.en)),
-        queued,
-        set_aside,
+        EndpointState::Refusing { why, .. } => ("refusing", Some(why.clone())),
+        EndpointState::Failing { why, .. } if why.kind.needs_somebody() => ("rejecting", Some(why.clone())),
+        EndpointState::Failing { why, .. } => ("failing", Some(why.clone())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{Hindrance, HindranceKind},
-        text,
-    };
+    use crate::{domain::HindranceKind, text};
     use jiff::Timestamp;
 
     #[test]
@@ -163,9 +171,8 @@ mod tests {
             (failing(HindranceKind::CertificateExpired), "rejecting"),
             (failing(HindranceKind::Redirected), "rejecting"),
         ] {
-            let report = report(&state, Backlog { queued: 1, set_aside: 2 });
-            assert_eq!((report.state, report.queued, report.set_aside), (expected, 1, 2));
-            assert_eq!(report.why.is_some(), expected != "delivering");
+            let (word, why) = state_of(&state);
+            assert_eq!((word, why.is_some()), (expected, expected != "delivering"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway's own lines as devices: a line with several devices reports on itself, so that its loss is one alarm and not one for each
+//! The gateway's own lines and endpoints as devices. A line with several devices reports on itself, so that its loss is one alarm and not one for each
 //! of them.
 
 use std::{
@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
-    config::Bus,
+    config::{Bus, Endpoint},
     domain::{BusId, ClassName, DeviceId},
     profile::{Address, Device, Profile},
+    uplink::own_device,
 };
 
 /// A line with one device needs no report: its loss is that device's.
@@ -45,6 +46,19 @@ pub fn id(bus: &BusId) -> DeviceId {
 pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
     buses.iter().map(|bus| (id(&bus.id), classes(bus))).collect()
+}
+
+/// Every endpoint, as a device: that somebody would not be told is an alarm like any other.
+pub fn endpoints(endpoints: &[Endpoint], profile: &Arc<Profile>) -> Vec<Device> {
+    let own = endpoints.iter().map(|endpoint| Device {
+        id: own_device(&endpoint.id),
+        name: format!("{} {}", endpoint.purpose.title().zh, endpoint.id),
+        profile: Arc::clone(profile),
+        bus: BusId::from(own_device(&endpoint.id).as_str()),
+        address: Address::Text(endpoint.id.to_string()),
+        tags: BTreeMap::from([("endpoint".to_owned(), endpoint.id.to_string())]),
+    });
+    own.collect()
 }
 
 fn on<'a>(bus: &'a BusId, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {

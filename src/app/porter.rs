@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Ended, drills::Drills, lines::Lines};
+use super::{Ended, drills::Drills, lines::Lines, upward::WayOut};
 use crate::{
     console::door::{Answer, Question, Visit},
     domain::{
@@ -22,7 +22,6 @@ use crate::{
     fieldbus::BusGauge,
     pipeline::{Asked, Standing},
     store::TelemetryStore,
-    uplink::EndpointGauge,
 };
 
 /// So many exchanges on lines may be under way for people at once.
@@ -98,7 +97,7 @@ impl Porter {
             storage,
             devices,
             buses: buses.collect(),
-            endpoints: self.drills.gauges.iter().map(EndpointGauge::read).collect(),
+            endpoints: self.drills.ways.iter().map(WayOut::read).collect(),
         }))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{exit, plan, timetable};
+use super::{exit, flows, plan, timetable};
 use crate::{
     config::{self, Checked, Counts, DEFAULT_PATH},
     document::Severity,
@@ -25,7 +25,10 @@ pub struct CheckArgs {
     /// What each bus is asked, what that takes of its line, and when schedules act / 每条总线读什么、占用多少，定时何时执行
     #[arg(long)]
     pub plan: bool,
-    /// One JSON object a line: each problem, with --plan each bus and schedule, then the counts
+    /// What leaves this box, to whom and why, and what is withheld / 哪些数据离开本机、送给谁、为什么，哪些不送
+    #[arg(long)]
+    pub flows: bool,
+    /// One JSON object a line: each problem, with --plan each bus and schedule, with --flows each endpoint, then the counts
     #[arg(long)]
     pub json: bool,
 }
@@ -33,7 +36,8 @@ pub struct CheckArgs {
 const EXAMPLES: &str = "\
 Examples / 示例:
   gatehouse check --config gatehouse.toml          every mistake at once / 一次列出全部错误
-  gatehouse check --plan                           how busy each line will be, when schedules act / 占用率和定时";
+  gatehouse check --plan                           how busy each line will be, when schedules act / 占用率和定时
+  gatehouse check --flows                          what leaves this box, to whom, why / 什么数据送给谁";
 
 /// How to show it.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +96,9 @@ fn write_text(args: &CheckArgs, checked: &Checked, look: Look, out: &mut impl Wr
         plan::write_text(site, look.lang, out)?;
         timetable::write_text(site, Timestamp::now(), look.lang, out)?;
     }
+    if let Some(site) = checked.site.as_ref().filter(|_| args.flows) {
+        flows::write_text(site, look.lang, out)?;
+    }
     let told = match look.terminal {
         true => checked.problems.drawn(look.lang, look.colour),
         false => checked.problems.lines(look.lang),
@@ -107,6 +114,9 @@ fn write_json(args: &CheckArgs, checked: &Checked, out: &mut impl Write) -> io::
     if let Some(site) = checked.site.as_ref().filter(|_| args.plan) {
         plan::write_json(site, out)?;
         timetable::write_json(site, Timestamp::now(), out)?;
+    }
+    if let Some(site) = checked.site.as_ref().filter(|_| args.flows) {
+        flows::write_json(site, out)?;
     }
     let Counts { buses, devices, endpoints } = checked.counts;
     let busiest = checked.site.as_ref().and_then(plan::busiest);
@@ -167,7 +177,7 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
         let look = Look { lang: Lang::En, terminal, colour: false };
-        let code = run(&CheckArgs { config, plan: false, json }, look, &mut out).unwrap();
+        let code = run(&CheckArgs { config, plan: false, flows: false, json }, look, &mut out).unwrap();
         let folder = format!("{}/", dir.path().display());
         (code, String::from_utf8(out).unwrap().replace(&folder, ""))
     }

@@ -237,7 +237,7 @@ fn kind(link: &BusLink) -> &'static str {
         BusLink::ModbusTcp(_) => "modbus_tcp",
         BusLink::ModbusRtu(_) => "modbus_rtu",
         BusLink::Serial(_) => "serial",
-        BusLink::Mqtt(_) => "mqtt",
+        BusLink::Mqtt { .. } => "mqtt",
         BusLink::Dlt645(_) => "dlt645",
         BusLink::Dlt645Tcp(_) => "dlt645_tcp",
         BusLink::ModbusRtuTcp(_) => "modbus_rtu_tcp",
@@ -256,7 +256,7 @@ fn line(link: &BusLink) -> String {
         BusLink::ModbusRtu(line) | BusLink::ModbusAscii(line) | BusLink::Serial(line) => {
             format!("{} {} {}", line.port.display(), line.baud, line.framing)
         }
-        BusLink::Mqtt(broker) => format!("{}:{}", broker.address.host, broker.address.port),
+        BusLink::Mqtt { broker, .. } => format!("{}:{}", broker.address.host, broker.address.port),
         BusLink::Dlt645(line) => format!("{} {} {}", line.port.display(), line.baud, line.framing),
         BusLink::Dlt645Tcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
     }

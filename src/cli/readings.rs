@@ -12,7 +12,7 @@ use std::{
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
 
-use super::{exit, failure, site::SiteArgs};
+use super::{exit, failure, mask::Mask, site::SiteArgs};
 use crate::{
     document::nearest,
     domain::{Lang, Period, Text, Value},
@@ -42,6 +42,12 @@ pub struct Args {
     /// CSV，含表头 / CSV with a header
     #[arg(long)]
     pub csv: bool,
+    /// 显示个人信息，否则显示为 ***；需要能读密钥文件 / show what is of persons, *** without it; takes the right to read the key
+    #[arg(long)]
+    pub private: bool,
+    /// Which points are masked, and what opens them.
+    #[arg(skip)]
+    pub mask: Mask,
     /// The site is a demo: each JSON line says so.
     #[arg(skip)]
     pub demo: bool,
@@ -65,7 +71,14 @@ impl ReadingsArgs {
             Err(code) => return Ok(code),
         };
         let out = io::BufWriter::new(io::stdout().lock());
-        let what = Args { demo: site.demo, ..self.what };
+        let mask = match Mask::of(&site, &self.what.device, self.what.private) {
+            Ok(mask) => mask,
+            Err(why) => {
+                eprintln!("{}", why.get(lang));
+                return Ok(exit::NOT_PERMITTED);
+            }
+        };
+        let what = Args { demo: site.demo, mask, ..self.what };
         match run(&what, &site.store.dir, &site.timezone, lang, out) {
             Ok(()) => Ok(exit::OK),
             Err(error) => {
@@ -209,7 +222,7 @@ fn print(args: &Args, store_dir: &Path, site: &Site, out: impl Write) -> Result<
     let mut sheet = Sheet::new(args, site, &names, out);
     sheet.head()?;
     for reading in readings {
-        sheet.line(&reading?)?;
+        sheet.line(&args.mask.shown(reading?))?;
     }
     Ok(sheet.out.flush()?)
 }

@@ -272,7 +272,7 @@ fn named(id: &BusId, link: &BusLink) -> BusNamed {
         BusLink::Dlt645(meters) => ("dlt645", settings(serde_json::to_value(meters))),
         BusLink::Dlt645Tcp(meters) => ("dlt645_tcp", settings(serde_json::to_value(meters))),
         BusLink::Serial(serial) => ("serial", settings(serde_json::to_value(serial))),
-        BusLink::Mqtt(broker) => {
+        BusLink::Mqtt { broker, .. } => {
             ("mqtt", json!({ "host": broker.address.host, "port": broker.address.port }))
         }
     };

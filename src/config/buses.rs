@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use secrecy::ExposeSecret;
-
 use super::{
     Bus, BusLink,
-    desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
+    brokers::broker,
+    desk::{Desk, Taken},
     file::BusTable,
     modems::Modems,
     port,
@@ -21,7 +20,6 @@ use crate::{
     domain::BusId,
     fieldbus::{
         modbus::config::RtuTcpSettings,
-        mqtt::config::{Broker, BrokerUrlError, ClientIdentity, Settings as MqttSettings},
         serial::config::{Framing, Settings as SerialSettings, nearest_baud},
     },
     text,
@@ -188,7 +186,9 @@ fn link(desk: &mut Desk<'_>, n: usize, table: &BusTable) -> Option<BusLink> {
         line(desk, n, "serial", settings);
         return Some(BusLink::Serial(settings.clone()));
     }
-    table.mqtt.as_ref().and_then(|settings| broker(desk, n, settings)).map(BusLink::Mqtt)
+    let settings = table.mqtt.as_ref()?;
+    let broker = broker(desk, ["bus".into(), n.into(), "mqtt".into()], &settings.into())?;
+    Some(BusLink::Mqtt { broker, discover: settings.discover })
 }
 
 fn host(desk: &mut Desk<'_>, path: &[Step<'_>], host: &str) {
@@ -268,82 +268,6 @@ fn eight_bits(desk: &mut Desk<'_>, n: usize, kind: &str, framing: Framing) {
     }
 }
 
-fn broker(desk: &mut Desk<'_>, n: usize, settings: &MqttSettings) -> Option<Broker> {
-    let at_key = |key| ["bus".into(), n.into(), "mqtt".into(), Step::Key(key)];
-    if settings.client_id.is_empty() {
-        desk.error(&at_key("client_id"), text!("client_id 不能为空", "client_id must not be empty"));
-    }
-    if settings.password.is_some() && settings.username.is_none() {
-        let told =
-            text!("有密码没有用户名：MQTT 不允许", "a password without a username: MQTT has no such login");
-        desk.error(&at_key("password"), told);
-    }
-    let password = settings.password.as_ref().and_then(|secret| desk.secret(&at_key("password"), secret));
-    let authorities =
-        settings.ca_file.as_ref().and_then(|file| desk.pem(&at_key("ca_file"), file, CERTIFICATE));
-    let identity = match (&settings.cert_file, &settings.key_file) {
-        (Some(certificate), Some(key)) => {
-            let certificate = desk.pem(&at_key("cert_file"), certificate, CERTIFICATE);
-            let key = desk.pem(&at_key("key_file"), key, PRIVATE_KEY);
-            let pair = certificate.zip(key);
-            pair.map(|(pem, key)| ClientIdentity { certificates: pem.expose_secret().to_vec(), key })
-        }
-        (Some(_), None) => {
-            desk.error(
-                &at_key("cert_file"),
-                text!("cert_file 需要 key_file", "cert_file needs key_file beside it"),
-            );
-            None
-        }
-        (None, Some(_)) => {
-            desk.error(
-                &at_key("key_file"),
-                text!("key_file 需要 cert_file", "key_file needs cert_file beside it"),
-            );
-            None
-        }
-        (None, None) => None,
-    };
-    let address = match settings.address() {
-        Ok(address) => address,
-        Err(fault) => {
-            let help = text!("例如 \"mqtt://127.0.0.1:1883\"", "such as \"mqtt://127.0.0.1:1883\"");
-            desk.error_with_help(&at_key("url"), wrong_url(fault), help);
-            return None;
-        }
-    };
-    if !address.tls && (settings.ca_file.is_some() || settings.cert_file.is_some()) {
-        let told = text!(
-            "mqtt:// 不加密，证书用不上；要加密请写 mqtts://",
-            "mqtt:// is not encrypted and uses no certificates: mqtts:// is and does"
-        );
-        desk.warning(&at_key("url"), told);
-    }
-    Some(Broker {
-        address,
-        client_id: settings.client_id.clone(),
-        username: settings.username.clone(),
-        password,
-        authorities: authorities.map(|pem| pem.expose_secret().to_vec()),
-        identity,
-        discover: settings.discover,
-    })
-}
-
-fn wrong_url(fault: BrokerUrlError) -> crate::domain::Text {
-    match fault {
-        BrokerUrlError::NotAUrl => text!("这不是网址", "this is not a URL"),
-        BrokerUrlError::Scheme => text!("应以 mqtt:// 或 mqtts:// 开头", "the scheme is mqtt:// or mqtts://"),
-        BrokerUrlError::NoHost => text!("缺少主机", "there is no host in it"),
-        BrokerUrlError::Extra => {
-            text!(
-                "只能有主机和端口；用户名和密码另写",
-                "host and port only: username and password stand apart"
-            )
-        }
-    }
-}
-
 /// Two buses on one line would talk into each other's frames.
 fn one_user(desk: &mut Desk<'_>, n: usize, kind: BusKind, link: &BusLink, lines: &mut Taken<String>) {
     let Some((key, line)) = line_of(link) else { return };
@@ -371,7 +295,7 @@ fn one_user(desk: &mut Desk<'_>, n: usize, kind: BusKind, link: &BusLink, lines:
             );
             desk.error(path, told);
         }
-        BusLink::Mqtt(_) => {
+        BusLink::Mqtt { .. } => {
             let told = text!(
                 "同一个服务器上 client_id 已有总线在用（第 {first} 行），会互相踢下线",
                 "this client_id is used on the same broker already (line {first}): each would throw the other out"
@@ -392,7 +316,7 @@ fn line_of(link: &BusLink) -> Option<(&'static str, String)> {
         BusLink::ModbusRtu(settings) | BusLink::ModbusAscii(settings) | BusLink::Serial(settings) => {
             Some(("port", device(&settings.port).display().to_string()))
         }
-        BusLink::Mqtt(broker) => {
+        BusLink::Mqtt { broker, .. } => {
             let address = &broker.address;
             Some(("client_id", format!("{}:{} as {}", address.host, address.port, broker.client_id)))
         }

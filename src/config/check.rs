@@ -21,6 +21,7 @@ use super::{
     file::{DeviceTable, RecordTable, SiteFile, SiteTable, StoreTable},
     line_time::line_time,
     overrides::{overrides, rules_off},
+    private::private,
     schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
     templates::Fleet,
@@ -139,12 +140,13 @@ fn site(
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
     let store = store(desk, &file.store);
+    let private = private(desk, &file.store, &store.dir);
     let console_listen = listen(desk, &file.console.listen);
     let tape_memory = tape_memory(desk, &file.record);
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
-    let endpoints = endpoints(desk, &file.endpoint, Fleet { library, devices: &devices });
+    let endpoints = endpoints(desk, &file.endpoint, &file.site.id, Fleet { library, devices: &devices });
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let coordinates = coordinates(desk, &file.site);
@@ -158,6 +160,7 @@ fn site(
             timezone,
             demo: file.site.demo,
             store,
+            private,
             console_listen,
             buses,
             devices,
@@ -175,13 +178,13 @@ fn site(
     (site, counts)
 }
 
-/// How the gateway's own parts are read: shipped, unless one of the site's folders has one with mistakes.
-fn own(desk: &mut Desk<'_>, library: &Library, name: &str) -> Option<Arc<Profile>> {
-    let profile = library.profile(name);
+/// How something of the gateway's own is read: shipped, unless one of the site's folders has one with mistakes.
+fn own(desk: &mut Desk<'_>, library: &Library, id: &str) -> Option<Arc<Profile>> {
+    let profile = library.profile(id);
     if profile.is_none() {
         let told = text!(
-            "没有可用的模板 {name}，网关靠它监视自己",
-            "there is no sound profile {name}, by which the gateway watches itself"
+            "没有可用的模板 {id}，网关靠它监视自己",
+            "there is no sound profile {id}, by which the gateway watches itself"
         );
         desk.error(at!["site"], told);
     }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     domain::{
-        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId, Size,
-        Value, timetable::At,
+        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId,
+        SecretFile, Size, Value, timetable::At,
     },
     fieldbus::{dlt645, modbus, mqtt, serial},
-    uplink::{Purpose, Wants, http},
+    uplink::{self, Purpose, Wants, http},
 };
 
 /// `gatehouse.toml`: one residential compound.
@@ -70,6 +70,11 @@ pub struct StoreTable {
     pub events_max: Size,
     pub telemetry_max: Size,
     pub telemetry_keep: Period,
+    /// Seals values of persons in both files; 32 bytes in base64, made at the first start if it is not there. Not in `dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<SecretFile>,
+    /// Values of persons can be read for this long.
+    pub private_keep: Period,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -137,9 +142,46 @@ pub struct Unit(pub String);
 pub struct EndpointTable {
     pub id: EndpointId,
     pub purpose: Purpose,
+    /// Exactly one of the two tables says where letters go.
     pub http: Option<http::config::Settings>,
+    pub mqtt: Option<uplink::mqtt::config::Settings>,
     #[serde(default)]
     pub wants: Wants,
+    pub drill: Option<DrillTable>,
+    #[serde(default)]
+    pub upload: UploadTable,
+}
+
+/// How readings go, where `wants.readings` has them go.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Upload")]
+pub struct UploadTable {
+    /// From one batch to the next, once all that waits is delivered.
+    pub every: Period,
+}
+
+impl Default for UploadTable {
+    fn default() -> Self {
+        Self { every: Period(Duration::from_secs(60)) }
+    }
+}
+
+/// A test event that goes the way of every alarm, and has to be confirmed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Drill")]
+pub struct DrillTable {
+    /// Each day at this time, such as `"09:00"`; or `every`.
+    pub at: Option<At>,
+    pub every: Option<Period>,
+    /// Without a receipt after this, a local alarm says that nobody would have heard.
+    #[serde(default = "default_within")]
+    pub within: Period,
+}
+
+fn default_within() -> Period {
+    Period(Duration::from_secs(600))
 }
 
 /// Overrides a class's rule, for a class or for one device; only what differs.
@@ -208,6 +250,8 @@ impl Default for StoreTable {
             events_max: Size(512 << 20),
             telemetry_max: Size(1 << 30),
             telemetry_keep: Period(90 * DAY),
+            key: None,
+            private_keep: Period(30 * DAY),
         }
     }
 }

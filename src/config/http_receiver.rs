@@ -1,9 +1,8 @@
 //! `[endpoint.http]`: where letters go by HTTP, by which login and which receipt rule; secrets and certificates read.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use url::Url;
 
 use super::{
     desk::{CERTIFICATE, Desk, PRIVATE_KEY},
@@ -61,11 +60,6 @@ pub(super) fn http_receiver(
             return None;
         }
     };
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let told =
-            text!("http:// 不加密：路上谁都能看", "http:// is not encrypted: anybody on the way can read it");
-        desk.warning(&path("url"), told);
-    }
     let reread = (desk.vault.secrets == Secrets::Read).then(|| {
         let (vault, settings) = (desk.vault.clone(), settings.clone());
         Reread::by(move || read_again(&vault, &settings))
@@ -266,9 +260,4 @@ fn wrong_url(fault: ReceiverUrlError) -> Text {
             text!("网址里不写用户名和密码，用 basic", "no user and password in a URL: they go into `basic`")
         }
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,16 +1,20 @@
 //! What people write, checked as a whole before anything starts.
 
+mod brokers;
 mod buses;
 mod check;
 mod desk;
 mod devices;
+mod drill;
 mod endpoints;
 pub mod file;
 mod http_receiver;
 pub mod line_time;
 mod modems;
+mod mqtt_receiver;
 mod overrides;
 mod port;
+mod private;
 mod repeat;
 mod schedules;
 #[cfg(test)]
@@ -20,7 +24,7 @@ mod site;
 mod templates;
 
 pub use check::{Checked, Counts, check, load, look};
-pub use site::{Bus, BusLink, Endpoint, Site};
+pub use site::{Bus, BusLink, Endpoint, PrivateStore, Receiver, Site};
 
 /// Where the packages put it.
 pub const DEFAULT_PATH: &str = "/etc/gatehouse/gatehouse.toml";

@@ -1,16 +1,22 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::tz::TimeZone;
 
 use crate::{
     alarm::Override,
-    domain::{BusId, EndpointId, Size, sun::Coordinates, timetable::Schedule},
-    fieldbus::{cost::LineCost, dlt645, modbus, mqtt, serial},
+    domain::{BusId, EndpointId, Period, Size, sun::Coordinates, timetable::Schedule},
+    fieldbus::{cost::LineCost, dlt645, modbus, serial},
+    mqtt::{Broker, BrokerAddress},
     profile, store,
-    uplink::{Purpose, Wants, http},
+    uplink::{self, DrillTurns, Purpose, Template, Wants, http},
 };
 
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub struct Site {
     /// Everything that leaves says that it is not real.
     pub demo: bool,
     pub store: store::Settings,
+    /// Without it values of persons are stored as they are.
+    pub private: Option<PrivateStore>,
     pub console_listen: SocketAddr,
     pub buses: Vec<Bus>,
     pub devices: Vec<profile::Device>,
@@ -54,7 +62,7 @@ pub enum BusLink {
     ModbusAscii(serial::config::Settings),
     ModbusDtu(modbus::config::DtuSettings),
     Serial(serial::config::Settings),
-    Mqtt(mqtt::config::Broker),
+    Mqtt { broker: Broker, discover: bool },
     Dlt645(dlt645::config::LineSettings),
     Dlt645Tcp(dlt645::config::TcpSettings),
 }
@@ -68,7 +76,7 @@ impl BusLink {
             | BusLink::ModbusRtuTcp(_)
             | BusLink::ModbusAscii(_)
             | BusLink::ModbusDtu(_) => true,
-            BusLink::Serial(_) | BusLink::Mqtt(_) | BusLink::Dlt645(_) | BusLink::Dlt645Tcp(_) => false,
+            BusLink::Serial(_) | BusLink::Mqtt { .. } | BusLink::Dlt645(_) | BusLink::Dlt645Tcp(_) => false,
         }
     }
 
@@ -82,7 +90,7 @@ impl BusLink {
             BusLink::ModbusDtu(modem) => modem.cost(),
             BusLink::Dlt645(settings) => LineCost::serial(&settings.into()),
             BusLink::Dlt645Tcp(_) => LineCost::serial(&dlt645::config::usual_line()),
-            BusLink::Mqtt(_) => LineCost::unasked(),
+            BusLink::Mqtt { .. } => LineCost::unasked(),
         }
     }
 }
@@ -97,7 +105,7 @@ impl BusLink {
             | BusLink::ModbusRtuTcp(_)
             | BusLink::ModbusAscii(_)
             | BusLink::Serial(_)
-            | BusLink::Mqtt(_)
+            | BusLink::Mqtt { .. }
             | BusLink::Dlt645(_)
             | BusLink::Dlt645Tcp(_) => None,
         }
@@ -109,5 +117,82 @@ pub struct Endpoint {
     pub id: EndpointId,
     pub purpose: Purpose,
     pub wants: Wants,
-    pub http: http::Receiver,
+    pub receiver: Receiver,
+    pub drill: Option<DrillTurns>,
+    /// From one batch of readings to the next.
+    pub upload_every: Duration,
+}
+
+/// How values of persons are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateStore {
+    /// The key that lies outside of the databases; it may not be there yet.
+    pub key_file: PathBuf,
+    pub keep: Period,
+    /// If it is not there.
+    pub may_be_made: bool,
+}
+
+/// Where letters go.
+#[derive(Debug)]
+pub enum Receiver {
+    Http(Box<http::Receiver>),
+    Mqtt(Box<uplink::mqtt::Receiver>),
+}
+
+impl Receiver {
+    /// Scheme, host and port: a path or query may hold what is nobody's business.
+    pub fn place(&self) -> String {
+        match self {
+            Receiver::Http(http) => http.url.origin().ascii_serialization(),
+            Receiver::Mqtt(mqtt) => {
+                let BrokerAddress { host, port, tls } = &mqtt.broker.address;
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" })
+            }
+        }
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Receiver::Http(http) => http.url.scheme() == "https",
+            Receiver::Mqtt(mqtt) => mqtt.broker.address.tls,
+        }
+    }
+
+    /// What goes there does not leave this box.
+    pub fn is_on_this_box(&self) -> bool {
+        let host = match self {
+            Receiver::Http(http) => http.url.host_str().unwrap_or_default().trim_matches(['[', ']']),
+            Receiver::Mqtt(mqtt) => &mqtt.broker.address.host,
+        };
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The body in the receiver's own words.
+    pub fn template(&self) -> Option<&Template> {
+        match self {
+            Receiver::Http(http) => http.template.as_ref(),
+            Receiver::Mqtt(_) => None,
+        }
+    }
+
+    /// Where people at the endpoint acknowledge alarms.
+    pub fn ack_topic(&self) -> Option<&str> {
+        match self {
+            Receiver::Http(_) => None,
+            Receiver::Mqtt(mqtt) => mqtt.ack_topic.as_deref(),
+        }
+    }
+
+    /// What the endpoint may tell devices, `class/command` each.
+    pub fn commands(&self) -> Vec<String> {
+        match self {
+            Receiver::Http(_) => Vec::new(),
+            Receiver::Mqtt(mqtt) => {
+                let allowed = mqtt.commands.iter().flat_map(|(_, commands)| &commands.0);
+                allowed.map(|(class, command)| format!("{class}/{command}")).collect()
+            }
+        }
+    }
 }

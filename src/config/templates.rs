@@ -67,8 +67,8 @@ pub(super) fn template(desk: &mut Desk<'_>, written: Written<'_>, fleet: Fleet<'
     if let Err(error) = template.render(&Drill::specimen().body(&TimeZone::UTC)) {
         let Text { zh, en } = error.text();
         let told = text!(
-            "模板说不了演练（type == \"gatehouse.drill\"）：{zh}；delivery test 因此不能用",
-            "the template cannot tell of a drill (type == \"gatehouse.drill\"), so there is no `delivery test`: {en}"
+            "模板说不了演练（type == \"gatehouse.drill\"）：{zh}；delivery test 和定时演练因此不能用",
+            "the template cannot tell of a drill (type == \"gatehouse.drill\"), so there is no `delivery test` and no drill by the clock: {en}"
         );
         desk.warning(path, told);
     }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{BusLink, EXAMPLE, secret::unreadable},
+    config::{BusLink, EXAMPLE, Receiver, secret::unreadable},
     document::Severity,
     domain::Lang,
     profile::Address,
@@ -71,7 +71,7 @@ fn the_example_is_right_once_its_secrets_exist() {
     assert_eq!((site.id.as_str(), site.name.as_str()), ("yekuang-road", "冶矿路社区"));
     let space = site.devices.iter().find(|device| &*device.id == "space-40").expect("both ends are in");
     assert_eq!((space.name.as_str(), &space.address), ("地库车位 40", &Address::Text("40".to_owned())));
-    let BusLink::Mqtt(broker) = &site.buses[2].link else { panic!("the third bus is MQTT") };
+    let BusLink::Mqtt { broker, .. } = &site.buses[2].link else { panic!("the third bus is MQTT") };
     assert_eq!(broker.password.as_ref().unwrap().expose_secret(), "geheim");
     assert_eq!(site.overrides[0].on_delay, Some(Duration::from_secs(45)));
     assert!(!format!("{site:?}").contains("geheim"), "secrets are never printed");
@@ -159,7 +159,9 @@ fn whoever_only_looks_needs_no_secret() {
     );
     let errors = |secrets| check_over_shipped(&path, secrets).problems.count(Severity::Error);
     assert_eq!((errors(Secrets::Read), errors(Secrets::Named)), (9, 0), "of them none is there");
-    let http = look(&path).unwrap().endpoints.remove(0).http;
+    let Receiver::Http(http) = look(&path).unwrap().endpoints.remove(0).receiver else {
+        panic!("it is HTTP")
+    };
     assert!(
         http.credentials.secret.is_none()
             && http.credentials.login.is_none()
@@ -196,7 +198,9 @@ fn logins_and_certificates_are_read() {
     );
     let checked = check_text(&dir, &text);
     assert_eq!(told(&dir, &checked), Vec::<String>::new());
-    let http = &checked.site.unwrap().endpoints[0].http;
+    let Receiver::Http(http) = &checked.site.as_ref().unwrap().endpoints[0].receiver else {
+        panic!("it is HTTP")
+    };
     let identity = http.credentials.identity.as_ref().unwrap().expose_secret();
     assert!(String::from_utf8_lossy(identity).contains("EC PRIVATE KEY"));
     assert!(matches!(&http.credentials.login, Some(Login::Basic { username, .. }) if username == "u"));

@@ -43,6 +43,8 @@ pub enum TransitionKind {
     Acknowledged,
     Returned,
     Closed,
+    /// No alarm's step, but a test of the way that they take: `gatehouse.drill`.
+    Drill,
 }
 
 /// One alarm of one device: everything of it is ordered, nothing across two of them.

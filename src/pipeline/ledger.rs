@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::Pipeline;
+use super::{Pipeline, Private};
 use crate::{
     alarm::{Change, Latest},
     domain::{
@@ -32,8 +32,22 @@ impl Ledger {
 }
 
 impl Ledger {
-    pub(super) fn seal(&self, event: Event) -> Sealed {
-        seal(event, self.last_hash).expect("readings are finite, everything else is text")
+    pub(super) fn next_seq(&self) -> u64 {
+        self.last_seq + 1
+    }
+
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// `private`: what of it is not stored as it is.
+    pub(super) fn seal(&self, event: Event, private: &Private) -> Sealed {
+        let linked =
+            |event| seal(event, self.last_hash).expect("readings are finite, everything else is text");
+        match private.stored(&event) {
+            Some(stored) => Sealed { event, ..linked(stored) },
+            None => linked(event),
+        }
     }
 
     pub(super) fn advance(&mut self, sealed: &Sealed) {
@@ -53,7 +67,7 @@ impl Pipeline {
             let fresh = || OccurrenceId::from(format!("{}-{seq}", ledger.epoch.get(..4).unwrap_or("0")));
             let occurrence = change.memory.occurrence.get_or_insert_with(fresh).clone();
             let event = self.event(change, step.kind, step.at, seq, occurrence);
-            let sealed = ledger.seal(event);
+            let sealed = ledger.seal(event, &self.private);
             ledger.advance(&sealed);
             events.push(sealed);
         }
@@ -105,6 +119,7 @@ impl Pipeline {
     /// If it cannot be stored.
     pub async fn close_orphans(&mut self, last: Vec<Event>) -> Result<(), StoreError> {
         for last in last {
+            let last = self.private.opened(last);
             let at = self.clock.now();
             let key = last.key();
             let seq = self.ledger.last_seq + 1;
@@ -125,7 +140,7 @@ impl Pipeline {
                 demo: self.demo,
                 ..last
             };
-            let sealed = self.ledger.seal(event);
+            let sealed = self.ledger.seal(event, &self.private);
             warn!(alarm = %key, "No rule watches this alarm any more; it is closed.");
             let letters = (self.address)(&sealed);
             let alarms = vec![AlarmMemory::normal(key)];

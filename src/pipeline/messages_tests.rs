@@ -90,6 +90,7 @@ impl Bench {
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: crate::pipeline::Operations::nowhere(),
+            private: Default::default(),
         };
         Self { pipeline, clock, dir }
     }

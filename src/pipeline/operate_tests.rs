@@ -132,6 +132,7 @@ impl Bench {
             recent: Default::default(),
             messages: Default::default(),
             operations: Operations::new(tell),
+            private: Default::default(),
         };
         let _: &std::sync::Arc<Progress> = &pipeline.progress;
         Self { pipeline, orders, clock, recovered: operations, dir }

@@ -40,6 +40,11 @@ impl Pipeline {
                 let outcome = self.discard(endpoint, by, note, from).await;
                 self.hand_over(outcome, reply)
             }
+            Asked::Drill(endpoint, reply) => {
+                let (drilled, error) = self.drill(endpoint).await;
+                reply.send(drilled).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
+            }
             Asked::Devices(reply) => {
                 let standing = Standing {
                     devices: self.statuses(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Profile;
-use crate::domain::{BusId, DeviceFacts, DeviceId};
+use crate::domain::{BusId, DeviceFacts, DeviceId, EndpointId};
 
 #[derive(Debug)]
 pub struct Device {
@@ -39,6 +39,11 @@ impl Device {
     /// A part of the gateway itself, and no device of the site.
     pub fn is_own(&self) -> bool {
         self.is_own_line() || self.is_own_endpoint()
+    }
+
+    /// How the gateway sees this endpoint.
+    pub fn stands_for(&self, endpoint: &EndpointId) -> bool {
+        self.is_own_endpoint() && self.address == Address::Text(endpoint.to_string())
     }
 
     /// One of the gateway's own lines, and no device of the site.

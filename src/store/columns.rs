@@ -66,6 +66,7 @@ pub(super) fn kind_word(kind: TransitionKind) -> &'static str {
         TransitionKind::Acknowledged => "acknowledged",
         TransitionKind::Returned => "returned",
         TransitionKind::Closed => "closed",
+        TransitionKind::Drill => "drill",
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     evidence::Sealed,
     letters,
     open::{self, DirLock, Synchronous},
-    outbox,
+    outbox::{self, Told},
 };
 use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId, Priority};
 
@@ -135,6 +135,22 @@ impl EventStore {
         .await
     }
 
+    /// When the latest event of `occurrence` was, and how its letter to `endpoint` stands.
+    ///
+    /// # Errors
+    /// As SQLite gives them.
+    pub async fn latest_told(
+        &self,
+        occurrence: &OccurrenceId,
+        endpoint: &EndpointId,
+    ) -> Result<Option<(Timestamp, Told)>, StoreError> {
+        let (occurrence, endpoint) = (occurrence.clone(), endpoint.clone());
+        self.ask(move |desk| {
+            outbox::latest_told(&desk.conn, &occurrence, &endpoint).map_err(StoreError::sql(File::Events))
+        })
+        .await
+    }
+
     /// Delivered: the receiver said so.
     ///
     /// # Errors
@@ -223,6 +239,22 @@ impl EventStore {
             error!("The writer of events.db panicked.");
         }
         outcome
+    }
+
+    /// A look at the file, by the one who writes it.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(move |desk| look(&desk.conn)).await
+    }
+
+    /// `work`, for which room is made if there is none; it may be done again then.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(move |desk| desk.within_room(|conn| work(conn))).await
     }
 
     #[cfg(test)]

@@ -12,6 +12,7 @@ mod migrate;
 mod open;
 mod operations;
 mod outbox;
+pub mod privacy;
 mod reader;
 mod readings;
 mod retention;
@@ -19,14 +20,17 @@ pub mod samples;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
 pub use letters::{Discarded, LetterFilter, LetterRow, LetterState, Wanted};
 pub use operations::{Fired, OpenOperation, OperationStep};
+pub use outbox::Told;
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use telemetry::{Kept, TelemetryStore};
+pub use uploads::UploadCursor;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -71,6 +71,38 @@ pub(super) fn told(conn: &Connection) -> rusqlite::Result<Vec<(OccurrenceId, End
     conn.prepare(TOLD)?.query_map([], pair)?.collect()
 }
 
+/// How a letter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is offered until it is taken.
+    Waiting,
+    Delivered,
+    /// The receiver will not have it, or it was never written.
+    Not,
+}
+
+/// When the latest event of `occurrence` was, and how its letter to `endpoint` stands.
+pub(super) fn latest_told(
+    conn: &Connection,
+    occurrence: &OccurrenceId,
+    endpoint: &EndpointId,
+) -> rusqlite::Result<Option<(Timestamp, Told)>> {
+    conn.prepare_cached(
+        "SELECT e.at_ms, o.state
+         FROM event e LEFT JOIN outbox o ON o.endpoint = ?2 AND o.seq = e.seq
+         WHERE e.occurrence = ?1 ORDER BY e.seq DESC LIMIT 1",
+    )?
+    .query_row([occurrence.as_str(), endpoint.as_str()], |row| {
+        let told = match row.get::<_, Option<String>>(1)?.as_deref() {
+            Some("queued") => Told::Waiting,
+            Some("delivered") => Told::Delivered,
+            Some(_) | None => Told::Not,
+        };
+        Ok((row.get::<_, Millis>(0)?.0, told))
+    })
+    .optional()
+}
+
 /// How many letters wait, by endpoint.
 pub(super) fn queued(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
     let tally = |row: &Row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, Count>(1)?.0));

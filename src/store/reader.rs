@@ -11,6 +11,7 @@ use super::{
     evidence::{self, Hash, Sealed},
     letters::{self, LetterFilter, LetterRow, both},
     open,
+    privacy::{self, OuterKey, Privacy},
 };
 use crate::{
     domain::{Acknowledgement, AlarmState, Event, Priority, Text},
@@ -157,7 +158,7 @@ impl Reader {
             .conn
             .prepare_cached(
                 "SELECT record FROM event e
-                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
+                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence) AND kind <> 'drill'
                    AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
             )?
             .query_map(params![filter.device, limit], alarm_row)?
@@ -170,7 +171,7 @@ impl Reader {
     }
 
     fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
-        let sql = "SELECT count(DISTINCT occurrence) FROM event WHERE device = coalesce(?1, device)";
+        let sql = "SELECT count(DISTINCT occurrence) FROM event WHERE device = coalesce(?1, device) AND kind <> 'drill'";
         self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
 
@@ -193,6 +194,14 @@ impl Reader {
                 .collect::<rusqlite::Result<_>>()
         };
         look().map_err(StoreError::sql(File::Events))
+    }
+
+    /// The keys of what is of persons, as far as they lie under this outer one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn privacy(&self, outer: OuterKey) -> Result<Privacy, StoreError> {
+        privacy::read_keys(&self.conn, outer).map_err(StoreError::sql(File::Events))
     }
 
     /// How every endpoint's letters stand, by name.

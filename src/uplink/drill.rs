@@ -1,10 +1,17 @@
-//! A drill: a letter that shows whether an endpoint hears us, and can be taken for no alarm.
+//! A drill: a letter that shows whether an endpoint hears us, and can be taken for no alarm. One that is asked for goes past the
+//! queue; one by the clock (`turns`) is an event of the chain, and goes the way of every alarm.
+
+pub mod turns;
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Template, TemplateError};
-use crate::domain::{AlarmKey, EndpointId, EventId, Letter, Priority, SiteFacts, TimeQuality};
+pub use self::turns::{DrillTurns, Turns};
+use super::{Template, TemplateError, own_device};
+use crate::domain::{AlarmKey, EndpointId, Event, EventId, Letter, Priority, SiteFacts, TimeQuality};
+
+/// Who asks for the drills by the clock.
+const BY_CLOCK: &str = "schedule";
 
 /// Who practises, where and when.
 #[derive(Clone, Debug)]
@@ -55,6 +62,17 @@ impl Drill {
         }
     }
 
+    /// What of a drill by the clock is told.
+    pub fn of(event: &Event) -> Self {
+        Self {
+            site: event.site.clone(),
+            at: event.at,
+            time_quality: event.time_quality,
+            by: BY_CLOCK.to_owned(),
+            demo: event.demo,
+        }
+    }
+
     /// The CloudEvents object, under an id of its own.
     pub fn body(&self, timezone: &TimeZone) -> Vec<u8> {
         self.object(&EventId::random().to_string(), timezone)
@@ -79,7 +97,7 @@ impl Drill {
             endpoint: endpoint.clone(),
             event_id: id,
             seq: 0,
-            key: AlarmKey { device: "gatehouse".into(), alarm: "drill".into() },
+            key: AlarmKey { device: own_device(endpoint), alarm: "drill".into() },
             priority: Priority::Low,
             attempts: 0,
             body: body.into(),
@@ -87,7 +105,7 @@ impl Drill {
         })
     }
 
-    fn object(&self, id: &str, timezone: &TimeZone) -> Vec<u8> {
+    pub(super) fn object(&self, id: &str, timezone: &TimeZone) -> Vec<u8> {
         const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         let envelope = Envelope {
             specversion: "1.0",

@@ -89,7 +89,7 @@ impl Bell {
         self.0.notify_one();
     }
 
-    pub(super) async fn rung(&self) {
+    pub async fn rung(&self) {
         self.0.notified().await;
     }
 }

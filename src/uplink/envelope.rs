@@ -89,8 +89,7 @@ struct Acknowledged<'a> {
 
 #[derive(Serialize)]
 struct Reading<'a> {
-    #[serde(serialize_with = "write_value")]
-    value: Option<&'a Value>,
+    value: Shown<'a>,
     unit: &'a str,
     quality: Quality,
     at: String,
@@ -181,7 +180,7 @@ impl<'a> View<'a> {
 
     fn reading(&self, reading: &'a ReadingFact) -> Reading<'a> {
         Reading {
-            value: reading.value.as_ref(),
+            value: Shown(reading.value.as_ref()),
             unit: &reading.unit,
             quality: reading.quality,
             at: self.time(reading.at),
@@ -189,14 +188,18 @@ impl<'a> View<'a> {
     }
 
     fn may_see(&self, data: DataClass) -> bool {
-        self.wants.data.contains(&data)
+        self.wants.may_see(data)
     }
 
-    /// RFC 3339 with the site's offset and milliseconds.
     fn time(&self, at: Timestamp) -> String {
-        const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-        MILLISECONDS.timestamp_with_offset_to_string(&at, self.timezone.to_offset(at))
+        time(at, self.timezone)
     }
+}
+
+/// RFC 3339 with the site's offset and milliseconds.
+pub(super) fn time(at: Timestamp, timezone: &TimeZone) -> String {
+    const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    MILLISECONDS.timestamp_with_offset_to_string(&at, timezone.to_offset(at))
 }
 
 fn type_of(kind: TransitionKind) -> &'static str {
@@ -205,11 +208,22 @@ fn type_of(kind: TransitionKind) -> &'static str {
         TransitionKind::Acknowledged => "gatehouse.alarm.acknowledged",
         TransitionKind::Returned => "gatehouse.alarm.returned",
         TransitionKind::Closed => "gatehouse.alarm.closed",
+        TransitionKind::Drill => "gatehouse.drill",
     }
 }
 
-/// Whole numbers without a fraction (7, not 7.0), all others in the shortest text that reads back to the same double.
-fn write_value<S: Serializer>(value: &Option<&Value>, to: S) -> Result<S::Ok, S::Error> {
+/// A value as it leaves the box: whole numbers without a fraction (7, not 7.0), all others in the shortest text that reads back
+/// to the same double.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a>(pub Option<&'a Value>);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        write_value(self.0, to)
+    }
+}
+
+fn write_value<S: Serializer>(value: Option<&Value>, to: S) -> Result<S::Ok, S::Error> {
     /// 2⁵³: up to here every whole double is one whole number and no other.
     const WHOLE: f64 = 9_007_199_254_740_992.0;
     match value {

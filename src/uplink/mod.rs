@@ -9,21 +9,25 @@ mod drill;
 pub mod endpoint;
 pub mod envelope;
 pub mod http;
+pub mod mqtt;
+pub mod opened;
 mod pace;
+pub mod readings;
 mod refusals;
 pub mod router;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod spoken;
-mod supported;
 mod template;
+pub mod upload;
 pub mod wants;
 
 pub use backoff::chance;
 pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
-pub use drill::Drill;
+pub use drill::{Drill, DrillTurns, Turns, turns};
 pub use endpoint::{Bell, Endpoint, Refusal, Terms, Verdict};
-pub use router::Router;
+pub use readings::readings_key;
+pub use router::{Router, own_device};
 pub use template::{Template, TemplateError};
 pub use wants::{Purpose, Wants};

@@ -1,15 +1,23 @@
 //! Who is told of a transition. Pure: it runs inside the commit, so that letter and event are stored together or not at all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::tz::TimeZone;
 use tracing::error;
 
-use super::{Template, Wants, envelope};
+use super::{Drill, Template, Wants, envelope};
 use crate::{
-    domain::{ClassName, DeviceId, EndpointId, Event, Letter, OccurrenceId},
-    store::evidence::Sealed,
+    domain::{ClassName, DataClass, DeviceId, EndpointId, Event, Letter, OccurrenceId, TransitionKind},
+    store::{evidence::Sealed, privacy::Privacy},
 };
+
+/// The endpoint as a device of the gateway's own; no device of a site can be called so.
+pub fn own_device(endpoint: &EndpointId) -> DeviceId {
+    format!("endpoint:{endpoint}").into()
+}
 
 pub struct Router {
     timezone: TimeZone,
@@ -20,6 +28,8 @@ pub struct Router {
     templates: HashMap<EndpointId, Template>,
     /// The classes of the devices on the gateway's own lines.
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
+    /// Seals bodies with fields of persons in them.
+    privacy: Option<Arc<Privacy>>,
 }
 
 impl Router {
@@ -31,6 +41,7 @@ impl Router {
             told: HashMap::new(),
             templates: HashMap::new(),
             classes_on: HashMap::new(),
+            privacy: None,
         }
     }
 
@@ -53,9 +64,18 @@ impl Router {
         Self { templates, ..self }
     }
 
+    /// Bodies with fields of persons in them lie sealed until they go.
+    pub fn sealing(self, privacy: Option<Arc<Privacy>>) -> Self {
+        Self { privacy, ..self }
+    }
+
     /// One letter for each endpoint that wants the alarm or was told of it, its body frozen here.
     pub fn address(&self, sealed: &Sealed) -> Vec<Letter> {
         let event = &sealed.event;
+        if event.kind == TransitionKind::Drill {
+            let meant = self.endpoints.iter().filter(|(endpoint, _)| event.device.id == own_device(endpoint));
+            return meant.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
+        }
         let told = self.told.get(&event.alarm.occurrence).map_or(&[][..], Vec::as_slice);
         // who only has to hear how it ends sees no reading, tag or person of what it does not want
         let nothing_more = Wants::default();
@@ -70,14 +90,12 @@ impl Router {
     /// Never by kind of transition: who was told of the raise is told of the end.
     fn is_wanted(&self, wants: &Wants, event: &Event) -> bool {
         let on_it = self.classes_on.get(&event.device.id).into_iter().flatten();
-        let mut classes = on_it.chain([&event.device.class]);
-        wants.priorities.contains(&event.alarm.priority) && classes.any(|class| wants.classes.contains(class))
+        wants.is_alarm_wanted(event.alarm.priority, on_it.chain([&event.device.class]))
     }
 
     fn letter(&self, endpoint: &EndpointId, wants: &Wants, sealed: &Sealed) -> Letter {
         let event = &sealed.event;
-        let object = envelope::body(sealed, wants, &self.timezone);
-        let (body, content_type) = self.dress(endpoint, object);
+        let (body, content_type) = self.body(endpoint, sealed, wants);
         Letter {
             row: 0,
             endpoint: endpoint.clone(),
@@ -105,15 +123,40 @@ impl Router {
             }
         }
     }
+
+    /// As it lies in the outbox, and what it is sent as.
+    fn body(&self, endpoint: &EndpointId, sealed: &Sealed, wants: &Wants) -> (Vec<u8>, Option<String>) {
+        if sealed.event.kind == TransitionKind::Drill {
+            let object = Drill::of(&sealed.event).object(&sealed.event.id, &self.timezone);
+            return self.dress(endpoint, object);
+        }
+        let open = |wants: &Wants| self.dress(endpoint, envelope::body(sealed, wants, &self.timezone));
+        let (body, content_type) = open(wants);
+        match &self.privacy {
+            Some(privacy) if has_private(&sealed.event, wants) => match privacy.seal_body(&body) {
+                Some(body) => (body, content_type),
+                // no key to seal it under: then without what would need one
+                None => {
+                    let data = wants.data.iter().copied().filter(|data| !data.is_private()).collect();
+                    open(&Wants { data, ..wants.clone() })
+                }
+            },
+            Some(_) | None => (body, content_type),
+        }
+    }
+}
+
+/// Whether a body for these `wants` has a field of a person.
+fn has_private(event: &Event, wants: &Wants) -> bool {
+    let seen = |data: DataClass| data.is_private() && wants.may_see(data);
+    let person = event.alarm.acknowledged.is_some() && seen(DataClass::Personal);
+    person || event.readings.values().any(|reading| seen(reading.data))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{DataClass, Priority, TransitionKind},
-        uplink::sample,
-    };
+    use crate::{domain::Priority, uplink::sample};
 
     fn told(wants: Wants) -> bool {
         let router = Router::new(TimeZone::UTC, vec![("inspection".into(), wants)]);
@@ -126,6 +169,24 @@ mod tests {
             priorities: priorities.to_vec(),
             ..Wants::default()
         }
+    }
+
+    #[test]
+    fn a_drill_goes_to_the_endpoint_that_it_tests() {
+        let endpoints =
+            vec![("a".into(), Wants::default()), ("b".into(), wants(&["endpoint"], &[Priority::Medium]))];
+        let mut drill = sample::raised();
+        drill.kind = TransitionKind::Drill;
+        drill.device.id = own_device(&"a".into());
+        let letters = Router::new(TimeZone::UTC, endpoints).address(&sample::sealed(drill));
+        let to = letters.iter().map(|letter| letter.endpoint.as_str()).collect::<Vec<_>>();
+        assert_eq!(to, ["a"]);
+        let body: serde_json::Value = serde_json::from_slice(&letters[0].body).unwrap();
+        assert_eq!(
+            (&body["type"], &body["id"]),
+            (&"gatehouse.drill".into(), &letters[0].event_id.as_str().into())
+        );
+        assert_eq!((body["data"].get("alarm"), body["data"].get("device")), (None, None), "it is no alarm");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ClassName, DataClass, Priority};
+use crate::{
+    domain::{ClassName, DataClass, Priority, Text},
+    text,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -16,6 +19,49 @@ pub enum Purpose {
     Service,
 }
 
+impl Purpose {
+    /// Whether what it is there for takes data of this class. What it does not take it should not get (PIPL, articles 6
+    /// and 19: as little as the purpose needs); the site file decides, and is warned.
+    pub fn needs(self, data: DataClass) -> bool {
+        use DataClass::{Health, Operational, Personal, Public, Security};
+        match (self, data) {
+            (_, Public | Operational) => true,
+            (Self::SafetyInspection | Self::CityPlatform, Security | Personal | Health) => false,
+            // who was at which door
+            (Self::PublicSecurity | Self::Property, Security | Personal) => true,
+            (Self::PublicSecurity | Self::Property, Health) => false,
+            (Self::Medical, Personal | Health) => true,
+            (Self::Medical, Security) => false,
+            // whose points or bill it is
+            (Self::Service, Personal) => true,
+            (Self::Service, Security | Health) => false,
+        }
+    }
+
+    /// The word of the contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::SafetyInspection => "safety-inspection",
+            Self::PublicSecurity => "public-security",
+            Self::Medical => "medical",
+            Self::Property => "property",
+            Self::CityPlatform => "city-platform",
+            Self::Service => "service",
+        }
+    }
+
+    pub fn title(self) -> Text {
+        match self {
+            Self::SafetyInspection => text!("安全监察", "safety inspection"),
+            Self::PublicSecurity => text!("公安", "public security"),
+            Self::Medical => text!("医疗急救", "medical"),
+            Self::Property => text!("物业", "property management"),
+            Self::CityPlatform => text!("城市平台", "city platform"),
+            Self::Service => text!("便民服务", "service"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wants {
@@ -25,4 +71,48 @@ pub struct Wants {
     pub data: Vec<DataClass>,
     /// Telemetry too, in batches.
     pub readings: bool,
+}
+
+impl Wants {
+    /// Whether alarms of this priority are wanted, of a device that stands for any of `classes`.
+    pub fn is_alarm_wanted<'a>(
+        &self,
+        priority: Priority,
+        mut classes: impl Iterator<Item = &'a ClassName>,
+    ) -> bool {
+        self.priorities.contains(&priority) && classes.any(|class| self.classes.contains(class))
+    }
+
+    pub fn may_see(&self, data: DataClass) -> bool {
+        self.data.contains(&data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_site_file() {
+        use Purpose::*;
+        for purpose in [SafetyInspection, PublicSecurity, Medical, Property, CityPlatform, Service] {
+            assert_eq!(serde_json::to_value(purpose).unwrap(), purpose.word());
+        }
+        for data in DataClass::ALL {
+            assert_eq!(serde_json::to_value(data).unwrap(), data.word());
+        }
+    }
+
+    #[test]
+    fn nobody_needs_what_is_of_persons_but_for_their_sake() {
+        use Purpose::*;
+        let takes = |data| {
+            let all = [SafetyInspection, PublicSecurity, Medical, Property, CityPlatform, Service];
+            all.into_iter().filter(|purpose| purpose.needs(data)).map(Purpose::word).collect::<Vec<_>>()
+        };
+        assert_eq!(takes(DataClass::Health), ["medical"]);
+        assert_eq!(takes(DataClass::Personal), ["public-security", "medical", "property", "service"]);
+        assert_eq!(takes(DataClass::Security), ["public-security", "property"]);
+        assert_eq!(takes(DataClass::Operational).len(), 6);
+    }
 }

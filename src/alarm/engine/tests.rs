@@ -362,7 +362,7 @@ proptest! {
             match step {
                 TransitionKind::Raised => { prop_assert!(!raised, "raised twice"); raised = true; }
                 TransitionKind::Returned | TransitionKind::Closed => raised = false,
-                TransitionKind::Acknowledged => {}
+                TransitionKind::Acknowledged | TransitionKind::Drill => {}
             }
         }
     }

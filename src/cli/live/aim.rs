@@ -191,7 +191,7 @@ fn place_of(link: &BusLink) -> Place {
         | BusLink::ModbusAscii(_)
         | BusLink::ModbusDtu(_)
         | BusLink::Serial(_)
-        | BusLink::Mqtt(_)
+        | BusLink::Mqtt { .. }
         | BusLink::Dlt645(_)
         | BusLink::Dlt645Tcp(_) => Place::Other,
     }

@@ -220,7 +220,7 @@ fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String 
             "检查供电、接线、地址；网关继续监听。",
             "Check power, wiring, address; the gateway keeps listening."
         ),
-        Some(BusLink::Mqtt(_)) => say!(
+        Some(BusLink::Mqtt { .. }) => say!(
             lang,
             "检查设备供电、信号和消息服务器；网关继续监听。",
             "Check its power, its signal and the broker; the gateway keeps listening."

@@ -9,14 +9,14 @@ use rumqttc::{PublishOptions, QoS};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    broker::{Broker, Kind},
-    bus,
-    config::{Broker as Settings, BrokerAddress, ClientIdentity},
-};
+use super::bus;
 use crate::{
     domain::{DeviceIx, Failure, Heard, Raw},
     fieldbus::{BusCounters, BusError, fixtures},
+    mqtt::{
+        Broker as Settings, BrokerAddress, ClientIdentity,
+        mosquitto::{Broker, Kind},
+    },
     profile::{Link, MqttLink},
 };
 
@@ -36,18 +36,21 @@ pub(super) fn settings(broker: &Broker) -> Settings {
         password: None,
         authorities: None,
         identity: None,
-        discover: false,
     }
 }
 
 /// A bus with these devices, whose topics are `park/<address>/up`.
 pub(super) fn run(settings: &Settings, addresses: &[&str]) -> Running {
+    run_as(settings, false, addresses)
+}
+
+pub(super) fn run_as(settings: &Settings, discover: bool, addresses: &[&str]) -> Running {
     let link = || Link::Mqtt(MqttLink { topic: "park/{address}/up".to_owned(), heartbeat: None });
     let devices: Vec<_> = addresses.iter().map(|address| (*address, fixtures::product(link()))).collect();
     let (parts, heard) = fixtures::parts(&devices);
     let counters = parts.counters.clone();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(bus(parts, settings).unwrap().run(stop.clone()));
+    let task = tokio::spawn(bus(parts, settings, discover).unwrap().run(stop.clone()));
     Running { heard, counters, stop, task }
 }
 
@@ -341,11 +344,10 @@ fn buses_that_reach_nobody_are_refused() {
         password: None,
         authorities: None,
         identity: None,
-        discover: false,
     };
     let refusal = |settings: &Settings, address: &str| {
         let (parts, _heard) = fixtures::parts(&[(address, fixtures::product(link()))]);
-        bus(parts, settings).map(|_| ()).map_err(|error| error.to_string())
+        bus(parts, settings, false).map(|_| ()).map_err(|error| error.to_string())
     };
     let tls = |authorities: &[u8]| Settings {
         address: BrokerAddress { host: "broker".to_owned(), port: 8883, tls: true },

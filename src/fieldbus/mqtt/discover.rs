@@ -11,12 +11,12 @@ use tracing::{info, warn};
 
 use super::{
     codec::Routes,
-    reason::{Reason, reason},
     unknown::{Messages, Pattern},
 };
 use crate::{
     domain::{BusId, Clock},
     fieldbus::bus::Chance,
+    mqtt::reason::{Reason, reason},
 };
 
 const FIRST_REST: Duration = Duration::from_secs(5);

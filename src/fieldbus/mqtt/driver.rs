@@ -18,12 +18,8 @@ use tracing::warn;
 
 use super::{
     codec::{self, Routes, TopicError},
-    config::Broker,
-    connect::{self, SettingsError},
     discover::Discovery,
-    reason::Reason,
     session::{News, Session, Uncommitted},
-    sieve::Mark,
     unknown::{Messages, Pattern},
 };
 use crate::{
@@ -36,6 +32,7 @@ use crate::{
         plan::Ask,
         record::Tape,
     },
+    mqtt::{Broker, SettingsError, connect, reason::Reason, sieve::Mark},
     profile::{Address, Link},
     text,
 };
@@ -67,12 +64,12 @@ pub enum SetupError {
     Foreign { bus: BusId, device: DeviceId },
 }
 
-/// The bus of these devices behind this broker.
+/// The bus of these devices behind this broker; `discover`: also look for devices that the site does not know.
 ///
 /// # Errors
 /// If the settings name no broker, or a device's topic cannot be subscribed to.
-pub fn bus(parts: BusParts, broker: &Broker) -> Result<Bus<MqttDriver>, SetupError> {
-    let driver = MqttDriver::new(&parts, broker)?;
+pub fn bus(parts: BusParts, broker: &Broker, discover: bool) -> Result<Bus<MqttDriver>, SetupError> {
+    let driver = MqttDriver::new(&parts, broker, discover)?;
     Ok(Bus::new(driver, parts))
 }
 
@@ -126,7 +123,7 @@ struct Rest {
 }
 
 impl MqttDriver {
-    fn new(parts: &BusParts, broker: &Broker) -> Result<Self, SetupError> {
+    fn new(parts: &BusParts, broker: &Broker, discover: bool) -> Result<Self, SetupError> {
         let bus = &parts.id;
         let refused = |fault: SettingsError| SetupError::Settings { bus: bus.clone(), fault };
         let mark = Mark::random().map_err(|error| refused(error.into()))?;
@@ -150,7 +147,7 @@ impl MqttDriver {
             ready: VecDeque::new(),
             named: HashSet::new(),
         };
-        if broker.discover && !driver.patterns.is_empty() {
+        if discover && !driver.patterns.is_empty() {
             let options = connect::passing_options(broker, mark).map_err(refused)?;
             driver.search = Search::Wanted(Box::new(driver.discovery(options, parts.seed)));
         }

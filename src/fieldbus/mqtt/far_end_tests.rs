@@ -10,12 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    broker::Broker,
-    broker_tests::{Running, run, settings},
-    config::{Broker as Settings, BrokerAddress},
+use super::broker_tests::{Running, run, run_as, settings};
+use crate::{
+    domain::{Failure, Raw, status::MessageStatus},
+    mqtt::{Broker as Settings, BrokerAddress, mosquitto::Broker},
 };
-use crate::domain::{Failure, Raw, status::MessageStatus};
 
 /// What may go wrong is told well before this.
 const SOON: Duration = Duration::from_secs(20);
@@ -32,7 +31,6 @@ fn at(listener: &TcpListener) -> Settings {
         password: None,
         authorities: None,
         identity: None,
-        discover: false,
     }
 }
 
@@ -165,8 +163,7 @@ async fn a_broker_that_talks_nonsense_is_told_once_and_comes_back_once_it_lasts(
 #[tokio::test]
 async fn strangers_are_listed_and_ours_are_heard_once() {
     let Some(broker) = Broker::start() else { return };
-    let searching = Settings { discover: true, ..settings(&broker) };
-    let mut bus = run(&searching, &["1"]).known(&broker, "1").await;
+    let mut bus = run_as(&settings(&broker), true, &["1"]).known(&broker, "1").await;
     let listed = async {
         loop {
             broker.publish("park/9/up", "somebody").await;

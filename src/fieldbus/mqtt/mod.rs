@@ -2,16 +2,11 @@
 
 pub mod codec;
 pub mod config;
-mod connect;
 mod discover;
 mod driver;
-mod reason;
 mod session;
-mod sieve;
 mod unknown;
 
-#[cfg(test)]
-mod broker;
 #[cfg(test)]
 mod broker_tests;
 #[cfg(test)]
@@ -19,6 +14,5 @@ mod far_end_tests;
 #[cfg(test)]
 mod session_tests;
 
-pub use connect::SettingsError;
 pub use driver::{MqttDriver, SetupError, bus};
 pub use unknown::Messages;

@@ -27,8 +27,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
-use super::reason::{Reason, reason};
-use crate::text;
+use crate::{
+    mqtt::reason::{Reason, reason},
+    text,
+};
 
 /// Messages that were handed on and are not committed: beyond this nothing more is read, and the broker has to wait.
 pub const MOST_UNCOMMITTED: usize = 1000;

@@ -11,12 +11,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    config::{Broker, BrokerAddress},
-    connect::options,
-    session::{ASK_AGAIN, News, Queue, Session, Uncommitted, acknowledge},
-    sieve::Mark,
-};
+use super::session::{ASK_AGAIN, News, Queue, Session, Uncommitted, acknowledge};
+use crate::mqtt::{Broker, BrokerAddress, connect::options, sieve::Mark};
 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
@@ -28,7 +24,6 @@ fn broker(port: u16) -> Broker {
         password: None,
         authorities: None,
         identity: None,
-        discover: false,
     }
 }
 

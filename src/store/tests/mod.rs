@@ -61,7 +61,7 @@ pub fn state_after(kind: TransitionKind) -> AlarmState {
         TransitionKind::Raised => AlarmState::ActiveUnacknowledged,
         TransitionKind::Acknowledged => AlarmState::ActiveAcknowledged,
         TransitionKind::Returned => AlarmState::ReturnedUnacknowledged,
-        TransitionKind::Closed => AlarmState::Closed,
+        TransitionKind::Closed | TransitionKind::Drill => AlarmState::Closed,
     }
 }
 

@@ -101,7 +101,7 @@ fn numbers_lose_nothing() {
     ];
     for (number, expected) in facts {
         let mut written = serde_json::Serializer::new(Vec::new());
-        write_value(&Some(&Value::Number(number)), &mut written).unwrap();
+        write_value(Some(&Value::Number(number)), &mut written).unwrap();
         let written = String::from_utf8(written.into_inner()).unwrap();
         assert_eq!(written.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{number}");
         assert_eq!(written, expected, "{number}");

@@ -17,14 +17,14 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    config::{Broker, ClientIdentity},
+    broker::{Broker, ClientIdentity},
     sieve::{MAX_PACKET, Mark, Sieved},
 };
 
 /// Silence of the broker is noticed after about twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// We send subscriptions and acknowledgements only.
-const MAX_SENT: usize = 64 * 1024;
+/// A field bus sends subscriptions and acknowledgements only, an endpoint letters and batches of readings.
+const MAX_SENT: usize = 512 * 1024;
 /// Packets that the library reads before it hands on the first.
 const PACKETS_AT_ONCE: usize = 8;
 

@@ -1,0 +1,97 @@
+//! The keys under which values of persons lie: made, known, and thrown away when their time is over.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{select, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::Ended;
+use crate::{
+    config::PrivateStore,
+    domain::{Clock, Period, TimeQuality},
+    store::{
+        EventStore,
+        privacy::{OuterKey, Privacy, Tended},
+    },
+};
+
+/// One key an hour may be thrown away: a clock that jumps to 2038 does not erase everything at once.
+const TEND_EVERY: Duration = Duration::from_secs(3600);
+
+pub struct Keys {
+    pub store: EventStore,
+    pub privacy: Arc<Privacy>,
+    pub keep: Period,
+    pub clock: Arc<dyn Clock>,
+    /// There is no outer key to be had.
+    shut: bool,
+}
+
+impl Keys {
+    /// `None` if the site asks for none. If the key cannot be had, values of persons are not stored at all.
+    pub async fn open(
+        private: Option<&PrivateStore>,
+        store: &EventStore,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<Self> {
+        let PrivateStore { key_file, keep, may_be_made } = private?;
+        let found = if *may_be_made { OuterKey::load_or_make(key_file) } else { OuterKey::load(key_file) };
+        let (store, clock, keep) = (store.clone(), Arc::clone(clock), *keep);
+        match found {
+            Ok(outer) => {
+                let privacy = Arc::new(Privacy::new(outer));
+                let keys = Self { store, privacy, keep, clock, shut: false };
+                keys.tend().await;
+                Some(keys)
+            }
+            Err(why) => {
+                let file = key_file.display();
+                error!(
+                    %file, %why,
+                    "The key of the store cannot be had: values of persons are not stored, everything else is. Make the file \
+                     (32 bytes in base64, owned by gatehouse, 0600) and start anew."
+                );
+                let privacy = Arc::new(Privacy::shut());
+                Some(Self { store, privacy, keep, clock, shut: true })
+            }
+        }
+    }
+
+    /// Until `stop`.
+    pub async fn run(self, stop: CancellationToken) -> Ended {
+        loop {
+            select! {
+                () = stop.cancelled() => return Ok("keys"),
+                () = sleep(TEND_EVERY) => {}
+            }
+            if !self.shut {
+                self.tend().await;
+            }
+        }
+    }
+
+    async fn tend(&self) {
+        let quality = self.clock.quality();
+        let believed = matches!(quality, TimeQuality::Synced | TimeQuality::Holdover);
+        let now = believed.then(|| self.clock.now().wall);
+        match self.store.tend_private_keys(&self.privacy, now, self.keep).await {
+            Ok(Tended { thrown_away, lost }) => {
+                if thrown_away > 0 {
+                    info!(thrown_away, "Values of persons whose time is over cannot be read any more.");
+                }
+                if lost > 0 {
+                    warn!(
+                        lost,
+                        "Values of persons lie under another key file: they cannot be read with this one."
+                    );
+                }
+            }
+            // whoever needs the store for more than this says what it means
+            Err(error) => warn!(
+                %error,
+                "The keys cannot be looked after; values of persons are sealed under the last one, if there is one."
+            ),
+        }
+    }
+}

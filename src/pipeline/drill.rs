@@ -1,0 +1,85 @@
+//! A drill is an event like every alarm's: numbered, linked into the chain, written to the endpoint that it tests, delivered
+//! by the same way. So it proves the way, and stands in the evidence.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Pipeline;
+use crate::{
+    domain::{
+        AlarmFacts, AlarmState, EndpointId, Event, EventId, OccurrenceId, Origin, Priority, TransitionKind,
+    },
+    store::{Commit, StoreError},
+    text,
+};
+
+/// What became of a drill that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrillFiled {
+    /// It is on disk and on its way.
+    Gone {
+        at: Timestamp,
+    },
+    NotStored {
+        why: String,
+    },
+    NoSuchEndpoint,
+}
+
+impl Pipeline {
+    pub(super) async fn drill(&mut self, endpoint: EndpointId) -> (DrillFiled, Option<StoreError>) {
+        let Some(event) = self.drill_event(&endpoint) else { return (DrillFiled::NoSuchEndpoint, None) };
+        let at = event.at;
+        let mut ledger = self.ledger.clone();
+        let sealed = ledger.seal(event, &self.private);
+        ledger.advance(&sealed);
+        let letters = (self.address)(&sealed);
+        let commit = Commit { events: vec![sealed], letters, ..Commit::default() };
+        match self.events.commit(commit).await {
+            Ok(()) => {
+                self.ledger = ledger;
+                self.wake.iter().for_each(|courier| courier.notify_one());
+                (DrillFiled::Gone { at }, None)
+            }
+            Err(error @ StoreError::Full { .. }) => (DrillFiled::NotStored { why: error.to_string() }, None),
+            Err(error) => (DrillFiled::NotStored { why: error.to_string() }, Some(error)),
+        }
+    }
+
+    fn drill_event(&self, endpoint: &EndpointId) -> Option<Event> {
+        let at = self.clock.now();
+        let own = self.devices.iter().find(|device| device.stands_for(endpoint))?;
+        Some(Event {
+            id: EventId::random().to_string(),
+            seq: self.ledger.next_seq(),
+            epoch: self.ledger.epoch().to_owned(),
+            kind: TransitionKind::Drill,
+            at: at.wall,
+            site: self.site.clone(),
+            device: own.facts(),
+            alarm: AlarmFacts {
+                name: "drill".into(),
+                occurrence: occurrence(endpoint),
+                priority: Priority::Medium,
+                state: AlarmState::Closed,
+                title: text!("演练，不是真的报警", "a drill, no real alarm"),
+                origin: Origin::Reported,
+                raised_at: at.wall,
+                returned_at: None,
+                acknowledged: None,
+                reason: None,
+            },
+            readings: BTreeMap::new(),
+            time_quality: self.clock.quality(),
+            boot_id: self.clock.boot_id().to_owned(),
+            mono_ms: at.mono.0.as_millis() as u64,
+            demo: self.demo,
+        })
+    }
+}
+
+/// All drills of one endpoint are told under one name.
+pub fn occurrence(endpoint: &EndpointId) -> OccurrenceId {
+    format!("drill:{endpoint}").into()
+}

@@ -1,0 +1,101 @@
+//! What is of persons does not stand in the files as it is: sealed before the commit, by the points' data classes.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::Pipeline;
+use crate::{
+    domain::{DeviceIx, Event, PointIx, Quality, Sample, Value},
+    profile::Device,
+    store::privacy::{Privacy, is_sealed},
+};
+
+/// Who seals, and what.
+#[derive(Debug, Default)]
+pub struct Private {
+    /// Without one, values are stored as they are: the site file gives no key.
+    keys: Option<Arc<Privacy>>,
+    /// By device: its points that are of persons.
+    points: Vec<Vec<PointIx>>,
+}
+
+impl Private {
+    pub fn new(keys: Option<Arc<Privacy>>, devices: &[Device]) -> Self {
+        let of = |device: &Device| {
+            let points = (0u16..).map(PointIx).zip(&device.profile.points);
+            let private =
+                points.filter(|(_, point)| device.profile.class.points[point.class_point].data.is_private());
+            private.map(|(ix, _)| ix).collect()
+        };
+        Self { keys, points: devices.iter().map(of).collect() }
+    }
+
+    /// The event as it is stored, where that is not as it is. A value that cannot be sealed is not stored at all.
+    pub(super) fn stored(&self, event: &Event) -> Option<Event> {
+        let keys = self.keys.as_ref()?;
+        if !event.readings.values().any(|reading| reading.data.is_private()) {
+            return None;
+        }
+        let mut stored = event.clone();
+        stored.readings.retain(|_, reading| match &reading.value {
+            Some(value) if reading.data.is_private() => {
+                reading.value = keys.seal(value);
+                reading.value.is_some()
+            }
+            Some(_) | None => true,
+        });
+        Some(stored)
+    }
+
+    /// An event as it was, from how it is stored; without what cannot be opened any more.
+    pub(super) fn opened(&self, mut event: Event) -> Event {
+        event.readings.retain(|_, reading| match &reading.value {
+            Some(value) if reading.data.is_private() && is_sealed(value) => {
+                reading.value = self.keys.as_ref().and_then(|keys| keys.open(value));
+                reading.value.is_some()
+            }
+            Some(_) | None => true,
+        });
+        event
+    }
+
+    /// Samples as they are stored.
+    pub(super) fn kept(
+        &self,
+        device: DeviceIx,
+        mut samples: Vec<(PointIx, Sample)>,
+    ) -> Vec<(PointIx, Sample)> {
+        let private = self.points.get(device.0 as usize).map_or(&[][..], Vec::as_slice);
+        let Some(keys) = self.keys.as_ref().filter(|_| !private.is_empty()) else { return samples };
+        samples.retain_mut(|(point, sample)| {
+            let Some(value) = sample.value().filter(|_| private.contains(point)) else { return true };
+            let Some(sealed) = keys.seal(value) else { return false };
+            *sample = same_quality(sample, sealed);
+            true
+        });
+        samples
+    }
+}
+
+fn same_quality(sample: &Sample, value: Value) -> Sample {
+    match sample.quality() {
+        Quality::Stale => Sample::stale(value),
+        Quality::Good | Quality::Absent | Quality::OutOfRange | Quality::CommFail | Quality::DecodeError => {
+            Sample::good(value)
+        }
+    }
+}
+
+impl Pipeline {
+    /// Once, at the start: what is of persons and is stored as it is.
+    pub fn warn_of_clear_text(&self) {
+        let private = self.private.points.iter().filter(|points| !points.is_empty()).count();
+        if private > 0 && self.private.keys.is_none() {
+            warn!(
+                devices = private,
+                "Values of persons are stored as they are: give [store] a key file to have them sealed."
+            );
+        }
+    }
+}
