@@ -5,6 +5,7 @@
 mod dial_in;
 mod dispatch;
 mod field;
+mod flash;
 pub mod lines;
 mod own;
 mod porter;
@@ -29,7 +30,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{dispatch::dispatcher, field::Field, lines::Lines, porter::Porter, timekeeper::Timekeeper};
+use self::{
+    dispatch::dispatcher, field::Field, flash::FlashReporter, lines::Lines, porter::Porter,
+    timekeeper::Timekeeper,
+};
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, Site},
@@ -90,6 +94,11 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let field = Field { devices: &core.pipeline.devices, sender: &to_pipeline, clock: &clock };
     let (gauges, lines) = field.spawn(&mut tasks, buses, tape_memory, &polling);
+    if let Some(own) = flash::own(&core.pipeline.devices) {
+        let profile = Arc::clone(&core.pipeline.devices[own.0 as usize].profile);
+        let (telemetry, clock, pipeline) = (telemetry.clone(), Arc::clone(&clock), to_pipeline.clone());
+        tasks.spawn(FlashReporter { own, profile, telemetry, clock, pipeline }.run(polling.clone()));
+    }
     let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
@@ -187,7 +196,7 @@ struct CoreParts {
     timezone: TimeZone,
     demo: bool,
     store: store::Settings,
-    /// Those of the site, then its own lines.
+    /// Those of the site, then the gateway's own: its lines, its flash.
     devices: Vec<Device>,
     /// Who wants to hear of these classes wants to hear that their line is down.
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
@@ -203,6 +212,7 @@ impl Parts {
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
         let own = own::devices(&site.buses, &site.devices, &site.own_line);
         let classes_on = own::classes(&site.buses, &site.devices);
+        let own = own.into_iter().chain(site.own_flash.iter().map(own::flash));
         let devices = site.devices.into_iter().chain(own).collect();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },

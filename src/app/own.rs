@@ -36,6 +36,18 @@ pub fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec
     own.collect()
 }
 
+/// The gateway's flash, as a device: where the site has set a budget for it.
+pub fn flash(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: "gateway:flash".into(),
+        name: "网关闪存".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:flash".into(),
+        address: Address::Text("flash".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
 /// No device of a site can be called so: its id has a colon.
 pub fn id(bus: &BusId) -> DeviceId {
     format!("bus:{bus}").into()

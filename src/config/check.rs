@@ -28,7 +28,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_LINE, Profile},
+    profile::{Library, OWN_FLASH, OWN_LINE, Profile},
     store, text,
 };
 
@@ -115,7 +115,7 @@ fn site(
 ) -> (Option<Site>, Counts) {
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
-    let store = store(desk, &file.store);
+    let store = store(desk, &file.store, timezone.as_ref());
     let console_listen = listen(desk, &file.console.listen);
     let tape_memory = tape_memory(desk, &file.record);
     let (buses, known) = buses(desk, &file.bus);
@@ -128,6 +128,7 @@ fn site(
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let own_line = own_line(desk, library);
+    let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
     let site =
         timezone.zip(console_listen).zip(own_line).map(|((timezone, console_listen), own_line)| Site {
             id: file.site.id.clone(),
@@ -143,6 +144,7 @@ fn site(
             coordinates,
             schedules,
             own_line,
+            own_flash,
             tape_memory,
             profile_dirs,
             dir: desk.vault.dir.clone(),
@@ -159,6 +161,19 @@ fn own_line(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
             "there is no sound profile {OWN_LINE}, by which the gateway watches its own lines"
         );
         desk.error(at!["site"], told);
+    }
+    profile
+}
+
+/// How what is written to the flash is held against its budget.
+fn own_flash(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
+    let profile = library.profile(OWN_FLASH);
+    if profile.is_none() {
+        let told = text!(
+            "没有可用的模板 {OWN_FLASH}，网关靠它监视闪存写入量",
+            "there is no sound profile {OWN_FLASH}, by which the gateway watches what it writes to its flash"
+        );
+        desk.error(at!["store", "flash_per_day"], told);
     }
     profile
 }
@@ -196,7 +211,7 @@ fn timezone(desk: &mut Desk<'_>, site: &SiteTable) -> Option<TimeZone> {
     zone
 }
 
-fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
+fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -> store::Settings {
     for (key, size) in [("events_max", table.events_max), ("telemetry_max", table.telemetry_max)] {
         if size < LEAST_STORE {
             let told = text!(
@@ -206,17 +221,26 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
             desk.error(at!["store", key], told);
         }
     }
-    if table.telemetry_keep.0.as_secs() < 3600 {
-        desk.error(
-            at!["store", "telemetry_keep"],
-            text!("读数至少保留 1h", "readings are kept for 1h at least"),
-        );
+    for (key, keep) in [
+        ("telemetry_keep", table.telemetry_keep),
+        ("hourly_keep", table.hourly_keep),
+        ("daily_keep", table.daily_keep),
+    ] {
+        if keep.0.as_secs() < 3600 {
+            desk.error(at!["store", key], text!("读数至少保留 1h", "readings are kept for 1h at least"));
+        }
     }
     store::Settings {
         dir: desk.vault.dir.join(&table.dir),
         events_max: table.events_max,
         telemetry_max: table.telemetry_max,
         telemetry_keep: table.telemetry_keep,
+        hourly_keep: table.hourly_keep,
+        daily_keep: table.daily_keep,
+        flash_per_day: table.flash_per_day,
+        flash_endurance: table.flash_endurance,
+        // Without one there is no site.
+        timezone: timezone.cloned().unwrap_or(TimeZone::UTC),
     }
 }
 

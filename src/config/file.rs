@@ -70,6 +70,16 @@ pub struct StoreTable {
     pub events_max: Size,
     pub telemetry_max: Size,
     pub telemetry_keep: Period,
+    /// How long is kept what the readings of each hour came to: count, min, max, mean, last.
+    pub hourly_keep: Period,
+    /// The same for each day of the site's calendar.
+    pub daily_keep: Period,
+    /// How much the gateway may write to its flash in a day: beyond it an alarm is raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flash_per_day: Option<Size>,
+    /// How much the flash can take in its life, as its maker states it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flash_endurance: Option<Size>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +218,10 @@ impl Default for StoreTable {
             events_max: Size(512 << 20),
             telemetry_max: Size(1 << 30),
             telemetry_keep: Period(90 * DAY),
+            hourly_keep: Period(400 * DAY),
+            daily_keep: Period(3650 * DAY),
+            flash_per_day: None,
+            flash_endurance: None,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Site {
     pub tape_memory: Size,
     /// How the gateway's own lines are read.
     pub own_line: Arc<profile::Profile>,
+    /// How what it writes to its flash is read, where that has a budget.
+    pub own_flash: Option<Arc<profile::Profile>>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

@@ -56,6 +56,11 @@ impl Bench {
             events_max: Size(64 << 20),
             telemetry_max: Size(64 << 20),
             telemetry_keep: Period(Duration::from_secs(86_400)),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
         };
         let clock = Arc::new(ManualClock::new());
         let points = PROFILE.points.iter().map(|point| (point.name.clone(), String::new()));

@@ -94,6 +94,11 @@ impl Bench {
             events_max: Size(8 << 20),
             telemetry_max: Size(8 << 20),
             telemetry_keep: "1d".parse().unwrap(),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
         };
         let (events, recovered) = EventStore::open(&settings).unwrap();
         let Recovered { operations, .. } = &recovered;

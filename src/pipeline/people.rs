@@ -45,7 +45,7 @@ impl Pipeline {
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));

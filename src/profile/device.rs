@@ -27,10 +27,22 @@ pub enum Address {
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
 
+/// And the one by which it reads what it writes to its flash.
+pub const OWN_FLASH: &str = "gateway-flash/gatehouse-flash";
+
 impl Device {
     /// One of the gateway's own lines, and no device of the site.
     pub fn is_own_line(&self) -> bool {
         self.profile.id.as_str() == OWN_LINE
+    }
+
+    pub fn is_own_flash(&self) -> bool {
+        self.profile.id.as_str() == OWN_FLASH
+    }
+
+    /// A part of the gateway itself, and no device of the site.
+    pub fn is_own(&self) -> bool {
+        self.is_own_line() || self.is_own_flash()
     }
 
     pub fn facts(&self) -> DeviceFacts {

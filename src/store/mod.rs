@@ -6,29 +6,37 @@ mod commit;
 mod error;
 mod events;
 pub mod evidence;
+mod flash;
 mod ledger;
 mod migrate;
 mod open;
 mod operations;
 mod outbox;
+pub mod packed;
+mod packer;
 mod reader;
 mod readings;
 mod retention;
+mod rollup;
 pub mod samples;
+mod stretch;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
+pub use flash::FlashUse;
 pub use operations::{Fired, OpenOperation, OperationStep};
+pub use packed::tally::Span;
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
+pub use rollup::Rollup;
 pub use telemetry::{Kept, TelemetryStore};
 
 use std::{path::PathBuf, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::domain::{
     AlarmMemory, DeviceId, DeviceIx, EndpointId, Letter, OccurrenceId, Period, PointIx, PointName, Receipt,
@@ -42,6 +50,14 @@ pub struct Settings {
     pub events_max: Size,
     pub telemetry_max: Size,
     pub telemetry_keep: Period,
+    /// What the readings of an hour and of a day came to is kept longer.
+    pub hourly_keep: Period,
+    pub daily_keep: Period,
+    /// Bytes a day that may be written to the flash, and how many it can take in all.
+    pub flash_per_day: Option<Size>,
+    pub flash_endurance: Option<Size>,
+    /// Whose days they are.
+    pub timezone: TimeZone,
 }
 
 /// What must be true together, committed together.

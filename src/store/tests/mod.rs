@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod events;
 mod measure;
+mod packing;
 mod readers;
 mod telemetry;
 
@@ -23,6 +24,11 @@ pub fn settings(dir: &Path) -> Settings {
         events_max: Size(64 << 20),
         telemetry_max: Size(64 << 20),
         telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+        hourly_keep: "400d".parse().unwrap(),
+        daily_keep: "3650d".parse().unwrap(),
+        flash_per_day: None,
+        flash_endurance: None,
+        timezone: jiff::tz::TimeZone::UTC,
     }
 }
 
