@@ -61,6 +61,7 @@ impl Office {
             events_max: Size(events_max),
             telemetry_max: Size(1 << 20),
             telemetry_keep: "90d".parse().unwrap(),
+            reserve: None,
         };
         let (store, _) = EventStore::open(&settings).unwrap();
         Self { store, _dir: dir, written: 0 }

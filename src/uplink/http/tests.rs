@@ -256,8 +256,13 @@ fn what_cannot_be_used_is_said_at_once() {
 async fn a_committed_alarm_reaches_a_real_receiver() {
     let dir = tempfile::tempdir().unwrap();
     let (most, keep) = (Size(1 << 24), "90d".parse().unwrap());
-    let settings =
-        Settings { dir: dir.path().to_owned(), events_max: most, telemetry_max: most, telemetry_keep: keep };
+    let settings = Settings {
+        dir: dir.path().to_owned(),
+        events_max: most,
+        telemetry_max: most,
+        telemetry_keep: keep,
+        reserve: None,
+    };
     let (store, _) = EventStore::open(&settings).unwrap();
     let sealed = sample::sealed(sample::raised());
     let wants = Wants {
