@@ -1,10 +1,6 @@
 //! The writing side of `telemetry.db`: batches in, old rows out, and a file that is not believed after it failed.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use tracing::{error, info};
@@ -14,6 +10,7 @@ use super::{
     columns::Json,
     error::{File, StoreError},
     open::{self, Synchronous},
+    quarantine,
     retention::{self, Retention},
     samples::CODEC,
 };
@@ -48,6 +45,8 @@ pub(super) struct Ledger {
     catalogue: Catalogue,
     book: Option<Book>,
     pub(super) evicted: u64,
+    /// Damaged files that were put aside.
+    pub(super) put_aside: u64,
 }
 
 /// The file, open.
@@ -66,7 +65,8 @@ struct Book {
 impl Ledger {
     /// A damaged file is put aside and a new one begun: alarms do not live here.
     pub(super) fn open(settings: &Settings, catalogue: Catalogue) -> Result<Self, StoreError> {
-        let mut ledger = Ledger { settings: settings.clone(), catalogue, book: None, evicted: 0 };
+        let mut ledger =
+            Ledger { settings: settings.clone(), catalogue, book: None, evicted: 0, put_aside: 0 };
         if let Err(StoreError::Damaged { what, .. }) = ledger.book() {
             ledger.put_aside(&what)?;
         }
@@ -101,7 +101,11 @@ impl Ledger {
 
     fn put_aside(&mut self, what: &str) -> Result<(), StoreError> {
         self.book = None;
-        put_aside(&self.settings.dir, what)
+        let dir = &self.settings.dir;
+        quarantine::put_aside(dir, File::Telemetry, &dir.join(File::Telemetry.name()))?;
+        self.put_aside += 1;
+        error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
+        Ok(())
     }
 
     /// When [`Self::housekeep`] has something to do next.
@@ -232,18 +236,4 @@ fn series_of(conn: &Connection, entry: &CatalogueEntry) -> rusqlite::Result<i64>
         .execute(key)?;
     conn.prepare_cached("SELECT id FROM series WHERE device = ?1 AND points = ?2 AND codec = ?3")?
         .query_row(key, |row| row.get(0))
-}
-
-/// `telemetry.db` becomes `telemetry.db.damaged`, in place of an earlier one; its WAL goes with it.
-fn put_aside(dir: &Path, what: &str) -> Result<(), StoreError> {
-    let name = File::Telemetry;
-    for ending in ["", "-wal", "-shm"] {
-        let from = dir.join(format!("{name}{ending}"));
-        if from.exists() {
-            fs::rename(&from, dir.join(format!("{name}.damaged{ending}")))
-                .map_err(|source| StoreError::Io { doing: "put aside", path: from, source })?;
-        }
-    }
-    error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
-    Ok(())
 }
