@@ -70,6 +70,9 @@ pub struct StoreTable {
     pub events_max: Size,
     pub telemetry_max: Size,
     pub telemetry_keep: Period,
+    /// What stays free on the partition, whoever else may use it. Left out: 64 MiB, on a small partition an eighth of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Size>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +211,7 @@ impl Default for StoreTable {
             events_max: Size(512 << 20),
             telemetry_max: Size(1 << 30),
             telemetry_keep: Period(90 * DAY),
+            reserve: None,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Site {
     pub tape_memory: Size,
     /// How the gateway's own lines are read.
     pub own_line: Arc<profile::Profile>,
+    /// How its own store is read.
+    pub own_store: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

@@ -94,6 +94,7 @@ impl Bench {
             events_max: Size(8 << 20),
             telemetry_max: Size(8 << 20),
             telemetry_keep: "1d".parse().unwrap(),
+            reserve: None,
         };
         let (events, recovered) = EventStore::open(&settings).unwrap();
         let Recovered { operations, .. } = &recovered;
@@ -129,6 +130,7 @@ impl Bench {
             asked: mpsc::channel(1).1,
             progress: Default::default(),
             trouble: Trouble::default(),
+            upkeep: crate::pipeline::Upkeep::default(),
             recent: Default::default(),
             messages: Default::default(),
             operations: Operations::new(tell),

@@ -45,7 +45,7 @@ impl Pipeline {
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
-        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own_line());
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| !device.is_own());
         numbered
             .map(|(ix, device)| {
                 let (_, latest) = self.engine.device(DeviceIx(ix as u32));
@@ -101,8 +101,10 @@ impl Pipeline {
         };
         match self.commit(changes, vec![audit]).await {
             Ok(()) => (outcome, None),
-            Err(error @ StoreError::Full { .. }) => (Outcome::NotStored { why: error.to_string() }, None),
-            Err(error) => (Outcome::NotStored { why: error.to_string() }, Some(error)),
+            Err(error) => {
+                let outcome = Outcome::NotStored { why: error.to_string() };
+                (outcome, self.survive(error).err())
+            }
         }
     }
 }

@@ -26,11 +26,23 @@ pub enum Address {
 
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
+/// And the one by which it reads its own store.
+pub const OWN_STORE: &str = "gateway-store/gatehouse-store";
 
 impl Device {
     /// One of the gateway's own lines, and no device of the site.
     pub fn is_own_line(&self) -> bool {
         self.profile.id.as_str() == OWN_LINE
+    }
+
+    /// The gateway's own store.
+    pub fn is_own_store(&self) -> bool {
+        self.profile.id.as_str() == OWN_STORE
+    }
+
+    /// A part of the gateway itself, and no device of the site.
+    pub fn is_own(&self) -> bool {
+        self.is_own_line() || self.is_own_store()
     }
 
     pub fn facts(&self) -> DeviceFacts {

@@ -24,6 +24,7 @@ async fn stored() -> (tempfile::TempDir, std::path::PathBuf) {
         events_max: Size(64 << 20),
         telemetry_max: Size(64 << 20),
         telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+        reserve: None,
     };
     let points = [("floor", ""), ("speed", "m/s"), ("message", "")];
     let points = points.map(|(name, unit)| (name.into(), unit.to_owned())).to_vec();
