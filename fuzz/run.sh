@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (30 if not said), and says how many held.
+# Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (60 if not said), and says how many held.
 #   bash fuzz/run.sh              all        FUZZ_SECONDS=3600 bash fuzz/run.sh rtu mbap
 # `RUSTC_BOOTSTRAP=1 cargo fuzz run rtu fuzz/seeds/rtu` works as well, but compiles everything anew. Here only the gateway itself is watched
 # (fuzz/watched.sh), so that what it depends on is shared with `cargo build --profile ci`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-seconds="${FUZZ_SECONDS:-30}"
+seconds="${FUZZ_SECONDS:-60}"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
-[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' fuzz/Cargo.toml)
+[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z0-9]*\)"$/\1/p' fuzz/Cargo.toml)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
@@ -28,10 +28,10 @@ fuzz() {
     # a minute without an end is a loop, more than 1 GiB no bounded memory
     if "$target/ci/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$name/" "$corpus" >"$log" 2>&1 </dev/null; then
-        printf '%-8s held: %s inputs, %s edges, %s MiB\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
+        printf '%-9s held: %s inputs, %s edges, %s MiB\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
             "$(grep -oE 'cov: [0-9]+' "$log" | tail -1 | cut -c6-)" "$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")" >"$work/$name.said"
     else
-        { printf '%-8s BROKE; its input lies in fuzz/artifacts/%s/\n' "$name" "$name"; tail -25 "$log"; } >"$work/$name.said"
+        { printf '%-9s BROKE; its input lies in fuzz/artifacts/%s/\n' "$name" "$name"; tail -25 "$log"; } >"$work/$name.said"
         return 1
     fi
 }

@@ -110,7 +110,7 @@ tally $status "$logs/faults.end" held broken
 
 stories alone -m alone
 
-step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-30} each)"
+step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} each)"
 bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
 status=$?
 tail -1 "$logs/fuzz" >"$logs/fuzz.end"

@@ -51,6 +51,13 @@ pub struct Timekeeper {
 /// A schedule and a device of it.
 type Key = (String, DeviceId);
 
+/// A turn whose time has come, and the command that says so.
+struct Due {
+    key: Key,
+    firing: Firing,
+    command: Operate,
+}
+
 /// The last turn that was taken up.
 #[derive(Clone, Debug, PartialEq)]
 struct Mark {
@@ -97,31 +104,30 @@ impl Timekeeper {
                 }
                 () = sleep(TICK) => {}
             }
-            for (key, asked) in self.due(&told, AT_ONCE - under_way.len().min(AT_ONCE)) {
-                told.insert(key.1.clone());
-                under_way.spawn(tell(self.pipeline.clone(), key, asked));
+            for due in self.due(&told, AT_ONCE - under_way.len().min(AT_ONCE)) {
+                told.insert(due.key.1.clone());
+                under_way.spawn(tell(self.pipeline.clone(), due));
             }
         }
         Ok("timekeeper")
     }
 
     /// What is to be told now, `most` at most; not to devices that are being told something.
-    fn due(&mut self, told: &HashSet<DeviceId>, most: usize) -> Vec<(Key, Operate)> {
+    fn due(&mut self, told: &HashSet<DeviceId>, most: usize) -> Vec<Due> {
         if !self.clock_is_set() {
             return Vec::new();
         }
         let now = self.clock.now();
         let today = now.wall.to_zoned(self.place.zone.clone()).date();
-        let mut asked: Vec<(Key, Operate)> = Vec::new();
+        let mut asked: Vec<Due> = Vec::new();
         for turn in wanted(&self.schedules, &self.place, now.wall) {
-            let busy =
-                told.contains(turn.device) || asked.iter().any(|((_, device), _)| device == turn.device);
+            let busy = told.contains(turn.device) || asked.iter().any(|due| due.key.1 == *turn.device);
             if busy || asked.len() >= most {
                 continue;
             }
             let key = (turn.schedule.id.clone(), turn.device.clone());
             if let Some(attempt) = attempt(self.marks.get(&key), turn.day, today, now.mono) {
-                asked.push((key, operate(&turn, attempt)));
+                asked.push(due(key, &turn, attempt));
             }
         }
         asked
@@ -180,24 +186,26 @@ fn attempt(mark: Option<&Mark>, day: Date, today: Date, now: Mono) -> Option<Att
     }
 }
 
-fn operate(turn: &Turn<'_>, attempt: Attempt) -> Operate {
+fn due(key: Key, turn: &Turn<'_>, attempt: Attempt) -> Due {
     let schedule = &turn.schedule.id;
-    Operate {
+    let firing = Firing { schedule: schedule.clone(), day: turn.day, attempt };
+    let command = Operate {
         device: turn.device.clone(),
         command: turn.schedule.command.clone(),
         value: turn.schedule.value.clone(),
         by: format!("schedule {schedule}"),
         from: "schedule".to_owned(),
         note: None,
-        firing: Some(Firing { schedule: schedule.clone(), day: turn.day, attempt }),
-    }
+        firing: Some(firing.clone()),
+    };
+    Due { key, firing, command }
 }
 
 /// `None` if the gateway stops.
-async fn tell(pipeline: mpsc::Sender<Asked>, key: Key, asked: Operate) -> (Key, Firing, Option<Outcome>) {
-    let firing = asked.firing.clone().expect("a schedule asks");
+async fn tell(pipeline: mpsc::Sender<Asked>, due: Due) -> (Key, Firing, Option<Outcome>) {
+    let Due { key, firing, command } = due;
     let (reply, outcome) = oneshot::channel();
-    let sent = pipeline.send(Asked::Command(Command::Operate(asked), reply)).await.is_ok();
+    let sent = pipeline.send(Asked::Command(Command::Operate(command), reply)).await.is_ok();
     let outcome = if sent { outcome.await.ok() } else { None };
     (key, firing, outcome)
 }
@@ -230,11 +238,12 @@ mod tests {
     /// Takes what is due; each ends as `ending`. What was told, in words.
     fn tick(keeper: &mut Timekeeper, ending: &Ending) -> Vec<String> {
         let due = keeper.due(&HashSet::new(), AT_ONCE);
-        let told = due.into_iter().map(|(key, asked)| {
-            let firing = asked.firing.unwrap();
+        let told = due.into_iter().map(|Due { key, firing, command }| {
+            assert_eq!(command.firing.as_ref(), Some(&firing), "the command carries its turn");
             let said = format!("{} {} {:?}", key.0, key.1, firing.attempt);
-            let (value, ending) = (asked.value, ending.clone());
-            let outcome = Outcome::Operated { device: asked.device, command: asked.command, value, ending };
+            let (value, ending) = (command.value, ending.clone());
+            let outcome =
+                Outcome::Operated { device: command.device, command: command.command, value, ending };
             keeper.settle(key, &firing, Some(outcome));
             said
         });

@@ -14,7 +14,7 @@ pub mod profile;
 pub mod read;
 pub mod readings;
 pub mod record;
-mod recording;
+pub mod recording;
 pub mod replay;
 pub mod run;
 pub mod scan;

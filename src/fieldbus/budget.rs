@@ -1,7 +1,11 @@
 //! What the devices of one bus ask of their line, added up before anything is installed: how busy it will be, what becomes of the wanted
 //! periods where it cannot carry them, and what dead units cost the others. Pure.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     cost::LineCost,
@@ -95,7 +99,37 @@ impl Budget {
                 None => fleets.push(Fleet { requests: prices.of(&profile, line), units: 1, profile }),
             }
         }
-        Self { line, fleets }
+        let mut budget = Self { line, fleets };
+        budget.count_changes();
+        budget
+    }
+
+    /// Where products of different turnarounds share the line, a unit that asks for more keeps the next one waiting when it is left. No more than
+    /// the difference each time, and no more often than one of those is left or one that asks for less is next, whichever is less; once for each
+    /// beat, because what is due of one unit is asked in a row.
+    fn count_changes(&mut self) {
+        if !self.line.is_narrow() {
+            return;
+        }
+        let asked = self.fleets.iter().filter(|fleet| !fleet.requests.is_empty());
+        let rests: Vec<Duration> = asked.map(|fleet| self.line.rest(&fleet.profile.link)).collect();
+        let (Some(&soonest), Some(&longest)) = (rests.iter().min(), rests.iter().max()) else { return };
+        let left: Vec<Duration> = self.waits(|rest| rest - soonest);
+        let next: Vec<Duration> = self.waits(|rest| longest - rest);
+        let share = |waits: &[Duration]| -> f64 {
+            let fleets = self.fleets.iter().zip(waits);
+            fleets.map(|(fleet, wait)| fleet.beats() * wait.as_secs_f64()).sum()
+        };
+        let waits = if share(&left) <= share(&next) { left } else { next };
+        self.fleets.iter_mut().zip(waits).for_each(|(fleet, wait)| fleet.wait_at_each_beat(wait));
+    }
+
+    fn waits(&self, of: impl Fn(Duration) -> Duration) -> Vec<Duration> {
+        let wait = |fleet: &Fleet| match fleet.requests.is_empty() {
+            true => Duration::ZERO,
+            false => of(self.line.rest(&fleet.profile.link)),
+        };
+        self.fleets.iter().map(wait).collect()
     }
 
     pub fn units(&self) -> usize {
@@ -206,6 +240,24 @@ impl Fleet {
 
     fn share(&self) -> f64 {
         self.requests.iter().map(Priced::share).sum()
+    }
+
+    /// How often a second one of its units is turned to.
+    fn beats(&self) -> f64 {
+        let periods: BTreeSet<Duration> = self.requests.iter().map(|priced| priced.request.every).collect();
+        self.units as f64 * periods.iter().map(|every| every.as_secs_f64().recip()).sum::<f64>()
+    }
+
+    fn wait_at_each_beat(&mut self, wait: Duration) {
+        if wait.is_zero() {
+            return;
+        }
+        let (mut requests, mut beats) = (self.requests.to_vec(), BTreeSet::new());
+        for priced in requests.iter_mut().filter(|priced| beats.insert(priced.request.every)) {
+            priced.cost += wait;
+            priced.silence += wait;
+        }
+        self.requests = requests.into();
     }
 
     fn cycle(&self) -> Duration {

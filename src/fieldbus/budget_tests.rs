@@ -121,6 +121,39 @@ fn the_dearest_units_are_taken_to_be_the_dead_ones() {
 }
 
 #[test]
+fn a_unit_that_is_left_keeps_the_next_one_waiting() {
+    // two blocks each second and one every two: a beat of each; a gap is 3.5 ms
+    let product = |turnaround| {
+        let link = ModbusLink { turnaround: ms(turnaround), ..modbus_link() };
+        registers(link, &[(0, ms(1000)), (100, ms(1000)), (200, ms(2000))])
+    };
+    let slow = product(20);
+    let quick = product(0);
+    let utilisation = |slow_ones: usize, quick_ones: usize| {
+        let units = std::iter::repeat_n(slow.clone(), slow_ones)
+            .chain(std::iter::repeat_n(quick.clone(), quick_ones));
+        of_line(line(), units).utilisation()
+    };
+    let (one_slow, one_quick) = (utilisation(1, 0), utilisation(0, 1));
+    let one_wait = 1.5 * 0.0165;
+    for (fact, slow_ones, quick_ones, waits) in [
+        ("alike units wait for nobody else", 9, 0, 0.0),
+        ("nor do these", 0, 9, 0.0),
+        ("one of each: once a round", 1, 1, 1.0),
+        ("each time that the slow one is left", 1, 9, 1.0),
+        ("each time that the quick one is next", 9, 1, 1.0),
+        ("or as often as one is left", 3, 5, 3.0),
+    ] {
+        let want = slow_ones as f64 * one_slow + quick_ones as f64 * one_quick + waits * one_wait;
+        let is = utilisation(slow_ones, quick_ones);
+        assert!(near(is, want), "{fact}: {is}, not {want}");
+    }
+    let network = of_line(LineCost::tcp(), [slow.clone(), quick.clone()]);
+    let alone = |profile: &Arc<Profile>| of_line(LineCost::tcp(), [profile.clone()]).utilisation();
+    assert!(near(network.utilisation(), alone(&slow) + alone(&quick)), "a network is no line to let go of");
+}
+
+#[test]
 fn who_speaks_by_itself_takes_no_time() {
     let link = MqttLink { topic: String::new(), heartbeat: None };
     let profile = product(Link::Mqtt(link));

@@ -8,6 +8,7 @@ mod counted;
 mod exchange;
 mod line;
 mod out_of_turn;
+mod parts;
 mod report;
 
 use std::{
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub(super) use self::line::Chance;
-use self::{counted::Load, line::LineState, out_of_turn::Spare, report::Reporter};
+use self::{counted::Load, line::LineState, out_of_turn::Spare, parts::Splits, report::Reporter};
 use super::{
     BusCounters,
     driver::{Driver, Unasked},
@@ -89,6 +90,7 @@ pub struct Bus<D> {
     probes: Probes,
     line: LineState,
     refusals: Refusals,
+    splits: Splits,
     /// How often a slot's question was tried in vain and is to be tried again.
     tries: HashMap<usize, u32>,
     sender: mpsc::Sender<Heard>,
@@ -123,6 +125,7 @@ impl<D: Driver> Bus<D> {
             by_device: layout.by_device,
             line: LineState::new(now),
             refusals: Refusals::default(),
+            splits: Splits::default(),
             tries: HashMap::new(),
             sender: parts.sender,
             clock: parts.clock,
@@ -216,6 +219,10 @@ impl<D: Driver> Bus<D> {
     async fn serve(&mut self, slot: usize) -> Result<(), BusError> {
         match self.slots[slot] {
             Slot::Ask { .. } => self.poll(slot).await,
+            Slot::Free => {
+                self.schedule.pause(slot);
+                Ok(())
+            }
             Slot::Watch { unit, heartbeat } => {
                 self.schedule.put_off(slot, Instant::now() + heartbeat);
                 let change = self.units[unit].health.fell_silent();
@@ -229,21 +236,20 @@ impl<D: Driver> Bus<D> {
     /// The unit was heard: it is online or on its way, and the line works. `took`: how long its answer took, if it was asked.
     fn answered(&mut self, unit: usize, took: Option<Duration>) {
         let now = Instant::now();
-        if self.line.works(&self.id) {
-            self.reporter.now(now);
-        }
+        self.line_works();
         let change = self.units[unit].health.answered(took);
         self.log_change(unit, change, "");
         let was_lost = change.is_some_and(|change| change.from == Health::Lost);
         if was_lost {
             self.probes.forget(unit);
+            self.forget_parts(unit);
             // what brought this one back may have brought the others back too
             self.probes.all_now(now);
         }
         for &slot in &self.units[unit].slots {
             match self.slots[slot] {
                 Slot::Ask { .. } if was_lost => self.schedule.put_off(slot, now),
-                Slot::Ask { .. } => {}
+                Slot::Ask { .. } | Slot::Free => {}
                 Slot::Watch { heartbeat, .. } => self.schedule.put_off(slot, now + heartbeat),
             }
         }

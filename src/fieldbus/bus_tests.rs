@@ -32,6 +32,8 @@ enum Scene {
     Lacking(Vec<u16>),
     /// All are silent when they are asked for these registers.
     Mute(Vec<u16>),
+    /// The line breaks when somebody is asked for this register, and stands again at once.
+    Breaking(Option<u16>),
     LineDown,
     Open,
     Says(Unasked),
@@ -44,12 +46,16 @@ struct Stage {
     refusing: Vec<u8>,
     lacking: Vec<u16>,
     mute: Vec<u16>,
+    breaking: Option<u16>,
     told: Vec<Instruction>,
     works: bool,
     open: bool,
     says: VecDeque<Unasked>,
-    asked: mpsc::UnboundedSender<(Instant, u8)>,
+    asked: mpsc::UnboundedSender<Question>,
 }
+
+/// When which unit was asked for how many registers.
+type Question = (Instant, u8, u16);
 
 impl Stage {
     fn look(&mut self) {
@@ -64,6 +70,7 @@ impl Stage {
             Scene::Refusing(units) => self.refusing = units,
             Scene::Lacking(registers) => self.lacking = registers,
             Scene::Mute(registers) => self.mute = registers,
+            Scene::Breaking(register) => self.breaking = register,
             Scene::LineDown => (self.works, self.open) = (false, false),
             Scene::Open => self.works = true,
             Scene::Says(unasked) => self.says.push_back(unasked),
@@ -99,8 +106,8 @@ impl Driver for Stage {
         let (Address::Unit(unit), Ask::Block { table, first, count }) = (unit, ask) else {
             unreachable!("these tests ask registers")
         };
-        self.asked.send((Instant::now(), *unit)).unwrap();
-        if !self.works {
+        self.asked.send((Instant::now(), *unit, *count)).unwrap();
+        if !self.works || self.breaking == Some(*first) {
             return Err(gone().into());
         }
         if self.refusing.contains(unit) {
@@ -163,7 +170,7 @@ impl Driver for Stage {
 struct Show {
     scenes: mpsc::Sender<Scene>,
     heard: Receiver<Heard>,
-    asked: mpsc::UnboundedReceiver<(Instant, u8)>,
+    asked: mpsc::UnboundedReceiver<Question>,
     counters: Arc<BusCounters>,
     counter: Counter,
     stop: CancellationToken,
@@ -202,6 +209,7 @@ impl Show {
             refusing: vec![],
             lacking: vec![],
             mute: vec![],
+            breaking: None,
             told: vec![],
             works: true,
             open: false,
@@ -237,9 +245,16 @@ impl Show {
     fn times(&mut self, unit: u8) -> Vec<u64> {
         let asked = std::iter::from_fn(|| self.asked.try_recv().ok());
         asked
-            .filter(|(_, asked)| *asked == unit)
-            .map(|(at, _)| (at - self.began).as_millis() as u64)
+            .filter(|(_, asked, _)| *asked == unit)
+            .map(|(at, ..)| (at - self.began).as_millis() as u64)
             .collect()
+    }
+
+    /// For how many registers the units were asked, each time in the next `time`.
+    async fn counts(&mut self, time: Duration) -> Vec<u16> {
+        while self.asked.try_recv().is_ok() {}
+        self.hear_for(time).await;
+        std::iter::from_fn(|| self.asked.try_recv().ok()).map(|(.., count)| count).collect()
     }
 
     async fn end(self) {
@@ -343,6 +358,68 @@ async fn a_register_that_is_not_there_costs_its_neighbours_nothing() {
     let heard = show.hear_for(10 * SECOND).await;
     let good: Vec<_> = heard.iter().collect();
     assert_eq!(points(&good), 60, "and as often as the others once it is there");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_refused_everything_while_it_booted_is_read_in_blocks_again() {
+    let mut show = Show::start(&[(1, one_wide_block())], &[1]);
+    show.set(Scene::Lacking((1..=6).collect())).await;
+    show.hear_for(20 * SECOND).await;
+    show.set(Scene::Lacking(vec![])).await;
+    assert_eq!(show.counts(20 * SECOND).await.iter().max(), Some(&1), "register by register for now");
+    show.hear_for(25 * SECOND).await;
+    assert_eq!(show.counts(10 * SECOND).await, [6; 10], "after a minute the block is tried, and that is all");
+
+    show.set(Scene::Lacking(vec![4])).await;
+    show.hear_for(10 * SECOND).await;
+    show.set(Scene::Lacking(vec![])).await;
+    show.set(Scene::Answering(vec![])).await;
+    show.hear_for(10 * SECOND).await;
+    show.set(Scene::Answering(vec![1])).await;
+    show.hear_for(10 * SECOND).await;
+    assert_eq!(show.counts(10 * SECOND).await, [6; 10], "one that was lost may have been replaced: at once");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_always_refused_is_tried_less_and_less_often_and_costs_no_value() {
+    let mut show = Show::start(&[(1, one_wide_block())], &[1]);
+    show.set(Scene::Lacking(vec![4])).await;
+    show.hear_for(SECOND).await;
+    while show.asked.try_recv().is_ok() {}
+    let heard = show.hear_for(3600 * SECOND).await;
+    let whole = std::iter::from_fn(|| show.asked.try_recv().ok()).filter(|(.., count)| *count == 6).count();
+    assert_eq!(whole, 5, "after 1, 3, 7, 15 and 31 minutes");
+    let good: usize = heard.iter().filter(|(.., outcome)| outcome.is_ok()).map(|(_, points, _)| points).sum();
+    assert_eq!(good, 5 * 3600);
+    let refused = heard.iter().filter(|(.., outcome)| outcome.is_err());
+    assert!(refused.clone().all(|(_, points, _)| *points == 1), "its neighbours hear nothing of that");
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_and_its_parts_that_are_asked_together_leave_no_part_behind() {
+    let link = crate::profile::ModbusLink { pipeline: 16, ..modbus_link() };
+    let wide = registers(link, &[1, 2, 3, 4, 5, 6].map(|address| (address, SECOND)));
+    let mut show = Show::start(&[(1, wide)], &[1]);
+    show.set(Scene::Lacking((1..=6).collect())).await;
+    show.hear_for(20 * SECOND).await;
+    show.set(Scene::Lacking(vec![])).await;
+    show.hear_for(60 * SECOND).await;
+    assert_eq!(show.counts(30 * SECOND).await, [6; 30]);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_come_when_the_line_broke_is_told() {
+    let link = crate::profile::ModbusLink { pipeline: 4, ..modbus_link() };
+    let product = registers(link, &[1, 9, 17].map(|address| (address, SECOND)));
+    let mut show = Show::start(&[(1, product)], &[1]);
+    show.hear_for(SECOND * 3 / 2).await;
+    show.set(Scene::Breaking(Some(9))).await;
+    let down = (0, 3, Err(Failure::LineDown { fault: gone() }));
+    assert_eq!(show.hear_for(SECOND * 7 / 10).await, [(0, 1, Ok(1)), (0, 1, Ok(1)), down]);
     show.end().await;
 }
 
@@ -595,6 +672,23 @@ async fn a_line_reports_on_itself_on_a_beat_and_when_its_state_changes() {
     let babble = LineFault::Babble { bytes: 5_000_000, over: 5 * SECOND };
     show.set(Scene::Says(Unasked::Gone(babble))).await;
     assert_eq!(states(&reports(&mut show, SECOND).await), ["babbling"]);
+    show.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_open_again_is_up_though_nobody_on_it_answers() {
+    let mut show = Show::start_as(&[(1, one_block()), (2, one_block())], &[1, 2], Some(OWN));
+    reports(&mut show, 15 * SECOND).await;
+    show.set(Scene::LineDown).await;
+    reports(&mut show, 20 * SECOND).await;
+    show.set(Scene::Answering(vec![])).await;
+    let still = reports(&mut show, 10 * SECOND).await;
+    assert!(still.iter().all(|report| report["state"] == "down"), "{still:?}");
+    show.set(Scene::Open).await;
+    let back = reports(&mut show, 10 * SECOND).await;
+    assert_eq!(back[0]["state"], "up", "with the first silence");
+    let later = reports(&mut show, 20 * SECOND).await;
+    assert_eq!((&later[1]["state"], &later[1]["devices_lost"]), (&"up".into(), &2.into()), "{later:?}");
     show.end().await;
 }
 

@@ -107,7 +107,7 @@ impl LineCost {
         self.wire == Wire::Serial
     }
 
-    /// How long a question with a good answer takes the line, the silence before the next question included. Of an answer whose length is not
+    /// How long a question with a good answer takes the line, the silence before it included. Of an answer whose length is not
     /// known it counts what the profile reads of it.
     pub fn exchange(&self, ask: &Ask, link: &Link) -> Duration {
         let Some(Lengths { question, answer }) = self.lengths(ask, link) else { return Duration::ZERO };
@@ -151,8 +151,9 @@ impl LineCost {
         }
     }
 
-    /// The silence before the next question: what the line needs, or the product where that is longer.
-    fn rest(&self, link: &Link) -> Duration {
+    /// The silence before a question: what the line needs, or the product where that is longer. When the unit changes it may be that of the one
+    /// that is left ([`super::turn`]), which is not counted here.
+    pub fn rest(&self, link: &Link) -> Duration {
         let turnaround = match link {
             Link::Modbus(link) => link.turnaround,
             Link::Serial(link) => link.turnaround,

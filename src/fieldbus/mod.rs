@@ -6,6 +6,7 @@ pub mod bus;
 pub mod cost;
 pub mod dlt645;
 pub mod driver;
+mod frames;
 pub mod health;
 mod holder;
 mod latency;
@@ -22,6 +23,7 @@ mod rs485;
 mod schedule;
 pub mod serial;
 mod split;
+mod turn;
 mod unit;
 
 #[cfg(test)]

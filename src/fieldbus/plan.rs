@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// One question to one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
     /// `count` registers (or bits) of `table` from `first` on.
     Block { table: Table, first: u16, count: u16 },

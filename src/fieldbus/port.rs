@@ -1,4 +1,4 @@
-//! Serial ports, as every serial line opens, times and loses them.
+//! Ports and connections, as every line opens, times and loses them.
 
 use std::{
     io,
@@ -11,6 +11,7 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
@@ -25,6 +26,8 @@ use crate::text;
 
 /// A port whose transmit buffer does not take a request within this time is no port any more.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
+/// A host on a compound's network that does not take a connection within this time takes none.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// More than this waits unread in no connection of a line: who sends more babbles, and is heard at the next read.
 const MOST_WAITING: usize = 64 * 1024;
@@ -117,6 +120,29 @@ pub fn character(settings: &Settings) -> Duration {
     settings.framing.character(settings.baud)
 }
 
+/// A connection to a device or to a serial server, for single small frames.
+///
+/// # Errors
+/// When nobody is there, or nobody takes it within three seconds.
+pub async fn connect(host: &str, port: u16) -> Result<TcpStream, LineFault> {
+    connect_within(host, port, CONNECT_WITHIN).await
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// When nobody is there, or nobody takes it in time.
+pub async fn connect_within(host: &str, port: u16, patience: Duration) -> Result<TcpStream, LineFault> {
+    let place = format!("{host}:{port}");
+    let gone = |error: io::Error| LineFault::gone(&place, &error);
+    let stream = timeout(patience, TcpStream::connect((host, port)))
+        .await
+        .map_err(|_elapsed| LineFault::no_connection(&place, patience))?
+        .map_err(gone)?;
+    stream.set_nodelay(true).map_err(gone)?;
+    Ok(stream)
+}
+
 /// Has the kernel watch over a connection: a peer that acknowledges nothing for so long is an error at the next read, where it would
 /// otherwise be silent for a quarter of an hour, or for ever while nothing is sent.
 pub fn watch_over(stream: &TcpStream, within: Duration) -> io::Result<()> {
@@ -180,7 +206,7 @@ impl<P: Port> OpenPort<P> {
         if let Some(tape) = &self.tape {
             tape.sent(bytes);
         }
-        match tokio::time::timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
+        match timeout(WRITE_WITHIN, self.port.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.lost(&error)),
             Err(_elapsed) => Err(self.lost(&io::Error::new(io::ErrorKind::TimedOut, "it takes no bytes"))),
@@ -205,5 +231,36 @@ impl<P: Port> OpenPort<P> {
 impl Port for tokio::io::DuplexStream {
     fn clear_input(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::domain::Lang;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_refuses_and_who_takes_no_connection_are_told_apart() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(connect("127.0.0.1", address.port()).await.is_ok_and(|stream| stream.nodelay().unwrap()));
+
+        // a server that hangs: its queue is full and nobody takes from it
+        rustix::net::listen(&listener, 0).unwrap();
+        let dial = |to: &SocketAddr| std::net::TcpStream::connect_timeout(to, Duration::from_millis(30));
+        let waiting: Vec<_> = std::iter::from_fn(|| dial(&address).ok()).take(100).collect();
+        let began = tokio::time::Instant::now();
+        let fault = connect("127.0.0.1", address.port()).await.unwrap_err();
+        assert_eq!(fault, LineFault::no_connection(address, CONNECT_WITHIN), "{} wait", waiting.len());
+        assert_eq!(began.elapsed(), CONNECT_WITHIN);
+
+        drop((waiting, listener));
+        let fault = connect("127.0.0.1", address.port()).await.unwrap_err();
+        let told = fault.diagnosis().line(Lang::Zh);
+        assert!(told.contains(&format!("{address}：连接被拒绝")), "{told}");
+        let fault = connect("no-such-host.invalid", 502).await.unwrap_err();
+        assert!(matches!(fault, LineFault::Gone { .. }), "{fault}");
     }
 }

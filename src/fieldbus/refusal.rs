@@ -1,22 +1,24 @@
 //! Which requests a device refuses: told once when it begins and once when it ends, however often it is asked.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{BusDevice, plan::Ask};
 use crate::{
-    domain::{BusId, Failure, Lang, Table},
+    domain::{BusId, DeviceIx, Failure, Lang, Table},
     profile::Link,
 };
 
 /// A request that is refused now and then is told no more often than this.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
-/// One entry for each slot of the bus's schedule that was ever refused, no more.
+/// One entry for each question of the bus, or part of one, that was ever refused, no more.
 #[derive(Default)]
-pub(super) struct Refusals(BTreeMap<usize, Told>);
+pub(super) struct Refusals(HashMap<Refused, Told>);
+
+type Refused = (DeviceIx, Ask);
 
 struct Told {
     at: Instant,
@@ -25,31 +27,31 @@ struct Told {
 }
 
 impl Refusals {
-    pub fn refused(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask, code: u16) {
-        if self.is_news(slot, Instant::now()) {
+    pub fn refused(&mut self, bus: &BusId, device: &BusDevice, ask: &Ask, code: u16) {
+        if self.is_news((device.ix, ask.clone()), Instant::now()) {
             let (device, exception, request) =
                 (&device.id, words(&device.profile.link, code), shown(&device.profile.link, ask));
             warn!(%bus, %device, request, exception, "Device refuses a request.");
         }
     }
 
-    pub fn answered(&mut self, slot: usize, bus: &BusId, device: &BusDevice, ask: &Ask) {
-        if self.is_over(slot) {
+    pub fn answered(&mut self, bus: &BusId, device: &BusDevice, ask: &Ask) {
+        if !self.0.is_empty() && self.is_over(&(device.ix, ask.clone())) {
             let (device, request) = (&device.id, shown(&device.profile.link, ask));
             info!(%bus, %device, request, "Device answers a request it refused.");
         }
     }
 
-    fn is_news(&mut self, slot: usize, now: Instant) -> bool {
-        let news = self.0.get(&slot).is_none_or(|told| !told.stands && now - told.at >= TOLD_AGAIN_AFTER);
+    fn is_news(&mut self, what: Refused, now: Instant) -> bool {
+        let news = self.0.get(&what).is_none_or(|told| !told.stands && now - told.at >= TOLD_AGAIN_AFTER);
         if news {
-            self.0.insert(slot, Told { at: now, stands: true });
+            self.0.insert(what, Told { at: now, stands: true });
         }
         news
     }
 
-    fn is_over(&mut self, slot: usize) -> bool {
-        self.0.get_mut(&slot).is_some_and(|told| std::mem::take(&mut told.stands))
+    fn is_over(&mut self, what: &Refused) -> bool {
+        self.0.get_mut(what).is_some_and(|told| std::mem::take(&mut told.stands))
     }
 }
 
@@ -85,19 +87,20 @@ mod tests {
     fn a_refusal_is_told_once_until_it_ends_and_not_too_often() {
         const MINUTE: Duration = Duration::from_secs(60);
         let (mut refusals, began) = (Refusals::default(), Instant::now());
+        let what = |first| (DeviceIx(0), Ask::Block { table: Table::Holding, first, count: 1 });
         let refused =
-            |refusals: &mut Refusals, slot, minutes| refusals.is_news(slot, began + minutes * MINUTE);
-        assert!(!refusals.is_over(3), "never refused");
+            |refusals: &mut Refusals, first, minutes| refusals.is_news(what(first), began + minutes * MINUTE);
+        assert!(!refusals.is_over(&what(3)), "never refused");
         assert!(refused(&mut refusals, 3, 0), "the first");
         assert!(!refused(&mut refusals, 3, 1), "told already");
         assert!(!refused(&mut refusals, 3, 600), "told already, long ago");
         assert!(refused(&mut refusals, 4, 1), "another request");
-        assert!(refusals.is_over(3), "its end");
-        assert!(!refusals.is_over(3), "its end is told once");
+        assert!(refusals.is_over(&what(3)), "its end");
+        assert!(!refusals.is_over(&what(3)), "its end is told once");
         assert!(refused(&mut refusals, 3, 601), "again, after long");
-        assert!(refusals.is_over(3));
+        assert!(refusals.is_over(&what(3)));
         assert!(!refused(&mut refusals, 3, 602), "now and then");
-        assert!(!refusals.is_over(3), "what was not told does not end");
+        assert!(!refusals.is_over(&what(3)), "what was not told does not end");
         assert!(refused(&mut refusals, 3, 661), "now and then, an hour later");
     }
 }

@@ -103,10 +103,13 @@ impl Schedule {
         slot
     }
 
-    /// A new slot on the beat of `like`, first due at `now`; its number.
-    pub fn add_beside(&mut self, like: usize, now: Instant) -> usize {
+    /// A slot on the beat of `like`, first due at `now`: the paused one that nobody needs any more, if there is one, or a new one. Its number.
+    pub fn add_beside(&mut self, like: usize, paused: Option<usize>, now: Instant) -> usize {
         let Slot { anchor, beat, .. } = self.slots[like];
-        self.add(anchor, now, beat)
+        let Some(slot) = paused else { return self.add(anchor, now, beat) };
+        self.slots[slot] = Slot { anchor, beat, due: None, deadline: None };
+        self.set(slot, Some(now));
+        slot
     }
 
     /// `slot` goes on with this period.

@@ -120,11 +120,20 @@ fn a_slot_added_later_keeps_the_beat_of_its_model() {
     let start = Instant::now();
     let mut schedule = Schedule::new(&[vec![alarm(SECOND)]], start);
     schedule.served(0, start);
-    let added = schedule.add_beside(0, start + SECOND / 10);
+    let added = schedule.add_beside(0, None, start + SECOND / 10);
     assert_eq!(next(&mut schedule, start), (start + SECOND / 10, added));
     schedule.served(added, start + SECOND / 10);
     assert_eq!(schedule.next_alarm(), Some(start + SECOND));
     assert_eq!(schedule.next(start + SECOND), Next::Serve { slot: 0, late: false });
     assert_eq!(schedule.also_due(0, 9, |_| true), [added]);
     assert!(schedule.also_due(0, 9, |slot| slot != added).is_empty());
+    schedule.pause(added);
+    assert_eq!(
+        schedule.add_beside(0, Some(added), start + 2 * SECOND),
+        added,
+        "one that is free is used again"
+    );
+    assert!(schedule.also_due(0, 9, |_| true).is_empty());
+    assert_eq!(schedule.next(start + 2 * SECOND), Next::Serve { slot: 0, late: true });
+    assert_eq!(schedule.also_due(0, 9, |_| true), [added]);
 }

@@ -40,6 +40,8 @@ pub(super) enum Slot {
         unit: usize,
         heartbeat: Duration,
     },
+    /// Nothing any more: paused until it is needed for something else.
+    Free,
 }
 
 impl Unit {

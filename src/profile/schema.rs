@@ -199,6 +199,7 @@ pub struct ModbusFile {
     pub align: Option<u16>,
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
+    /// The silence that the product needs before the next question, to itself or to another device of its line.
     pub turnaround: Option<Period>,
     /// How many requests the product takes at once over Modbus TCP; serial lines carry one at a time. 1 if left out.
     #[schemars(range(min = 1, max = 16))]
@@ -249,6 +250,7 @@ pub enum PayloadFile {
 pub struct SerialFile {
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
+    /// The silence that the product needs before the next question, to itself or to another device of its line.
     pub turnaround: Option<Period>,
     pub heartbeat: Option<Period>,
     pub frame: FrameFile,
@@ -264,6 +266,7 @@ pub struct SerialFile {
 pub struct Dlt645File {
     pub timeout: Option<Period>,
     pub retries: Option<u8>,
+    /// The silence that the product needs before the next question, to itself or to another device of its line.
     pub turnaround: Option<Period>,
     /// FE bytes in front of each request, which wake the meter's receiver.
     #[schemars(range(max = 16))]

@@ -22,6 +22,7 @@ WAITS = {  # row: what it waits for
     "T39": "[endpoint.mqtt]",
     "T42b": "an alarm when somebody else uses our client id",
     "T43": "[endpoint.mqtt]",
+    "N01": "[endpoint.mqtt]",
 }
 ELSEWHERE = {  # row: where it is broken
     "T25": "on a virtual clock, in the courier's own tests",

@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.."
 export NO_COLOR=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 more=() rows=()
-for word in "$@"; do case $word in T*) rows+=("$word") ;; *) more+=("$word") ;; esac; done
+for word in "$@"; do case $word in [TN][0-9]*) rows+=("$word") ;; *) more+=("$word") ;; esac; done
 chosen=$(IFS=,; printf '%s' "${rows[*]}")
 python=.venv/bin/python
 

@@ -1,4 +1,5 @@
-"""Between an MQTT client and its broker: it passes everything on but PUBACKs, which it withholds, reorders, or makes up, as `mode` says."""
+"""Between an MQTT client and its broker: it passes everything on but PUBACKs, which it withholds (until the next connection),
+reorders, or makes up, as `mode` says."""
 import socket
 import threading
 import time
@@ -45,6 +46,8 @@ class MqttRelay:
                 client.close()
                 continue
             self.connections.append(time.monotonic())
+            if self.mode == "withhold":  # that was the connection before
+                self.mode = "pass"
             threading.Thread(target=self._requests, args=(client, broker), daemon=True).start()
             threading.Thread(target=self._replies, args=(broker, client), daemon=True).start()
 

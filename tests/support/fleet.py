@@ -11,18 +11,21 @@ import urllib.request
 
 import paho.mqtt.client as mqtt
 
+from inspector import Request
 from support.gateway import ROOT
 from support.machine import Process, free_port
 from support.tls import Authority
 from support.waiting import wait_until
 
 FLEET = ROOT / "config" / "fleet"
+NAME, HOSTS = "city.example", ["127.0.0.1", "127.0.0.2", "127.0.0.3"]  # one name, three addresses, as gateways are given it
 
 
 class Node(Process):
     def __init__(self, folder, environment):
         self.folder, self.environment = folder, environment
-        self.mqtt = int(environment["MQTT"].rsplit(":", 1)[1])
+        self.host, port = environment["MQTT"].rsplit(":", 1)
+        self.mqtt = int(port)
         self.monitor = environment["MONITOR"]
         self.start()
 
@@ -30,10 +33,10 @@ class Node(Process):
         with_environment = [f"{name}={value}" for name, value in self.environment.items()]
         super().__init__(["env", *with_environment, shutil.which("nats-server") or "/usr/sbin/nats-server", "--config", self.folder / "node.conf"], self.folder / f"{self.environment['NODE']}.log")
 
-    def is_current(self):
-        """Whether it says of itself that it is well, JetStream included."""
+    def is_current(self, busy=False):
+        """Whether it says of itself that it is well. `busy`: a consumer that is being used all the time is never called current by this version."""
         try:
-            with urllib.request.urlopen(f"http://{self.monitor}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{self.monitor}/healthz{'?js-server-only=true' if busy else ''}", timeout=2) as answer:
                 return json.load(answer)["status"] == "ok"
         except OSError:
             return False
@@ -52,14 +55,15 @@ class City:
         self.folder = folder / "fleet"
         shutil.copytree(FLEET, self.folder)
         authority = Authority(folder, "city")
-        certificate, key = authority.signs("node", usage="serverAuth,clientAuth")
+        certificate, key = authority.signs("node", host=f"DNS:{NAME}," + ",".join(f"IP:{host}" for host in HOSTS), usage="serverAuth,clientAuth")
         self.ca = authority.pem
         self.logins = {site: self.compound(site) for site in sites}
         self.logins["inspection"] = "CHANGE-ME"
-        ports = [{name: free_port() for name in ("CLIENTS", "MONITOR", "MQTT", "CLUSTER")} for _ in range(3)]
-        routes = {f"ROUTE_{n}": f"nats-route://127.0.0.1:{node['CLUSTER']}" for n, node in enumerate(ports, 1)}
+        ports = {name: free_port() for name in ("CLIENTS", "MONITOR", "MQTT", "CLUSTER")}
+        self.mqtt = ports["MQTT"]
+        routes = {f"ROUTE_{n}": f"nats-route://{host}:{ports['CLUSTER']}" for n, host in enumerate(HOSTS, 1)}
         self.nodes = [Node(self.folder, {"NODE": f"city-{n}", "STORE": self.folder / f"store-{n}", "STORE_MAX": "1GB", "CERT": certificate, "KEY": key, "CA": authority.pem,
-                                         **routes, **{name: f"127.0.0.1:{port}" for name, port in node.items()}}) for n, node in enumerate(ports, 1)]
+                                         **routes, **{name: f"{host}:{port}" for name, port in ports.items()}}) for n, host in enumerate(HOSTS, 1)]
 
     def compound(self, site):
         return subprocess.run(["bash", FLEET / "compound.sh", site, self.folder / "compounds.conf"], check=True, capture_output=True, text=True).stdout.strip()
@@ -85,8 +89,11 @@ class Caller:
         self._client.on_connect = lambda client, _, __, code, ___: self._connected(client, code, subscribe)
         self._client.on_publish = lambda _, __, number, *___: self.acknowledged.add(number)
         self._client.on_subscribe = lambda _, __, ___, codes, ____: None if codes[0].is_failure else self._ready.set()
-        self._client.on_message = lambda _, __, message: self.heard.append((message.topic, message.payload))
+        self._client.on_message = lambda _, __, message: self.hear(message.topic, message.payload)
         threading.Thread(target=self._stay, daemon=True).start()
+
+    def hear(self, topic, payload):
+        self.heard.append((topic, payload))
 
     def _connected(self, client, code, subscribe):
         if code.is_failure:
@@ -100,7 +107,7 @@ class Caller:
     def _stay(self):
         while not self._leave.is_set():
             try:
-                self._client.connect("127.0.0.1", self.city.nodes[self.at].mqtt, keepalive=5)
+                self._client.connect(self.city.nodes[self.at].host, self.city.nodes[self.at].mqtt, keepalive=5)
                 while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._leave.is_set():
                     pass
             except OSError:
@@ -120,3 +127,21 @@ class Caller:
     def stop(self):
         self._leave.set()
         self._client.disconnect()
+
+
+class Office(Caller):
+    """The inspection office: keeps each letter, then says on city/SITE/receipts that it has it. What it has is as peers/inspector.py has it."""
+
+    def __init__(self, city, first=0):
+        self.requests = []
+        super().__init__(city, "inspection", first, subscribe="gatehouse/#")
+
+    def hear(self, topic, payload):
+        body = json.loads(payload)
+        self.requests.append(Request(time.time_ns(), {"webhook-id": body["id"]}, payload, "ok", topic, True))
+        self._client.publish(f"city/{topic.split('/')[1]}/receipts", body["id"], qos=1)
+
+    def received(self):
+        return list(self.requests)
+
+    accepted = received

@@ -53,13 +53,14 @@ class TruthUnits(Process):
 
 
 class Verdict:
-    """`wrong`: values that the register never held; `old`: values from before they were asked for."""
+    """`wrong`: values that the register never held; `old`: values from before they were asked for; `in_a_row`: answers in whose millisecond the
+    same was asked again, which a reading's time cannot tell from before."""
 
     def __init__(self):
-        self.good, self.missing, self.wrong, self.old, self.points = 0, collections.Counter(), [], [], collections.Counter()
+        self.good, self.missing, self.wrong, self.old, self.points, self.in_a_row = 0, collections.Counter(), [], [], collections.Counter(), 0
 
     def __str__(self):
-        return f"{self.good} good readings of {len(self.points)} registers, {len(self.wrong)} wrong, {len(self.old)} old, without value: {dict(self.missing)}"
+        return f"{self.good} good readings of {len(self.points)} registers, {len(self.wrong)} wrong, {len(self.old)} old, {self.in_a_row} asked again at once, without value: {dict(self.missing)}"
 
 
 def judge(rows, unit_of, asked):
@@ -78,10 +79,17 @@ def judge(rows, unit_of, asked):
                 verdict.wrong.append((device, point, at_ms, hex(value)))
                 continue
             times = asked[unit, 2 * slot, 2]
-            last = bisect.bisect_right(times, (at_ms + 1) / 1000) - 1  # the question that this is the answer to
+            last = bisect.bisect_right(times, (at_ms + 1) / 1000) - 1
             age_ms = ticks_before(at_ms // TICK_MS, value & 0xFFFF) * TICK_MS
-            if last < 0 or at_ms - age_ms < times[last] * 1000 - 2 * TICK_MS:
-                verdict.old.append((device, point, at_ms, age_ms))
+            held = lambda asked: at_ms - age_ms >= times[asked] * 1000 - 2 * TICK_MS
+            if last >= 0 and held(last):
+                continue
+            # one that was asked in the very millisecond of the reading may have been asked after it: then the one before was answered
+            if last > 0 and times[last] * 1000 >= at_ms and held(last - 1):
+                verdict.in_a_row += 1
+                continue
+            asked_ago = [round(at_ms - asked_at * 1000, 2) for asked_at in times[max(0, last - 2):last + 2]]
+            verdict.old.append((device, point, at_ms, age_ms, asked_ago))
     return verdict
 
 

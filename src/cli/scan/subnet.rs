@@ -2,11 +2,11 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
 use crate::{
     domain::{Diagnosis, LineFault},
-    fieldbus::modbus::config::TcpSettings,
+    fieldbus::{modbus::config::TcpSettings, port},
     text,
 };
 
@@ -76,8 +76,8 @@ impl Subnet {
                 && let Some(host) = hosts.next()
             {
                 knocks.spawn(async move {
-                    let connected = timeout(patience, TcpStream::connect((host, MODBUS_PORT))).await;
-                    connected.is_ok_and(|stream| stream.is_ok()).then_some(host)
+                    let connected = port::connect_within(&host.to_string(), MODBUS_PORT, patience).await;
+                    connected.is_ok().then_some(host)
                 });
             }
             match knocks.join_next().await {

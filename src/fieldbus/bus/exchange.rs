@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
 
 use super::{Bus, BusError};
 use crate::{
@@ -12,18 +11,23 @@ use crate::{
         driver::{AskFault, Asked, Driver},
         health::{Health, LOST_AFTER},
         plan::Request,
-        split,
         unit::{Slot, Unit},
     },
 };
-
-/// A place that a device refuses is not asked more often than this: it costs the line and gives nothing.
-const REFUSED_PERIOD: Duration = Duration::from_secs(10);
 
 /// So many questions may wait for another try.
 const MOST_TRIED_AGAIN: usize = 2;
 
 type Outcome = Result<Raw, AskFault>;
+
+/// Whether the line carried the question and was listened to until its time was over: then it is not the line.
+fn is_of_a_working_line(fault: &AskFault) -> bool {
+    match fault {
+        AskFault::Silent { .. } | AskFault::Refused { .. } => true,
+        AskFault::Garbled { what } => !matches!(what, Garble::HungUp { .. } | Garble::Unaskable),
+        AskFault::LineDown(_) => false,
+    }
+}
 
 impl<D: Driver> Bus<D> {
     /// Asks what `slot` stands for, and where the line can do that what else is due of units that answer.
@@ -54,18 +58,22 @@ impl<D: Driver> Bus<D> {
         let outcomes = self.ask_all(slots).await;
         let now = Instant::now();
         self.load.carried(began, now, &self.counters);
-        let mut again = Vec::new();
+        let (mut again, mut down) = (Vec::new(), None);
         for (slot, outcome) in slots.iter().zip(outcomes) {
             match outcome {
-                Err(AskFault::LineDown(fault)) => return self.line_down(fault).await,
+                // what had come by then has come
+                Err(AskFault::LineDown(fault)) => down = Some(fault),
                 Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) => again.push(*slot),
                 // how long each took nobody knows, but no longer than all of them
                 Ok(_) | Err(AskFault::Refused { .. }) => self.came(*slot, outcome, now - began).await?,
             }
         }
+        if let Some(fault) = down {
+            return self.line_down(fault).await;
+        }
         for slot in again {
             // a unit that is lost by now is only probed
-            if !self.is_lost(slot) && !self.poll_one(slot).await? {
+            if self.is_asked(slot) && !self.poll_one(slot).await? {
                 break;
             }
         }
@@ -75,6 +83,9 @@ impl<D: Driver> Bus<D> {
     /// What came of a question to a unit: what it says of the unit, and what it says.
     async fn came(&mut self, slot: usize, outcome: Outcome, took: Duration) -> Result<(), BusError> {
         let Some((unit, _)) = self.request(slot) else { return Ok(()) };
+        if outcome.as_ref().err().is_some_and(is_of_a_working_line) {
+            self.line_works();
+        }
         match &outcome {
             Ok(_) | Err(AskFault::Refused { .. }) => {
                 self.tries.remove(&slot);
@@ -94,8 +105,8 @@ impl<D: Driver> Bus<D> {
         self.polled(slot, outcome).await
     }
 
-    fn is_lost(&self, slot: usize) -> bool {
-        self.request(slot).is_some_and(|(unit, _)| self.units[unit].health.state() == Health::Lost)
+    fn is_asked(&self, slot: usize) -> bool {
+        self.request(slot).is_some_and(|(unit, _)| self.units[unit].health.state() != Health::Lost)
     }
 
     /// The slots of one exchange: `first`, and as many others that are due as the products take at once.
@@ -132,7 +143,7 @@ impl<D: Driver> Bus<D> {
     fn request(&self, slot: usize) -> Option<(usize, &Request)> {
         match &self.slots[slot] {
             Slot::Ask { unit, request } => Some((*unit, request)),
-            Slot::Watch { .. } => None,
+            Slot::Watch { .. } | Slot::Free => None,
         }
     }
 
@@ -145,7 +156,7 @@ impl<D: Driver> Bus<D> {
                 let device = &self.units[*unit].device;
                 Some(Asked { unit: &device.address, link: &device.profile.link, ask: &request.ask })
             }
-            Slot::Watch { .. } => None,
+            Slot::Watch { .. } | Slot::Free => None,
         });
         let asked: Vec<Asked<'_>> = asked.collect();
         let outcomes = self.driver.ask_all(&asked).await;
@@ -172,6 +183,9 @@ impl<D: Driver> Bus<D> {
         };
         let now = Instant::now();
         let lost = self.units[unit].health.state() == Health::Lost;
+        if !lost && self.is_for_its_parts(slot, outcome.is_ok(), now) {
+            return Ok(());
+        }
         if !lost {
             if outcome.is_ok() {
                 self.schedule.set_period(slot, request.every);
@@ -180,12 +194,12 @@ impl<D: Driver> Bus<D> {
         }
         let (points, outcome) = match outcome {
             Ok(raw) => {
-                self.refusals.answered(slot, &self.id, &self.units[unit].device, &request.ask);
+                self.refusals.answered(&self.id, &self.units[unit].device, &request.ask);
                 (self.units[unit].points_of(&raw, Some(&request.points)), Ok(raw))
             }
             Err(AskFault::Refused { code }) if self.split(unit, slot, &request, code, now) => return Ok(()),
             Err(fault @ AskFault::Refused { code }) => {
-                self.refusals.refused(slot, &self.id, &self.units[unit].device, &request.ask, code);
+                self.refusals.refused(&self.id, &self.units[unit].device, &request.ask, code);
                 (request.points.clone(), Err(Failure::from(&fault)))
             }
             Err(fault) => {
@@ -194,27 +208,6 @@ impl<D: Driver> Bus<D> {
             }
         };
         self.tell(unit, points, outcome, None).await
-    }
-
-    /// A refused block is asked in two parts from now on, and so on down to what it is that is refused: its neighbours keep their values.
-    fn split(&mut self, unit: usize, slot: usize, request: &Request, code: u16, now: Instant) -> bool {
-        let profile = &self.units[unit].device.profile;
-        if !split::is_about_the_block(&profile.link, code) {
-            return false;
-        }
-        let Some([low, high]) = split::halves(request, profile) else {
-            self.schedule.set_period(slot, request.every.max(REFUSED_PERIOD));
-            self.schedule.served(slot, now);
-            return false;
-        };
-        let device = &self.units[unit].device.id;
-        info!(bus = %self.id, %device, code, points = request.points.len(), "Device refuses a block; it is asked in parts.");
-        let added = self.schedule.add_beside(slot, now);
-        self.schedule.put_off(slot, now);
-        self.slots[slot] = Slot::Ask { unit, request: low };
-        self.slots.push(Slot::Ask { unit, request: high });
-        self.units[unit].slots.push(added);
-        true
     }
 
     /// A whole exchange without a valid answer. A unit that is lost now is only probed.

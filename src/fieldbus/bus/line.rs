@@ -29,7 +29,7 @@ pub(super) struct LineState {
     retry_at: Instant,
     /// How long the next wait is; short again once something was heard.
     wait: Duration,
-    /// Its devices were told that it is down, and nothing was heard since.
+    /// Its devices were told that it is down, and it has not proved since that it works.
     pub told_down: Option<LineFault>,
     /// It was opened again after they were told; they do not know yet.
     pub just_back: bool,
@@ -40,7 +40,7 @@ impl LineState {
         Self { opened_before: false, retry_at: now, wait: FIRST_REOPEN, told_down: None, just_back: false }
     }
 
-    /// Something was heard on it. Returns whether that is news.
+    /// Something was heard on it, or a question waited out. Returns whether that is news.
     pub fn works(&mut self, bus: &BusId) -> bool {
         let was_down = self.told_down.take().is_some();
         if was_down {
@@ -94,10 +94,15 @@ impl<D: Driver> Bus<D> {
             self.tell(unit, all, Err(Failure::NotHeardYet), None).await?;
         }
         if quiet.iter().all(|quiet| *quiet) {
-            self.line.works(&self.id);
-            self.reporter.now(Instant::now());
+            self.line_works();
         }
         Ok(())
+    }
+
+    pub(super) fn line_works(&mut self) {
+        if self.line.works(&self.id) {
+            self.reporter.now(Instant::now());
+        }
     }
 
     /// The line is down: every device is told once, until something was heard again.

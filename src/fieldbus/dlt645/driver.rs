@@ -1,14 +1,12 @@
 //! The line of a bus of meters: a port, or a connection to a serial server, opened and given back around the wire that speaks on it.
 
-use std::{future, io, path::PathBuf, sync::Arc, time::Duration};
-
-use tokio::{net::TcpStream, time::timeout};
+use std::{future, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     codec::Question,
     config::{LineSettings, TcpSettings, usual_line},
     station::Station,
-    wire::Wire,
+    wire::{Owed, Wire},
 };
 use crate::{
     domain::{Garble, Raw},
@@ -24,32 +22,36 @@ use crate::{
     profile::{Address, Link},
 };
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// A serial server that lost its power or its path says nothing of it: a connection that was silent for so long is opened anew, which
 /// either mends it or shows that it is gone.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// A bus of meters on one port.
 pub fn line_bus(settings: &LineSettings, parts: BusParts) -> Bus<Dlt645Driver> {
-    Bus::new(
-        Dlt645Driver { way: Way::Port(settings.into()), wire: None, tape: Arc::clone(&parts.tape) },
-        parts,
-    )
+    Bus::new(Dlt645Driver::over(Way::Port(settings.into()), &parts.tape), parts)
 }
 
 /// A bus of meters behind one serial server.
 pub fn tcp_bus(settings: TcpSettings, parts: BusParts) -> Bus<Dlt645Driver> {
-    Bus::new(Dlt645Driver { way: Way::Server(settings), wire: None, tape: Arc::clone(&parts.tape) }, parts)
+    Bus::new(Dlt645Driver::over(Way::Server(settings), &parts.tape), parts)
 }
 
 pub struct Dlt645Driver {
     way: Way,
     wire: Option<Wire<Box<dyn Port>>>,
+    /// Of the one that was closed.
+    owed: Owed,
     tape: Arc<Tape>,
 }
 
+impl Dlt645Driver {
+    pub(super) fn over(way: Way, tape: &Arc<Tape>) -> Self {
+        Self { way, wire: None, owed: Owed::default(), tape: Arc::clone(tape) }
+    }
+}
+
 /// How the line is reached.
-enum Way {
+pub(super) enum Way {
     Port(serial::config::Settings),
     Server(TcpSettings),
 }
@@ -59,13 +61,7 @@ impl Way {
         let (port, settings): (Box<dyn Port>, _) = match self {
             Way::Port(settings) => (Box::new(port::open(settings)?), settings.clone()),
             Way::Server(TcpSettings { host, port }) => {
-                let gone = |error: io::Error| port::gone(self.name(), &error);
-                let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
-                    .await
-                    .map_err(|_elapsed| LineFault::no_connection(self.name().display(), CONNECT_WITHIN))?
-                    .map_err(gone)?;
-                stream.set_nodelay(true).map_err(gone)?;
-                (Box::new(stream), usual_line())
+                (Box::new(port::connect(host, *port).await?), usual_line())
             }
         };
         Ok(Wire::new(
@@ -102,10 +98,10 @@ impl Driver for Dlt645Driver {
         if self.wire.as_ref().is_some_and(|wire| !self.way.is_stale(wire)) {
             return Ok(Line::Kept);
         }
-        self.wire = None;
+        self.close();
         let mut wire = self.way.open(&self.tape).await?;
         wire.settle().await?;
-        self.wire = Some(wire);
+        self.wire = Some(wire.heir_to(std::mem::take(&mut self.owed)));
         Ok(Line::Opened)
     }
 
@@ -132,6 +128,8 @@ impl Driver for Dlt645Driver {
 
     fn close(&mut self) {
         // the descriptor must go at once: as long as it is held, the adapter comes back under another name
-        self.wire = None;
+        if let Some(wire) = self.wire.take() {
+            self.owed = wire.leave();
+        }
     }
 }

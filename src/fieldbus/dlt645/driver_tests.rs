@@ -11,12 +11,18 @@ use tokio_util::sync::CancellationToken;
 use super::{
     codec::{Cutter, Frame},
     config::TcpSettings,
+    driver::{Dlt645Driver, Way},
     tcp_bus,
 };
 use crate::{
-    domain::{Failure, Heard, PointIx, Raw},
-    fieldbus::fixtures,
-    profile::{Dlt645Item, Dlt645Link, Link, Profile, Read},
+    domain::{Failure, Heard, ManualClock, PointIx, Raw},
+    fieldbus::{
+        driver::{AskFault, Driver},
+        fixtures,
+        plan::Ask,
+        record::Tape,
+    },
+    profile::{Address, Dlt645Item, Dlt645Link, Link, Profile, Read},
 };
 
 /// Two points of one item, one of another.
@@ -87,4 +93,53 @@ async fn items_are_read_refusals_told_and_a_lost_server_is_found_again() {
     drop(heard);
     assert!(bus.await.unwrap().is_ok(), "it stops as it is told");
     server.abort();
+}
+
+/// What a meter owes outlives the connection: a serial server hands it to whoever is connected by then.
+#[tokio::test]
+async fn what_was_asked_before_the_line_broke_is_still_owed_after() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = TcpSettings { host: address.ip().to_string(), port: address.port() };
+    let tape = Arc::new(Tape::new(0, Arc::new(ManualClock::new())));
+    let mut driver = Dlt645Driver::over(Way::Server(settings), &tape);
+    let product = product();
+    let (unit, ask) = (Address::Text("7".to_owned()), Ask::Frame { request: 0 });
+    let request = async |line: &mut TcpStream| {
+        let (mut cutter, mut chunk) = (Cutter::default(), [0; 64]);
+        loop {
+            let count = line.read(&mut chunk).await.unwrap();
+            if let Some(frame) = cutter.push(&chunk[..count]).pop() {
+                return frame;
+            }
+        }
+    };
+
+    driver.connect().await.unwrap();
+    let (mut line, _) = listener.accept().await.unwrap();
+    let breaks = async {
+        request(&mut line).await;
+        drop(line);
+    };
+    let (broken, ()) = tokio::join!(driver.ask(&unit, &product.link, &ask), breaks);
+    assert!(matches!(broken, Err(AskFault::LineDown(_))), "{broken:?}");
+    driver.close();
+
+    driver.connect().await.unwrap();
+    let (mut line, _) = listener.accept().await.unwrap();
+    let late = async {
+        let marker = request(&mut line).await;
+        let answer = |frame: &Frame, item: u32, values: &[u8]| {
+            let data = [&item.to_le_bytes()[..], values].concat();
+            Frame { control: 0x91, data, ..frame.clone() }.encode(4)
+        };
+        // the server kept the answer of before
+        line.write_all(&answer(&marker, 0x0201_FF00, b"old!")).await.unwrap();
+        assert_eq!(marker.data, 0x0001_0000u32.to_le_bytes(), "the other item first");
+        line.write_all(&answer(&marker, 0x0001_0000, b"mark")).await.unwrap();
+        let again = request(&mut line).await;
+        line.write_all(&answer(&again, 0x0201_FF00, b"new!")).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(driver.ask(&unit, &product.link, &ask), late);
+    assert_eq!(answer, Ok(Raw::Frame { frame: 0, bytes: b"new!".to_vec().into() }));
 }

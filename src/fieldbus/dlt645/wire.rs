@@ -5,10 +5,7 @@
 //! another item (a *marker*): once that came, nothing owed can. Where it has no other, it is asked twice, and only what follows a silence is
 //! believed. What nothing can tell is an answer that something on the way repeats just while its own item is asked for again.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +14,9 @@ use crate::{
     domain::Garble,
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
+        frames::{Cut, Frames, Item},
         port::{OpenPort, Port},
+        turn::Turn,
     },
     profile::{Dlt645Item, Dlt645Link},
 };
@@ -31,29 +30,67 @@ const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// More answers than this are never missed at once but by somebody who looks for meters; then the oldest do not matter.
 const MOST_OWED: usize = 1024;
 
+impl Cut for Cutter {
+    type Frame = Frame;
+
+    fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
+        self.push(chunk)
+    }
+
+    fn take_garbled(&mut self) -> u64 {
+        self.take_garbled()
+    }
+
+    fn is_midway(&self) -> bool {
+        self.is_midway()
+    }
+
+    fn clear(&mut self) {
+        self.clear();
+    }
+}
+
 /// The line, owned.
 pub struct Wire<P> {
-    port: OpenPort<P>,
+    frames: Frames<P, Cutter>,
     /// How long one character takes.
     character: Duration,
-    cutter: Cutter,
-    /// Cut, not yet looked at.
-    frames: VecDeque<Frame>,
-    heard: Instant,
-    heard_or_sent: Instant,
-    unanswered_since: Option<Instant>,
+    turn: Turn,
     /// Heard while something else was waited for, not yet told.
     strangers: u16,
     noises: u16,
-    /// Questions whose answer may still come.
-    owed: HashSet<Question>,
+    owed: Owed,
+    /// Sent, and neither answered nor given up yet.
+    in_flight: Option<Question>,
 }
 
-/// What comes off the line.
-enum Item {
-    Frame(Frame),
-    /// Frames that were no frames.
-    Noise,
+/// Questions whose answer may still come, on this connection or, from a serial server that kept it, on the next.
+#[derive(Debug, Default)]
+pub struct Owed(HashSet<Question>);
+
+impl Owed {
+    fn has(&self, question: Question) -> bool {
+        self.0.contains(&question)
+    }
+
+    fn add(&mut self, question: Question) {
+        if self.0.len() >= MOST_OWED {
+            self.0.clear();
+        }
+        self.0.insert(question);
+    }
+
+    /// A refusal does not say of what: where its meter owed anything, it may be of that, and the answer to `question` still comes.
+    fn refused(&mut self, question: Question) {
+        if self.0.iter().any(|owed| owed.station == question.station) {
+            self.add(question);
+        }
+    }
+
+    /// The meter named the item that it was asked for: nothing older can come from it.
+    fn settled(&mut self, question: Question) {
+        self.0.retain(|owed| owed.station != question.station);
+    }
 }
 
 /// How one exchange went, if the meter answered.
@@ -65,19 +102,26 @@ enum Reply {
 
 impl<P: Port> Wire<P> {
     pub fn new(port: OpenPort<P>, character: Duration) -> Self {
-        let now = Instant::now();
         Self {
-            port,
+            frames: Frames::new(port, Cutter::default(), FRAME_GAP),
             character,
-            cutter: Cutter::default(),
-            frames: VecDeque::new(),
-            heard: now,
-            heard_or_sent: now,
-            unanswered_since: None,
+            turn: Turn::default(),
             strangers: 0,
             noises: 0,
-            owed: HashSet::new(),
+            owed: Owed::default(),
+            in_flight: None,
         }
+    }
+
+    /// The same, after one on the same line.
+    pub fn heir_to(self, owed: Owed) -> Self {
+        Self { owed, ..self }
+    }
+
+    /// What its meters may still send.
+    pub fn leave(mut self) -> Owed {
+        self.in_flight.into_iter().for_each(|question| self.owed.add(question));
+        self.owed
     }
 
     /// Forgets what came before us.
@@ -85,7 +129,7 @@ impl<P: Port> Wire<P> {
     /// # Errors
     /// When the port is gone, or somebody babbles.
     pub async fn settle(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input()?;
+        self.frames.clear_input()?;
         self.drain().await
     }
 
@@ -99,12 +143,12 @@ impl<P: Port> Wire<P> {
         item: &Dlt645Item,
         link: &Dlt645Link,
     ) -> Result<Vec<u8>, AskFault> {
-        if self.owed.contains(&question) {
+        if self.owed.has(question) {
             self.clear_up(question, link).await?;
         }
         let reply = self.exchange(question, link).await?;
         if !matches!(reply, Reply::Refused(_)) {
-            self.settled(question);
+            self.owed.settled(question);
         }
         match reply {
             Reply::Values(values) if item.fits(values.len()) => Ok(values),
@@ -126,7 +170,7 @@ impl<P: Port> Wire<P> {
             self.noises -= 1;
             return Unasked::Noise;
         }
-        match self.next().await {
+        match self.frames.next().await {
             Ok(Item::Frame(_)) => Unasked::Stranger,
             Ok(Item::Noise) => Unasked::Noise,
             Err(fault) => Unasked::Gone(fault),
@@ -136,11 +180,11 @@ impl<P: Port> Wire<P> {
     /// Makes sure that the next answer to `question` is no old one.
     async fn clear_up(&mut self, question: Question, link: &Dlt645Link) -> Result<(), AskFault> {
         let others = link.items.iter().map(|item| (item.length, Question { item: item.id, ..question }));
-        let marker = others.filter(|(_, other)| !self.owed.contains(other)).min_by_key(|(length, _)| *length);
+        let marker = others.filter(|(_, other)| !self.owed.has(*other)).min_by_key(|(length, _)| *length);
         if let Some((_, marker)) = marker {
             match self.exchange(marker, link).await? {
                 Reply::Values(_) | Reply::TooLong => {
-                    self.settled(question);
+                    self.owed.settled(question);
                     return Ok(());
                 }
                 // a refusal does not say what of
@@ -154,7 +198,7 @@ impl<P: Port> Wire<P> {
     async fn wait_out(&mut self, question: Question, link: &Dlt645Link) -> Result<(), AskFault> {
         self.exchange(question, link).await?;
         let until = Instant::now() + link.timeout;
-        while let Some(item) = self.next_before(until).await? {
+        while let Some(item) = self.frames.next_before(until).await? {
             if let Item::Frame(frame) = &item
                 && matches!(
                     question.meaning(frame),
@@ -166,40 +210,44 @@ impl<P: Port> Wire<P> {
             }
             self.set_aside(&item);
         }
-        self.settled(question);
+        self.owed.settled(question);
         Ok(())
     }
 
     /// Since when bytes were sent and not one came back.
     pub fn unanswered_since(&self) -> Option<Instant> {
-        self.unanswered_since
+        self.frames.unanswered_since()
     }
 
     /// Sends and waits. A question without an answer is given up: the meter owes it.
     async fn exchange(&mut self, question: Question, link: &Dlt645Link) -> Result<Reply, AskFault> {
         self.wait_for_turn(link.turnaround).await?;
         let sent = question.encode(link.wakeup);
-        self.port.write(&sent).await?;
-        self.heard_or_sent = Instant::now();
-        self.unanswered_since.get_or_insert(self.heard_or_sent);
-        let begin_by = self.heard_or_sent + self.character * sent.len() as u32 + link.timeout;
+        self.in_flight = Some(question);
+        let begin_by = self.frames.send(&sent).await? + self.character * sent.len() as u32 + link.timeout;
         let end_by = begin_by + self.character * codec::LONGEST as u32;
         let mut garbled = false;
-        while let Some(item) = self.next_answer(begin_by, end_by).await? {
+        while let Some(item) = self.frames.next_answer(begin_by, end_by).await? {
             let meaning = match &item {
                 Item::Frame(frame) => question.meaning(frame),
                 Item::Noise => Meaning::Other,
             };
-            match meaning {
-                Meaning::Values(values) => return Ok(Reply::Values(values)),
-                Meaning::Refused(error) => return Ok(Reply::Refused(error)),
-                Meaning::TooLong => return Ok(Reply::TooLong),
-                Meaning::Echo => {}
+            let reply = match meaning {
+                Meaning::Values(values) => Reply::Values(values),
+                Meaning::Refused(error) => {
+                    self.owed.refused(question);
+                    Reply::Refused(error)
+                }
+                Meaning::TooLong => Reply::TooLong,
+                Meaning::Echo => continue,
                 Meaning::Other => {
                     garbled |= matches!(item, Item::Noise);
                     self.set_aside(&item);
+                    continue;
                 }
-            }
+            };
+            self.in_flight = None;
+            return Ok(reply);
         }
         self.give_up(question).await?;
         Err(if garbled {
@@ -209,32 +257,9 @@ impl<P: Port> Wire<P> {
         })
     }
 
-    /// The next item that begins before `begin_by` and is whole before `end_by`.
-    async fn next_answer(&mut self, begin_by: Instant, end_by: Instant) -> Result<Option<Item>, LineFault> {
-        match self.next_before(begin_by).await? {
-            None if self.cutter.is_midway() => self.next_before(end_by).await,
-            item => Ok(item),
-        }
-    }
-
-    /// Checks the time itself too: a line that always has something to say must not outlast it.
-    async fn next_before(&mut self, until: Instant) -> Result<Option<Item>, LineFault> {
-        if Instant::now() >= until && self.frames.is_empty() {
-            return Ok(None);
-        }
-        timeout_at(until, self.next()).await.ok().transpose()
-    }
-
-    /// The meter named the item that it was asked for: nothing older can come from it.
-    fn settled(&mut self, question: Question) {
-        self.owed.retain(|owed| owed.station != question.station);
-    }
-
     async fn give_up(&mut self, question: Question) -> Result<(), LineFault> {
-        if self.owed.len() >= MOST_OWED {
-            self.owed.clear();
-        }
-        self.owed.insert(question);
+        self.owed.add(question);
+        self.in_flight = None;
         self.drain().await
     }
 
@@ -244,68 +269,34 @@ impl<P: Port> Wire<P> {
         let quiet = QUIET_AFTER_FAULT.max(self.character * 4);
         let (mut quiet_at, mut bytes) = (began + quiet, 0);
         let mut chunk = [0; 256];
-        while let Ok(count) = timeout_at(quiet_at, self.port.read(&mut chunk)).await {
+        while let Ok(count) = timeout_at(quiet_at, self.frames.read(&mut chunk)).await {
             bytes += count?;
-            let now = self.note_heard();
+            let now = Instant::now();
             quiet_at = now + quiet;
             if now - began > BABBLE_AFTER {
                 return Err(LineFault::Babble { bytes, over: now - began });
             }
         }
-        self.cutter.clear();
-        self.frames.clear();
+        self.frames.forget();
         Ok(())
     }
 
-    /// The silence a meter needs between two frames. What has come since the last answer is nobody's.
+    /// The silence before the next question. What has come since the last answer is nobody's.
     async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
-        let ready_at = self.heard_or_sent + turnaround.max(self.character * 4);
-        while let Some(item) = self.next_before(ready_at).await? {
+        let ready_at = self.frames.heard_or_sent() + self.turn.to(turnaround, self.character * 4);
+        while let Some(item) = self.frames.next_before(ready_at).await? {
             self.set_aside(&item);
         }
-        self.port.clear_input()?;
-        self.cutter.clear();
-        self.frames.clear();
+        self.frames.clear_input()?;
+        self.frames.forget();
         Ok(())
     }
 
-    fn set_aside(&mut self, item: &Item) {
+    fn set_aside(&mut self, item: &Item<Frame>) {
         let counter = match item {
             Item::Frame(_) => &mut self.strangers,
             Item::Noise => &mut self.noises,
         };
         *counter = counter.saturating_add(1);
-    }
-
-    fn note_heard(&mut self) -> Instant {
-        let now = Instant::now();
-        (self.heard, self.heard_or_sent, self.unanswered_since) = (now, now, None);
-        now
-    }
-
-    /// The next frame, or that there was none. Cancel-safe.
-    async fn next(&mut self) -> Result<Item, LineFault> {
-        loop {
-            if self.cutter.take_garbled() > 0 {
-                return Ok(Item::Noise);
-            }
-            if let Some(frame) = self.frames.pop_front() {
-                return Ok(Item::Frame(frame));
-            }
-            let mut chunk = [0; 256];
-            let count = if self.cutter.is_midway() {
-                match timeout_at(self.heard + FRAME_GAP, self.port.read(&mut chunk)).await {
-                    Ok(count) => count?,
-                    Err(_elapsed) => {
-                        self.cutter.clear();
-                        return Ok(Item::Noise);
-                    }
-                }
-            } else {
-                self.port.read(&mut chunk).await?
-            };
-            self.note_heard();
-            self.frames.extend(self.cutter.push(&chunk[..count]));
-        }
     }
 }

@@ -277,6 +277,79 @@ async fn an_answer_to_another_question_settles_what_is_owed() {
     tokio::join!(near, far);
 }
 
+/// A refusal does not say what of: that of an old question leaves the answer to the new one to come, and it must not be taken for a newer one.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_overtaken_by_an_old_refusal_is_no_value() {
+    const ENERGY: u32 = 0x0001_0000;
+    let three = || {
+        let mut three = link();
+        three.items.push(Dlt645Item { id: ENERGY, every: Duration::from_secs(1), length: 2 });
+        three
+    };
+    let (mut wire, mut theirs) = line().await;
+    let far = async {
+        request(&mut theirs).await;
+        request(&mut theirs).await;
+        theirs.write_all(&refusal("7")).await.unwrap();
+        let next = request(&mut theirs).await.data;
+        theirs.write_all(&reply("7", OTHER_VOLTAGE, b"o1")).await.unwrap();
+        assert_eq!(next, ENERGY.to_le_bytes(), "the marker: neither of those it may still answer");
+        theirs.write_all(&reply("7", ENERGY, b"m1")).await.unwrap();
+        request(&mut theirs).await;
+        theirs.write_all(&reply("7", OTHER_VOLTAGE, b"o2")).await.unwrap();
+    };
+    let near = async {
+        let (link, ask) = (three(), |item| Question { station: station("7"), item });
+        let place = |n: usize| &link.items[n];
+        assert!(matches!(wire.ask(ask(VOLTAGE), place(0), &link).await, Err(AskFault::Silent { .. })));
+        let no = wire.ask(ask(OTHER_VOLTAGE), place(1), &link).await;
+        assert_eq!(no, Err(AskFault::Refused { code: 2 }), "of the first question");
+        assert_eq!(wire.ask(ask(OTHER_VOLTAGE), place(1), &link).await, Ok(b"o2".to_vec()));
+    };
+    tokio::join!(near, far);
+}
+
+/// A refusal of a meter that owes nothing is that of its question, and nothing else is to come.
+#[tokio::test(start_paused = true)]
+async fn a_plain_refusal_leaves_nothing_owed() {
+    let (mut wire, mut theirs) = line().await;
+    let far = async {
+        for answer in [refusal("7"), reply("7", VOLTAGE, b"n1")] {
+            assert_eq!(request(&mut theirs).await.data, VOLTAGE.to_le_bytes(), "no marker");
+            theirs.write_all(&answer).await.unwrap();
+        }
+    };
+    let near = async {
+        assert_eq!(ask(&mut wire, "7", VOLTAGE).await, Err(AskFault::Refused { code: 2 }));
+        assert_eq!(ask(&mut wire, "7", VOLTAGE).await, Ok(b"n1".to_vec()));
+    };
+    tokio::join!(near, far);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_meter_has_the_silence_that_it_asks_for_and_the_next_one_waits_until_it_let_go() {
+    let (mut wire, mut theirs) = line().await;
+    let far = async {
+        let (mut answered, mut silences) = (Instant::now(), Vec::new());
+        for meter in ["7", "7", "8", "8"] {
+            request(&mut theirs).await;
+            silences.push(answered.elapsed());
+            theirs.write_all(&reply(meter, VOLTAGE, &[1, 2])).await.unwrap();
+            answered = Instant::now();
+        }
+        silences.into_iter().map(|silence| silence.as_millis()).collect::<Vec<_>>()
+    };
+    let near = async {
+        for (meter, turnaround) in [("7", 50), ("7", 50), ("8", 0), ("8", 0)] {
+            let link = Dlt645Link { turnaround: Duration::from_millis(turnaround), ..link() };
+            let question = Question { station: station(meter), item: VOLTAGE };
+            wire.ask(question, &link.items[0], &link).await.unwrap();
+        }
+    };
+    // four characters at 2400 baud are 18.3 ms, and the clock ticks in whole ones
+    assert_eq!(tokio::join!(near, far).1[1..], [50, 50, 19]);
+}
+
 /// A dead meter costs its neighbours its timeout and little more.
 #[tokio::test(start_paused = true)]
 async fn a_dead_meter_costs_one_timeout() {

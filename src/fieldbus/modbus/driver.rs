@@ -55,8 +55,8 @@ pub struct WireDriver<O: Opener> {
     wire: Option<Wire<O::Port>>,
     /// Of the one that was closed.
     legacy: Legacy,
-    /// It has carried an answer since it was opened.
-    answered: bool,
+    /// A question was answered on it, or waited out, since it was opened.
+    stood: bool,
     /// Opened since `connect` was last asked.
     reopened: bool,
     tape: Option<Arc<Tape>>,
@@ -64,7 +64,7 @@ pub struct WireDriver<O: Opener> {
 
 impl<O: Opener> WireDriver<O> {
     pub fn over(opener: O) -> Self {
-        Self { opener, wire: None, legacy: Legacy::default(), answered: false, reopened: false, tape: None }
+        Self { opener, wire: None, legacy: Legacy::default(), stood: false, reopened: false, tape: None }
     }
 
     /// What it carries from now on is kept.
@@ -81,7 +81,7 @@ impl<O: Opener> WireDriver<O> {
         self.close();
         let wire = self.opener.open().await?;
         self.wire = Some(wire.recorded(self.tape.clone()).heir_to(std::mem::take(&mut self.legacy)));
-        (self.answered, self.reopened) = (false, true);
+        (self.stood, self.reopened) = (false, true);
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl<O: Opener> Driver for WireDriver<O> {
     async fn ask(&mut self, unit: &Address, link: &Link, ask: &Ask) -> Result<Raw, AskFault> {
         let (question, link) = question(unit, link, ask)?;
         let answer = self.wire()?.ask(&question, link).await;
-        self.answered |= matches!(answer, Ok(_) | Err(AskFault::Refused { .. }));
+        self.stood |= !matches!(answer, Err(AskFault::LineDown(_)));
         answer
     }
 
@@ -129,8 +129,8 @@ impl<O: Opener> Driver for WireDriver<O> {
             match self.listen().await {
                 Some(Ok(true)) => return Unasked::Stranger,
                 Some(Ok(false)) => return Unasked::Noise,
-                // one that never answered and is closed at once would be opened without end
-                Some(Err(fault)) if !(O::CLOSED_WHEN_IDLE && self.answered) => return Unasked::Gone(fault),
+                // one that is closed at once would be opened without end
+                Some(Err(fault)) if !(O::CLOSED_WHEN_IDLE && self.stood) => return Unasked::Gone(fault),
                 Some(Err(_idle)) => self.close(),
                 None => {}
             }

@@ -167,6 +167,20 @@ async fn a_connection_closed_while_idle_is_opened_again_without_a_word() {
     drop(callers.recv().await.unwrap());
     assert!(matches!(driver.hear().await, Unasked::Gone(_)));
 
+    // all behind it are dead, and it hangs up because it is idle: that is no line that is down
+    driver.close();
+    driver.connect().await.unwrap();
+    let caller = callers.recv().await.unwrap();
+    assert!(matches!(read(&mut driver, 7, 2).await, Err(AskFault::Silent { .. })));
+    drop(caller);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), driver.hear()).await.is_err(),
+        "nothing is said of it"
+    );
+    assert_eq!(driver.connect().await, Ok(Line::Opened));
+    drop(callers.recv().await.unwrap());
+    assert!(matches!(driver.hear().await, Unasked::Gone(_)), "but this one was asked nothing");
+
     driver.close();
     driver.connect().await.unwrap();
     let server = Server {

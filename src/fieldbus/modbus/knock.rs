@@ -20,7 +20,6 @@ use crate::fieldbus::{
 };
 
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Modbus over Serial Line V1.02, 2.5.1.1.
 const SHORTEST_GAP: Duration = Duration::from_micros(1750);
 /// The longest frame (2.5.1).
@@ -94,7 +93,7 @@ impl Knocker {
     /// # Errors
     /// When nobody takes the connection.
     pub async fn tcp(settings: TcpSettings) -> Result<Self, LineFault> {
-        let stream = Some(connect(&settings).await?);
+        let stream = Some(port::connect(&settings.host, settings.port).await?);
         Ok(Knocker::Tcp { settings, stream, transaction: 0 })
     }
 }
@@ -154,7 +153,7 @@ impl<P: Port> Knocker<P> {
                 let began = Instant::now();
                 let mut open = match stream.take() {
                     Some(open) => open,
-                    None => connect(settings).await?,
+                    None => port::connect(&settings.host, settings.port).await?,
                 };
                 let answer = timeout(patience, exchange(&mut open, *transaction, unit, pdu)).await;
                 let outcome = match answer {
@@ -170,15 +169,6 @@ impl<P: Port> Knocker<P> {
             }
         }
     }
-}
-
-async fn connect(settings: &TcpSettings) -> Result<TcpStream, LineFault> {
-    let TcpSettings { host, port } = settings;
-    let place = format!("{host}:{port}");
-    let connected = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port))).await;
-    connected
-        .map_err(|_elapsed| LineFault::no_connection(&place, CONNECT_WITHIN))?
-        .map_err(|error| LineFault::gone(&place, &error))
 }
 
 /// One exchange by MBAP (Modbus Messaging on TCP/IP V1.0b, 3.1.3); answers to other transactions are passed over.

@@ -1,17 +1,17 @@
 //! Modbus over TCP and over serial lines (RTU, ASCII), also those behind serial servers and modems.
 
-mod ascii;
-mod clothes;
+pub mod ascii;
+pub mod clothes;
 pub mod codec;
 pub mod config;
 mod debt;
 mod driver;
 mod dtu;
-mod heartbeat;
+pub mod heartbeat;
 pub mod knock;
 pub mod mbap;
 mod overheard;
-mod reception;
+pub mod reception;
 mod rtu;
 mod rtu_tcp;
 mod tcp;

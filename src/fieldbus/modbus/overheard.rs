@@ -1,15 +1,18 @@
 //! What else a line said while an answer was waited for: looked at only to name what is wrong with it, never for values.
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use tokio::time::Instant;
 
-use super::codec::{Hearing, Question, checksummed};
+use super::codec::{Hearing, Question, crc};
 use crate::domain::Garble;
 
 /// More than this tells no more.
 const MOST: usize = 512;
 const REQUEST: usize = 8;
 const EXCEPTION: usize = 5;
-const CRC: usize = 2;
+/// Of those that are looked for here.
+const LONGEST: usize = EXCEPTION + u8::MAX as usize;
 
 /// Everything that came for one question that was given up.
 #[derive(Debug, Default)]
@@ -42,23 +45,63 @@ impl Overheard {
     }
 }
 
-/// What a line says while nobody is asked: whole frames of others, or noise.
+/// What a line says while nobody is asked: whole frames of others, or noise. It may go on for days, so each byte costs a bounded amount of
+/// work: a place where a frame may begin is looked at once for each length that the frame may have, when its last byte has come.
 #[derive(Debug, Default)]
-pub struct Eavesdropping(Vec<u8>);
+pub struct Eavesdropping {
+    /// The last that came, at least [`LONGEST`] of them.
+    bytes: Vec<u8>,
+    /// How many came before those.
+    gone: usize,
+    /// Where frames may end, the soonest first, and where each then begins; counted from the first byte ever.
+    ends: BinaryHeap<Reverse<(usize, usize)>>,
+}
 
 impl Eavesdropping {
     /// Whether a whole frame ended in these bytes.
     pub fn hear(&mut self, bytes: &[u8]) -> bool {
-        if self.0.len() + bytes.len() > MOST {
-            self.0.clear();
-        }
-        self.0.extend_from_slice(&bytes[..bytes.len().min(MOST)]);
-        let whole = (0..self.0.len()).any(|at| frame(&self.0[at..]).is_some());
-        if whole {
-            self.0.clear();
+        let mut whole = false;
+        for byte in bytes {
+            whole |= self.take(*byte);
         }
         whole
     }
+
+    fn take(&mut self, byte: u8) -> bool {
+        if self.bytes.len() == MOST {
+            self.bytes.drain(..MOST - LONGEST);
+            self.gone += MOST - LONGEST;
+        }
+        self.bytes.push(byte);
+        let end = self.gone + self.bytes.len();
+        if let &[.., unit, function, count] = self.bytes.as_slice() {
+            let begin = end - 3;
+            self.ends.extend(lengths([unit, function, count]).map(|length| Reverse((begin + length, begin))));
+        }
+        while let Some(&Reverse((its_end, begin))) = self.ends.peek()
+            && its_end <= end
+        {
+            self.ends.pop();
+            if is_checksummed(&self.bytes[begin - self.gone..]) {
+                *self = Self::default();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// How long a frame may be that begins so: a question for values, an answer with values, a refusal.
+fn lengths([_unit, function, count]: [u8; 3]) -> impl Iterator<Item = usize> {
+    let reads = (1..=4).contains(&function);
+    let question = reads.then_some(REQUEST);
+    let answer = reads.then_some(EXCEPTION + usize::from(count));
+    let refusal = (function & 0x80 != 0).then_some(EXCEPTION);
+    question.into_iter().chain(answer).chain(refusal)
+}
+
+fn is_checksummed(frame: &[u8]) -> bool {
+    frame.split_last_chunk().is_some_and(|(body, sum)| crc(body) == *sum)
 }
 
 /// What a whole frame at the beginning of some bytes is.
@@ -69,15 +112,12 @@ enum Frame {
 
 fn frame(bytes: &[u8]) -> Option<Frame> {
     let &[unit, function, count, ..] = bytes else { return None };
-    let whole =
-        |length: usize| bytes.get(..length).is_some_and(|frame| checksummed(&frame[..length - CRC]) == frame);
+    let whole = |length: &usize| bytes.get(..*length).is_some_and(is_checksummed);
     let reads = (1..=4).contains(&function);
-    if reads && whole(REQUEST) {
+    if reads && whole(&REQUEST) {
         return Some(Frame::Question);
     }
-    let answers =
-        (reads && whole(EXCEPTION + usize::from(count))) || (function & 0x80 != 0 && whole(EXCEPTION));
-    answers.then_some(Frame::Answer { unit })
+    lengths([unit, function, count]).any(|length| whole(&length)).then_some(Frame::Answer { unit })
 }
 
 /// A whole frame at the beginning of `bytes` that is neither our request nor its answer.
@@ -94,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{domain::Table, profile::Dialect};
+    use crate::{domain::Table, fieldbus::modbus::codec::checksummed, profile::Dialect};
 
     #[test]
     fn what_came_instead_of_an_answer_is_named() {
@@ -158,6 +198,31 @@ mod tests {
         assert!(ear.hear(&frame[4..]));
         assert!(!ear.hear(&[0x55; 2000]));
         assert!(ear.hear(&[&[0; 20], &frame[..]].concat()));
+        let mut longest = vec![9, 4, 255];
+        longest.resize(3 + 255, 0xA5);
+        let longest = checksummed(&longest);
+        for before in 0..MOST {
+            assert!(
+                !ear.hear(&vec![0x55; before]) && !ear.hear(&longest[..LONGEST - 1]),
+                "{before} before it"
+            );
+            assert!(ear.hear(&longest[LONGEST - 1..]), "{before} before it");
+        }
+    }
+
+    /// Bytes that might each begin the longest of frames, one by one: what is kept stays bounded, and with it the work of each.
+    #[test]
+    fn a_byte_of_babble_costs_a_bounded_amount_of_work() {
+        let mut ear = Eavesdropping::default();
+        let babble = [3, 3, 255, 3, 255, 3].iter().cycle().take(100_000);
+        let mut checked = 0;
+        for byte in babble {
+            let before = ear.ends.len();
+            assert!(!ear.hear(&[*byte]));
+            checked += (before + 2).saturating_sub(ear.ends.len());
+            assert!(ear.bytes.len() <= MOST && ear.ends.len() <= 2 * LONGEST, "{}", ear.ends.len());
+        }
+        assert!(checked <= 2 * 100_000 + 2 * LONGEST, "{checked} frames looked at for 100 000 bytes");
     }
 
     #[test]

@@ -231,15 +231,44 @@ async fn registered(stream: &mut TcpStream, berths: &[Arc<Berth>]) -> Result<Reg
             Ok(count) => said.extend_from_slice(&chunk[..count]),
             Err(error) => return Err(Unregistered::Gone(error)),
         }
-        if let Some(berth) = berths.iter().find(|berth| said.starts_with(&berth.registration.0)) {
-            let said = said.split_off(berth.registration.0.len());
-            return Ok(Registered { berth: Arc::clone(berth), said });
-        }
-        if !berths.iter().any(|berth| berth.registration.0.starts_with(&said)) {
-            said.truncate(64);
-            return Err(Unregistered::Says(said));
+        match recognised(&said, berths.iter().map(|berth| &berth.registration)) {
+            Caller::Registered(which) => {
+                let berth = Arc::clone(&berths[which]);
+                let said = said.split_off(berth.registration.0.len());
+                return Ok(Registered { berth, said });
+            }
+            Caller::Perhaps => {}
+            Caller::Stranger => {
+                said.truncate(Said::LONGEST);
+                return Err(Unregistered::Says(said));
+            }
         }
     }
+}
+
+/// Who somebody is that has dialled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// That of this number, and what it said goes on behind its registration.
+    Registered(usize),
+    /// More bytes will tell.
+    Perhaps,
+    /// Nobody who is waited for.
+    Stranger,
+}
+
+/// Who it is that said this so far, of those who register so. Pure.
+pub fn recognised<'a>(said: &[u8], registrations: impl Iterator<Item = &'a Said>) -> Caller {
+    let mut caller = Caller::Stranger;
+    for (which, Said(registration)) in registrations.enumerate() {
+        if said.starts_with(registration) {
+            return Caller::Registered(which);
+        }
+        if registration.starts_with(said) {
+            caller = Caller::Perhaps;
+        }
+    }
+    caller
 }
 
 /// Callers that no bus waits for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
 use super::{
     config::RtuTcpSettings,
@@ -16,7 +16,6 @@ use crate::fieldbus::{
     port::{self, OpenPort},
 };
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// A peer that acknowledges nothing for so long has lost its power or its way: a request into nowhere looks like a silent unit.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
 
@@ -43,10 +42,7 @@ impl Opener for SerialServer {
     async fn open(&mut self) -> Result<Wire<TcpStream>, LineFault> {
         let RtuTcpSettings { host, port, baud, framing, latency } = &self.settings;
         let name = format!("{host}:{port}");
-        let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
-            .await
-            .map_err(|_elapsed| LineFault::no_connection(&name, CONNECT_WITHIN))?
-            .map_err(|error| port::gone(&name, &error))?;
+        let stream = port::connect(host, *port).await?;
         port::watch_over(&stream, DEAD_AFTER).map_err(|error| port::gone(&name, &error))?;
         Ok(Wire::new(OpenPort::new(stream, name.into()), framing.character(*baud)).behind(latency.0))
     }

@@ -3,12 +3,12 @@
 //! Every reply is held against its question in every byte: transaction, protocol, length, unit, function, count. What goes wrong in any way
 //! costs the connection, because a reply that is still under way must not meet a later question.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -26,12 +26,12 @@ use crate::{
         cost::LineCost,
         driver::{AskFault, Asked, Driver, Line, LineFault, Unasked},
         plan::Ask,
+        port,
         record::Tape,
     },
     profile::{Address, Link, ModbusLink},
 };
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// More than a dozen long replies, so that most come in one read.
 const CHUNK: usize = 4096;
 /// As long as a read's request.
@@ -121,18 +121,11 @@ impl TcpDriver {
     }
 
     async fn open(&mut self) -> Result<&mut Connection, LineFault> {
-        let TcpSettings { host, port } = &self.settings;
-        let place = format!("{host}:{port}");
-        let gone = |error: io::Error| LineFault::gone(&place, &error);
-        let connected = timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)))
-            .await
-            .map_err(|_elapsed| LineFault::no_connection(&place, CONNECT_WITHIN))
-            .and_then(|connected| connected.map_err(gone));
+        let connected = port::connect(&self.settings.host, self.settings.port).await;
         if let (Err(_), Some(tape)) = (&connected, &self.tape) {
             tape.lost();
         }
         let stream = connected?;
-        stream.set_nodelay(true).map_err(gone)?;
         self.reopened = true;
         if let Some(tape) = &self.tape {
             tape.opened();

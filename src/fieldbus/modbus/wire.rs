@@ -17,6 +17,7 @@ use crate::{
         driver::{AskFault, LineFault},
         port::{OpenPort, Port},
         record::Tape,
+        turn::Turn,
     },
     profile::ModbusLink,
 };
@@ -38,6 +39,7 @@ pub struct Wire<P> {
     /// How much longer everything takes because of what lies between us and the line: a network.
     latency: Duration,
     heard_or_sent: Instant,
+    turn: Turn,
     debts: Debts,
     in_flight: Option<InFlight>,
     /// Nobody is asked before: the answer to a question that the line broke under may still come.
@@ -81,6 +83,7 @@ impl<P: Port> Wire<P> {
             character,
             latency: Duration::ZERO,
             heard_or_sent: Instant::now(),
+            turn: Turn::default(),
             debts: Debts::default(),
             in_flight: None,
             hush_until: None,
@@ -332,9 +335,9 @@ impl<P: Port> Wire<P> {
         self.port.clear_input()
     }
 
-    /// The silence between two frames, longer where the product or the state of the line asks for it.
+    /// The silence before the next question, longer where the state of the line asks for it.
     async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
-        let gap = (self.character * 7 / 2).max(SHORTEST_GAP).max(turnaround);
+        let gap = self.turn.to(turnaround, (self.character * 7 / 2).max(SHORTEST_GAP));
         let ready_at = self.heard_or_sent + gap;
         if !self.disturbed && timeout_at(ready_at, self.listen()).await.is_err() {
             return self.port.clear_input();

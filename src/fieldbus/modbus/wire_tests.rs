@@ -321,6 +321,106 @@ async fn a_silent_unit_costs_the_line_two_response_times_and_no_more() {
     }
 }
 
+/// A line of units that answer after 5 ms and the time that the bytes would take, 2 ms each; who was asked after how long a silence.
+fn timed() -> (Wire<DuplexStream>, tokio::sync::mpsc::UnboundedReceiver<(u8, Duration)>) {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (mut request, mut silent_since) = ([0; 8], Instant::now());
+        while theirs.read_exact(&mut request).await.is_ok() {
+            let [unit, _, high, low, _, count, ..] = request;
+            tell.send((unit, silent_since.elapsed())).unwrap();
+            let reply = truth(&block(unit, u16::from_be_bytes([high, low]), count.into()));
+            // it knows the end of the question by the silence of 3.5 characters
+            tokio::time::sleep(SLOW * (8 + reply.len() as u32) + SLOW * 7 / 2 + Duration::from_millis(5))
+                .await;
+            theirs.write_all(&reply).await.unwrap();
+            silent_since = Instant::now();
+        }
+    });
+    let mut wire = Wire::new(OpenPort::new(ours, PathBuf::from("pipe")), SLOW);
+    wire.disturbed = false;
+    (1..=9).for_each(|unit| wire.debts.settled(unit));
+    (wire, told)
+}
+
+/// Such that 3.5 of them are whole milliseconds, as the clock of a test is.
+const SLOW: Duration = Duration::from_millis(2);
+
+fn resting(turnaround: u64) -> ModbusLink {
+    ModbusLink { turnaround: Duration::from_millis(turnaround), ..link() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_has_the_silence_that_it_asks_for_and_the_next_one_waits_until_it_let_go() {
+    let (mut wire, mut told) = timed();
+    let needs = |unit| resting([0, 0, 20, 3][usize::from(unit)]);
+    let rows = [
+        ("the first", 1, 7),
+        ("the same unit, which asks for nothing: 3.5 characters", 1, 7),
+        ("another that wants 20 ms", 2, 20),
+        ("the same: what its product asks for", 2, 20),
+        ("one that asks for nothing: the one before must let go", 1, 20),
+        ("the same: 3.5 characters again", 1, 7),
+        ("one that asks for less than that", 3, 7),
+        ("one that asks for more", 2, 20),
+        ("and one for less", 3, 20),
+    ];
+    for (fact, unit, silence) in rows {
+        // the last answer may be long ago; only a question in haste waits for its turn
+        wire.ask(&block(unit, 0, 1), &needs(unit)).await.unwrap();
+        let asked = told.recv().await.unwrap();
+        assert_eq!(asked, (unit, Duration::from_millis(silence)), "{fact}");
+    }
+    wire.ask(&block(2, 0, 1), &needs(2)).await.unwrap();
+    told.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(15)).await;
+    wire.ask(&block(1, 0, 1), &needs(1)).await.unwrap();
+    assert_eq!(told.recv().await.unwrap().1, Duration::from_millis(20), "15 ms of it were over");
+}
+
+/// What `check --plan` counts is what the wire does, to the microsecond.
+#[tokio::test(start_paused = true)]
+async fn the_plan_counts_the_silences_that_the_wire_keeps() {
+    use crate::{
+        fieldbus::{
+            budget::{Budget, Prices},
+            cost::LineCost,
+            fixtures::registers,
+            serial::config::Settings,
+        },
+        profile::Profile,
+    };
+    const SECOND: Duration = Duration::from_secs(1);
+    let line =
+        |port| LineCost::serial(&Settings { port, baud: 5000, framing: "8N1".parse().unwrap(), rs485: None });
+    let cost = line("/dev/ttyS0".into()).answering_after(Duration::from_millis(5));
+    for (fact, turnarounds) in [
+        ("all alike, at once", [0, 0, 0]),
+        ("all alike, slow to let go", [20, 20, 20]),
+        ("two products", [20, 0, 0]),
+        ("one asks for less than the gap", [20, 3, 20]),
+    ] {
+        // two blocks of each: what is due of a unit is asked in a row
+        let products: Vec<Arc<Profile>> =
+            turnarounds.iter().map(|ms| registers(resting(*ms), &[(0, SECOND), (100, SECOND)])).collect();
+        let (mut wire, mut told) = timed();
+        let mut began = Instant::now();
+        for _round in 0..2 {
+            began = Instant::now();
+            for (unit, turnaround) in (1..).zip(turnarounds) {
+                for first in [0, 100] {
+                    wire.ask(&block(unit, first, 1), &resting(turnaround)).await.unwrap();
+                    told.recv().await.unwrap();
+                }
+            }
+        }
+        let round = began.elapsed();
+        let planned = Budget::new(cost, products, &mut Prices::default()).cycle();
+        assert_eq!(planned, round, "{fact}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_line_that_echoes_and_a_vendors_dialect_are_read() {
     let (mut wire, _slaves) = line(Habit::Echo, |_| {});

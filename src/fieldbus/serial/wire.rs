@@ -16,7 +16,9 @@ use crate::{
     domain::{Garble, Raw},
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
+        frames::{Cut, Frames, Item},
         port::{OpenPort, Port},
+        turn::Turn,
     },
 };
 
@@ -25,78 +27,64 @@ use crate::{
 const FRAME_GAP: Duration = Duration::from_millis(300);
 /// After a fault nothing that could be an answer may have come for this long.
 const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
-/// Answers that do not end within this time, and more bytes over this time than the line can carry twice, are babble.
+/// Answers that do not end within this time are babble.
 const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// Frames that nobody asked for and nobody has taken yet: what comes beyond is lost, and the log says so.
 const MOST_WAITING: usize = 256;
 
+impl Cut for Cutter {
+    type Frame = Bytes;
+
+    fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
+        self.push(chunk)
+    }
+
+    fn take_garbled(&mut self) -> u64 {
+        self.take_garbled()
+    }
+
+    fn is_midway(&self) -> bool {
+        self.is_midway()
+    }
+
+    fn clear(&mut self) {
+        self.clear();
+    }
+}
+
 /// The line, owned.
 pub struct Wire<P> {
-    port: OpenPort<P>,
-    cutter: Cutter,
+    frames: Frames<P, Cutter>,
     members: Arc<Members>,
     /// How long one character takes.
     character: Duration,
-    heard: Instant,
-    heard_or_sent: Instant,
-    /// Cut, not yet looked at.
-    frames: VecDeque<Bytes>,
+    turn: Turn,
     /// Looked at, not yet taken.
     unasked: VecDeque<Unasked>,
     debts: Debts,
-    flow: Flow,
     /// The log has said that frames are lost.
     told_lost: bool,
 }
 
-/// What comes off the line.
-enum Item {
-    Frame(Bytes),
-    /// Frames that were no frames.
-    Noise,
-}
-
-impl Item {
-    fn length(&self) -> usize {
-        match self {
-            Item::Frame(frame) => frame.len(),
-            Item::Noise => 0,
-        }
-    }
-}
-
-/// How much the line carried lately.
-struct Flow {
-    since: Instant,
-    bytes: usize,
-}
-
 impl<P: Port> Wire<P> {
     pub fn new(port: OpenPort<P>, character: Duration, members: Arc<Members>) -> Self {
-        let now = Instant::now();
         Self {
-            port,
-            cutter: members.cutter(),
+            frames: Frames::new(port, members.cutter(), FRAME_GAP).limited_to(character),
             members,
             character,
-            heard: now,
-            heard_or_sent: now,
-            frames: VecDeque::new(),
+            turn: Turn::default(),
             unasked: VecDeque::new(),
             debts: Debts::default(),
-            flow: Flow { since: now, bytes: 0 },
             told_lost: false,
         }
     }
-}
 
-impl<P: Port> Wire<P> {
     /// Forgets what came before us, and waits until no answer to somebody else's question can come any more.
     ///
     /// # Errors
     /// When the port is gone, or somebody babbles.
     pub async fn settle(&mut self) -> Result<(), LineFault> {
-        self.port.clear_input()?;
+        self.frames.clear_input()?;
         self.drain(self.members.slowest()).await
     }
 
@@ -119,7 +107,7 @@ impl<P: Port> Wire<P> {
             if let Some(unasked) = self.unasked.pop_front() {
                 return unasked;
             }
-            match self.next().await {
+            match self.frames.next().await {
                 Ok(item) => self.set_aside(item),
                 Err(fault) => return Unasked::Gone(fault),
             };
@@ -134,7 +122,7 @@ impl<P: Port> Wire<P> {
             self.set_aside(Item::Frame(bytes));
         }
         let until = Instant::now() + self.members.link(question.member).timeout;
-        while let Ok(item) = timeout_at(until, self.next()).await {
+        while let Ok(item) = timeout_at(until, self.frames.next()).await {
             if self.set_aside(item?) == Some(question.member) {
                 self.give_up(question).await?;
                 return Err(AskFault::Garbled { what: Garble::Late { by: None } });
@@ -152,12 +140,10 @@ impl<P: Port> Wire<P> {
             return Err(AskFault::Garbled { what: Garble::Unaskable });
         };
         self.wait_for_turn(turnaround).await?;
-        self.port.write(&sent).await?;
-        self.heard_or_sent = Instant::now();
-        let begin_by = self.heard_or_sent + self.character * sent.len() as u32 + patience;
+        let begin_by = self.frames.send(&sent).await? + self.character * sent.len() as u32 + patience;
         let end_by = begin_by + self.longest_frame();
         let mut garbled = false;
-        while let Some(item) = self.next_answer(begin_by, end_by).await? {
+        while let Some(item) = self.frames.next_answer(begin_by, end_by).await? {
             match item {
                 // some adapters hear themselves
                 Item::Frame(frame) if frame[..] == sent[..] => {}
@@ -178,17 +164,6 @@ impl<P: Port> Wire<P> {
         })
     }
 
-    /// The next item that begins before `begin_by` and is whole before `end_by`.
-    async fn next_answer(&mut self, begin_by: Instant, end_by: Instant) -> Result<Option<Item>, LineFault> {
-        if let Ok(item) = timeout_at(begin_by, self.next()).await {
-            return item.map(Some);
-        }
-        if !self.cutter.is_midway() {
-            return Ok(None);
-        }
-        timeout_at(end_by, self.next()).await.ok().transpose()
-    }
-
     async fn give_up(&mut self, question: Question) -> Result<(), LineFault> {
         self.debts.given_up(question);
         self.drain(self.members.link(question.member).timeout).await
@@ -200,9 +175,12 @@ impl<P: Port> Wire<P> {
         let quiet = QUIET_AFTER_FAULT.max(self.character * 4);
         let mut quiet_at = began + at_least.max(quiet);
         let mut bytes = 0;
-        while let Ok(item) = timeout_at(quiet_at, self.next()).await {
+        while let Ok(item) = timeout_at(quiet_at, self.frames.next()).await {
             let item = item?;
-            let length = item.length();
+            let length = match &item {
+                Item::Frame(frame) => frame.len(),
+                Item::Noise => 0,
+            };
             if self.set_aside(item).is_some() {
                 bytes += length;
                 quiet_at = quiet_at.max(Instant::now() + quiet);
@@ -215,19 +193,19 @@ impl<P: Port> Wire<P> {
         Ok(())
     }
 
-    /// The silence a device needs between two frames. What comes meanwhile is set aside; a frame that has begun is let finish.
+    /// The silence before the next question. What comes meanwhile is set aside; a frame that has begun is let finish.
     async fn wait_for_turn(&mut self, turnaround: Duration) -> Result<(), LineFault> {
-        let ready_at = self.heard_or_sent + turnaround.max(self.character * 4);
+        let ready_at = self.frames.heard_or_sent() + self.turn.to(turnaround, self.character * 4);
         let finished_by = Instant::now() + FRAME_GAP + self.longest_frame();
         loop {
-            let until = if self.cutter.is_midway() { ready_at.max(finished_by) } else { ready_at };
-            match timeout_at(until, self.next()).await {
+            let until = if self.frames.is_midway() { ready_at.max(finished_by) } else { ready_at };
+            match timeout_at(until, self.frames.next()).await {
                 Ok(item) => self.set_aside(item?),
                 Err(_elapsed) => break,
             };
         }
         // what began so long ago must not swallow the answer
-        self.cutter.clear();
+        self.frames.forget_half();
         Ok(())
     }
 
@@ -236,7 +214,7 @@ impl<P: Port> Wire<P> {
     }
 
     /// Keeps what nobody waits for. Says whose answer it would have been, had it come in time.
-    fn set_aside(&mut self, item: Item) -> Option<usize> {
+    fn set_aside(&mut self, item: Item<Bytes>) -> Option<usize> {
         let (unasked, late) = match item {
             Item::Noise => (Unasked::Noise, None),
             Item::Frame(frame) => match self.members.meaning(&frame, None) {
@@ -253,49 +231,5 @@ impl<P: Port> Wire<P> {
             error!("Frames come faster than they can be taken: some are lost.");
         }
         late
-    }
-
-    /// The next frame, or that there was none. Cancel-safe.
-    async fn next(&mut self) -> Result<Item, LineFault> {
-        loop {
-            if self.cutter.take_garbled() > 0 {
-                return Ok(Item::Noise);
-            }
-            if let Some(frame) = self.frames.pop_front() {
-                return Ok(Item::Frame(frame));
-            }
-            let mut chunk = [0; 256];
-            let count = if self.cutter.is_midway() {
-                match timeout_at(self.heard + FRAME_GAP, self.port.read(&mut chunk)).await {
-                    Ok(count) => count?,
-                    Err(_elapsed) => {
-                        self.cutter.clear();
-                        return Ok(Item::Noise);
-                    }
-                }
-            } else {
-                self.port.read(&mut chunk).await?
-            };
-            let now = Instant::now();
-            self.heard = now;
-            self.heard_or_sent = now;
-            self.flow.carried(count, self.character, now)?;
-            self.frames.extend(self.cutter.push(&chunk[..count]));
-        }
-    }
-}
-
-impl Flow {
-    /// # Errors
-    /// When a line that is no real one (a pty, a radio bridge) carries far more than its baud rate could.
-    fn carried(&mut self, bytes: usize, character: Duration, now: Instant) -> Result<(), LineFault> {
-        self.bytes += bytes;
-        let over = now - self.since;
-        if over < BABBLE_AFTER {
-            return Ok(());
-        }
-        let bytes = std::mem::take(&mut self.bytes);
-        self.since = now;
-        if character * (bytes as u32 / 2) > over { Err(LineFault::Babble { bytes, over }) } else { Ok(()) }
     }
 }
