@@ -1,4 +1,4 @@
-//! The gateway's own lines as devices: a line with several devices reports on itself, so that its loss is one alarm and not one for each
+//! The gateway's own parts as devices: its store; and its lines: a line with several devices reports on itself, so that its loss is one alarm and not one for each
 //! of them.
 
 use std::{
@@ -48,15 +48,35 @@ pub fn flash(profile: &Arc<Profile>) -> Device {
     }
 }
 
+/// The gateway's own store, as a device.
+pub fn store(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: store_id(),
+        name: "网关存储".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:store".into(),
+        address: Address::Text("store".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn store_id() -> DeviceId {
+    "gateway:store".into()
+}
+
 /// No device of a site can be called so: its id has a colon.
 pub fn id(bus: &BusId) -> DeviceId {
     format!("bus:{bus}").into()
 }
 
-/// The classes of the devices on each line: whoever wants to hear of one of them wants to hear that its line is down.
+/// The classes of the devices on each line: whoever wants to hear of one of them wants to hear that its line is down. And of all
+/// devices: whoever wants to hear of any wants to hear of the store's trouble.
 pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
-    buses.iter().map(|bus| (id(&bus.id), classes(bus))).collect()
+    let lines = buses.iter().map(|bus| (id(&bus.id), classes(bus)));
+    // Without a sound store no alarm of any class is safe.
+    let all = devices.iter().map(|device| device.profile.class.name.clone()).collect();
+    lines.chain([(store_id(), all)]).collect()
 }
 
 fn on<'a>(bus: &'a BusId, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {

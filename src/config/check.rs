@@ -28,7 +28,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_FLASH, OWN_LINE, Profile},
+    profile::{Library, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
     store, text,
 };
 
@@ -127,38 +127,41 @@ fn site(
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
-    let own_line = own_line(desk, library);
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
+    let own = own(desk, library, OWN_LINE).zip(own(desk, library, OWN_STORE));
     let site =
-        timezone.zip(console_listen).zip(own_line).map(|((timezone, console_listen), own_line)| Site {
-            id: file.site.id.clone(),
-            name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
-            timezone,
-            demo: file.site.demo,
-            store,
-            console_listen,
-            buses,
-            devices,
-            endpoints,
-            overrides,
-            coordinates,
-            schedules,
-            own_line,
-            own_flash,
-            tape_memory,
-            profile_dirs,
-            dir: desk.vault.dir.clone(),
+        timezone.zip(console_listen).zip(own).map(|((timezone, console_listen), (own_line, own_store))| {
+            Site {
+                id: file.site.id.clone(),
+                name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+                timezone,
+                demo: file.site.demo,
+                store,
+                console_listen,
+                buses,
+                devices,
+                endpoints,
+                overrides,
+                coordinates,
+                schedules,
+                own_line,
+                own_store,
+                own_flash,
+                tape_memory,
+                profile_dirs,
+                dir: desk.vault.dir.clone(),
+            }
         });
     (site, counts)
 }
 
-/// How the gateway's own lines are read: shipped, unless one of the site's folders has one with mistakes.
-fn own_line(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
-    let profile = library.profile(OWN_LINE);
+/// How the gateway reads its own parts: shipped, unless one of the site's folders has one with mistakes.
+fn own(desk: &mut Desk<'_>, library: &Library, id: &'static str) -> Option<Arc<Profile>> {
+    let profile = library.profile(id);
     if profile.is_none() {
         let told = text!(
-            "没有可用的模板 {OWN_LINE}，网关靠它监视自己的总线",
-            "there is no sound profile {OWN_LINE}, by which the gateway watches its own lines"
+            "没有可用的模板 {id}，网关靠它监视自己",
+            "there is no sound profile {id}, by which the gateway watches itself"
         );
         desk.error(at!["site"], told);
     }
@@ -241,6 +244,7 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -
         flash_endurance: table.flash_endurance,
         // Without one there is no site.
         timezone: timezone.cloned().unwrap_or(TimeZone::UTC),
+        reserve: table.reserve,
     }
 }
 

@@ -80,6 +80,9 @@ pub struct StoreTable {
     /// How much the flash can take in its life, as its maker states it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flash_endurance: Option<Size>,
+    /// What stays free on the partition, whoever else may use it. Left out: 64 MiB, on a small partition an eighth of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Size>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -222,6 +225,7 @@ impl Default for StoreTable {
             daily_keep: Period(3650 * DAY),
             flash_per_day: None,
             flash_endurance: None,
+            reserve: None,
         }
     }
 }

@@ -36,9 +36,35 @@ impl Ledger {
         seal(event, self.last_hash).expect("readings are finite, everything else is text")
     }
 
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    pub(super) fn next_seq(&self) -> u64 {
+        self.last_seq + 1
+    }
+
     pub(super) fn advance(&mut self, sealed: &Sealed) {
         self.last_seq = sealed.event.seq;
         self.last_hash = sealed.hash;
+    }
+}
+
+/// Why nothing watches an alarm any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphaned {
+    /// Its device or rule is gone from the site.
+    RuleRemoved,
+    /// It was raised anew while what is stored could not be read.
+    Superseded,
+}
+
+impl Orphaned {
+    fn word(self) -> &'static str {
+        match self {
+            Orphaned::RuleRemoved => "rule_removed",
+            Orphaned::Superseded => "superseded",
+        }
     }
 }
 
@@ -96,14 +122,15 @@ impl Pipeline {
             boot_id: self.clock.boot_id().to_owned(),
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
+            losses: Vec::new(),
         }
     }
 
-    /// Ends alarms that no rule watches any more, so that nobody waits for their end. `last`: the latest event of each.
+    /// Ends alarms that nothing watches any more, so that nobody waits for their end. `last`: the latest event of each.
     ///
     /// # Errors
     /// If it cannot be stored.
-    pub async fn close_orphans(&mut self, last: Vec<Event>) -> Result<(), StoreError> {
+    pub async fn close_orphans(&mut self, last: Vec<Event>, why: Orphaned) -> Result<(), StoreError> {
         for last in last {
             let at = self.clock.now();
             let key = last.key();
@@ -116,7 +143,7 @@ impl Pipeline {
                 at: at.wall,
                 alarm: AlarmFacts {
                     state: AlarmState::Closed,
-                    reason: Some("rule_removed".to_owned()),
+                    reason: Some(why.word().to_owned()),
                     ..last.alarm
                 },
                 time_quality: self.clock.quality(),
@@ -126,9 +153,13 @@ impl Pipeline {
                 ..last
             };
             let sealed = self.ledger.seal(event);
-            warn!(alarm = %key, "No rule watches this alarm any more; it is closed.");
+            warn!(alarm = %key, why = why.word(), "Nothing watches this alarm any more; it is closed.");
             let letters = (self.address)(&sealed);
-            let alarms = vec![AlarmMemory::normal(key)];
+            let alarms = match why {
+                Orphaned::RuleRemoved => vec![AlarmMemory::normal(key)],
+                // The present occurrence of it is another one's business.
+                Orphaned::Superseded => Vec::new(),
+            };
             self.ledger.advance(&sealed);
             self.events.commit(Commit { events: vec![sealed], letters, alarms, ..Commit::default() }).await?;
         }

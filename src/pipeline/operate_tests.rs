@@ -99,6 +99,7 @@ impl Bench {
             flash_per_day: None,
             flash_endurance: None,
             timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let (events, recovered) = EventStore::open(&settings).unwrap();
         let Recovered { operations, .. } = &recovered;
@@ -134,6 +135,7 @@ impl Bench {
             asked: mpsc::channel(1).1,
             progress: Default::default(),
             trouble: Trouble::default(),
+            upkeep: crate::pipeline::Upkeep::default(),
             recent: Default::default(),
             messages: Default::default(),
             operations: Operations::new(tell),

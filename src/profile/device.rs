@@ -26,6 +26,8 @@ pub enum Address {
 
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
+/// And the one by which it reads its own store.
+pub const OWN_STORE: &str = "gateway-store/gatehouse-store";
 
 /// And the one by which it reads what it writes to its flash.
 pub const OWN_FLASH: &str = "gateway-flash/gatehouse-flash";
@@ -40,9 +42,14 @@ impl Device {
         self.profile.id.as_str() == OWN_FLASH
     }
 
+    /// The gateway's own store.
+    pub fn is_own_store(&self) -> bool {
+        self.profile.id.as_str() == OWN_STORE
+    }
+
     /// A part of the gateway itself, and no device of the site.
     pub fn is_own(&self) -> bool {
-        self.is_own_line() || self.is_own_flash()
+        self.is_own_line() || self.is_own_store() || self.is_own_flash()
     }
 
     pub fn facts(&self) -> DeviceFacts {

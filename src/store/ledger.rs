@@ -1,11 +1,7 @@
 //! The writing side of `telemetry.db`: batches into the tail, the tail into blocks, old ones out, and a file that is not
 //! believed after it failed.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use tracing::{debug, error, info};
@@ -23,6 +19,7 @@ use super::{
         tally::Calendar,
     },
     packer::{self, Damage},
+    quarantine,
     retention::{self, Retention},
 };
 use crate::domain::{DeviceIx, PointIx, Receipt, Sample};
@@ -68,6 +65,8 @@ pub(super) struct Ledger {
     pub(super) evicted: u64,
     /// What was to be packed and could not be read again.
     pub(super) damage: Damage,
+    /// Damaged files that were put aside.
+    pub(super) put_aside: u64,
 }
 
 /// The file, open.
@@ -98,6 +97,7 @@ impl Ledger {
             look_at: Instant::now(),
             evicted: 0,
             damage: Damage::default(),
+            put_aside: 0,
         };
         if let Err(StoreError::Damaged { what, .. }) = ledger.book() {
             ledger.put_aside(&what)?;
@@ -133,7 +133,11 @@ impl Ledger {
 
     fn put_aside(&mut self, what: &str) -> Result<(), StoreError> {
         self.book = None;
-        put_aside(&self.settings.dir, what)
+        let dir = &self.settings.dir;
+        quarantine::put_aside(dir, File::Telemetry, &dir.join(File::Telemetry.name()))?;
+        self.put_aside += 1;
+        error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
+        Ok(())
     }
 
     /// When [`Self::housekeep`] has something to do next.
@@ -368,18 +372,4 @@ fn series_of(conn: &Connection, entry: &CatalogueEntry) -> rusqlite::Result<i64>
         .execute(key)?;
     conn.prepare_cached("SELECT id FROM series WHERE device = ?1 AND points = ?2 AND codec = ?3")?
         .query_row(key, |row| row.get(0))
-}
-
-/// `telemetry.db` becomes `telemetry.db.damaged`, in place of an earlier one; its WAL goes with it.
-fn put_aside(dir: &Path, what: &str) -> Result<(), StoreError> {
-    let name = File::Telemetry;
-    for ending in ["", "-wal", "-shm"] {
-        let from = dir.join(format!("{name}{ending}"));
-        if from.exists() {
-            fs::rename(&from, dir.join(format!("{name}.damaged{ending}")))
-                .map_err(|source| StoreError::Io { doing: "put aside", path: from, source })?;
-        }
-    }
-    error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
-    Ok(())
 }

@@ -8,7 +8,11 @@ use rusqlite_migration::{M, Migrations};
 use super::error::{File, StoreError};
 
 /// A step is never changed once released; a new schema is a new step at the end.
-const EVENTS: &[M] = &[M::up(include_str!("events_v1.sql")), M::up(include_str!("events_v2.sql"))];
+const EVENTS: &[M] = &[
+    M::up(include_str!("events_v1.sql")),
+    M::up(include_str!("events_v2.sql")),
+    M::up(include_str!("events_v3.sql")),
+];
 const TELEMETRY: &[M] = &[M::up(include_str!("telemetry_v1.sql")), M::up(include_str!("telemetry_v2.sql"))];
 
 pub(super) fn to_latest(conn: &mut Connection, path: &Path, file: File) -> Result<(), StoreError> {

@@ -61,6 +61,7 @@ struct Shared {
     dropped: AtomicU64,
     stored: AtomicU64,
     flash: Mutex<FlashUse>,
+    put_aside: AtomicU64,
 }
 
 /// What became of a row that was handed over.
@@ -102,6 +103,7 @@ impl TelemetryStore {
         let devices = catalogue.len();
         let ledger = Ledger::open(settings, catalogue)?;
         let shared = Arc::new(Shared::default());
+        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let writer = Leaving(shared.clone());
         let thread = thread::Builder::new()
             .name("telemetry.db".to_owned())
@@ -169,6 +171,11 @@ impl TelemetryStore {
     /// Rows lost since the start: dropped at the door, or in a commit that failed.
     pub fn dropped(&self) -> u64 {
         self.0.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Damaged files put aside since the start: what stood in them is lost.
+    pub fn put_aside(&self) -> u64 {
+        self.0.shared.put_aside.load(Ordering::Relaxed)
     }
 
     /// Rows committed since the start.
@@ -318,6 +325,7 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         let rows = turn.entries.iter().filter(|entry| entry.is_row()).count();
         let outcome = if rows == 0 { Ok(()) } else { ledger.write(&turn.entries) };
         report(&outcome, &mut failing, rows);
+        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(rows as u64, Ordering::Relaxed);
         acknowledge(turn.entries);

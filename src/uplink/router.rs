@@ -42,6 +42,11 @@ impl Router {
     /// One letter for each endpoint that wants the alarm or was told of it, its body frozen here.
     pub fn address(&self, sealed: &Sealed) -> Vec<Letter> {
         let event = &sealed.event;
+        if event.is_loss_report() {
+            let addressed =
+                self.endpoints.iter().filter(|(endpoint, wants)| concerns(event, endpoint, wants));
+            return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
+        }
         let told = self.told.get(&event.alarm.occurrence).map_or(&[][..], Vec::as_slice);
         // who only has to hear how it ends sees no reading, tag or person of what it does not want
         let nothing_more = Wants::default();
@@ -70,9 +75,14 @@ impl Router {
             key: event.key(),
             priority: event.alarm.priority,
             attempts: 0,
-            body: envelope::body(sealed, wants, &self.timezone).into(),
+            body: envelope::body(sealed, endpoint, wants, &self.timezone).into(),
         }
     }
+}
+
+/// Whether something of what was lost was meant for it.
+fn concerns(event: &Event, endpoint: &EndpointId, wants: &Wants) -> bool {
+    event.losses.iter().any(|loss| wants.misses(endpoint, loss))
 }
 
 #[cfg(test)]

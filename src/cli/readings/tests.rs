@@ -29,6 +29,7 @@ async fn stored() -> (tempfile::TempDir, std::path::PathBuf) {
         flash_per_day: None,
         flash_endurance: None,
         timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
     };
     let points = [("floor", ""), ("speed", "m/s"), ("message", "")];
     let points = points.map(|(name, unit)| (name.into(), unit.to_owned())).to_vec();

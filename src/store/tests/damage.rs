@@ -31,7 +31,7 @@ async fn a_damaged_telemetry_file_is_put_aside() {
     let store = TelemetryStore::open(&settings, catalogue(1, &[("floor", "")])).unwrap();
     assert_eq!(store.keep(numbers(0, at("2026-11-23T06:00:00Z"), &[1.0])), Kept::Queued);
     store.close().await.unwrap();
-    assert!(fs::read(settings.dir.join("telemetry.db.damaged")).unwrap().starts_with(b"this was"));
+    assert!(fs::read(settings.dir.join("telemetry.db.damaged-1")).unwrap().starts_with(b"this was"));
     let reader = TelemetryReader::open(&settings.dir).unwrap();
     assert_eq!(reader.readings("device-0", None, Timestamp::MIN, Timestamp::MAX).unwrap().count(), 1);
 }
@@ -55,7 +55,7 @@ fn damage_found_while_writing_costs_only_what_was_there() {
     let mut ledger = Ledger::open(&settings, points).unwrap();
     ledger.write(&[entry(9000)]).unwrap();
     ledger.close().unwrap();
-    assert!(settings.dir.join("telemetry.db.damaged").exists());
+    assert!(settings.dir.join("telemetry.db.damaged-1").exists());
     let reader = TelemetryReader::open(&settings.dir).unwrap();
     assert_eq!(reader.readings("device-0", None, Timestamp::MIN, Timestamp::MAX).unwrap().count(), 1);
 }

@@ -247,7 +247,7 @@ fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
     let mut settings = settings(dir.path());
     settings.dir = dir.path().to_owned();
     match EventStore::open(&settings) {
-        Err(StoreError::Newer { found: 99, known: 2, .. }) => {}
+        Err(StoreError::Newer { found: 99, known: 3, .. }) => {}
         other => panic!("a newer schema: {:?}", other.map(drop)),
     }
     assert!(matches!(Reader::open(&settings.dir), Err(StoreError::Newer { .. })));
@@ -302,7 +302,14 @@ async fn a_full_file_says_so_loses_nothing_and_works_again() {
 async fn after_the_disk_failed_nothing_is_promised() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = EventStore::open(&settings(dir.path())).unwrap();
-    store.fail("fsync: input/output error").await;
+    let fsync = || StoreError::Sqlite {
+        file: File::Events,
+        source: rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
+            None,
+        ),
+    };
+    store.fail(fsync).await;
     let refused = store.commit(Commit::default()).await;
     assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
     store.close().await.unwrap();

@@ -3,9 +3,11 @@
 mod crash;
 mod damage;
 mod events;
+mod faults;
 mod measure;
 mod packing;
 mod readers;
+mod salvage;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -29,6 +31,7 @@ pub fn settings(dir: &Path) -> Settings {
         flash_per_day: None,
         flash_endurance: None,
         timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
     }
 }
 
@@ -109,6 +112,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         boot_id: "boot".to_owned(),
         mono_ms: seq,
         demo: false,
+        losses: Vec::new(),
     }
 }
 

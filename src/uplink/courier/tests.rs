@@ -66,6 +66,7 @@ impl Office {
             flash_per_day: None,
             flash_endurance: None,
             timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let (store, _) = EventStore::open(&settings).unwrap();
         Self { store, _dir: dir, written: 0 }

@@ -266,6 +266,7 @@ async fn a_committed_alarm_reaches_a_real_receiver() {
         flash_per_day: None,
         flash_endurance: None,
         timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
     };
     let (store, _) = EventStore::open(&settings).unwrap();
     let sealed = sample::sealed(sample::raised());
