@@ -6,6 +6,7 @@ mod dial_in;
 mod dispatch;
 mod drills;
 mod field;
+mod flash;
 mod herald;
 mod keys;
 pub mod lines;
@@ -24,7 +25,6 @@ use std::{
 use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
-    net::UnixListener,
     runtime::Handle,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
@@ -35,22 +35,22 @@ use tracing::{error, info, warn};
 
 pub use self::drills::drill_at_rest;
 use self::{
-    dispatch::dispatcher, drills::Drills, field::Field, herald::Herald, keys::Keys, lines::Lines,
-    porter::Porter, timekeeper::Timekeeper, upward::Upward,
+    dispatch::dispatcher, drills::Drills, field::Field, flash::FlashReporter, herald::Herald, keys::Keys,
+    lines::Lines, porter::Porter, timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
     alarm::{Engine, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, PrivateStore, Site},
     console::door::{self, Visit},
     domain::{
-        AlarmMemory, BusId, ClassName, Clock, DeviceId, EndpointId, Heard, SiteFacts,
+        AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, Heard, OccurrenceId, SiteFacts,
         command::{Command, Outcome},
         timetable::{Place, Schedule},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Operations, Pipeline, Private, Progress, Recent, Trouble},
+    pipeline::{Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Trouble, Upkeep},
     profile::Device,
-    store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, StoreError, TelemetryStore},
+    store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
     uplink::{Router, Template, Wants, readings::Origin},
 };
 
@@ -65,6 +65,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Somebody may be acknowledging on the store while the gateway was away; another gateway would stay longer.
 const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1000);
 const LOCK_MOMENT: Duration = Duration::from_millis(50);
+/// How soon a door that could not be opened is tried again.
+const DOOR_AGAIN: Duration = Duration::from_secs(3);
 
 /// What a task was, when it ends.
 type Ended = anyhow::Result<&'static str>;
@@ -86,14 +88,18 @@ pub async fn run(
     let timezone = core.timezone.clone();
     let templates = core.templates.clone();
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
-    let mut core = Core::open(core, &clock, heard, asked, PATIENCE_FOR_LOCK).await?;
+    let mut core = Core::open(core, &clock, heard, asked, Opening::WhateverComes).await?;
     let (events, telemetry) = (core.pipeline.events.clone(), core.pipeline.telemetry.clone());
-    for (endpoint, letters) in events.queued_for_others(&known).await? {
-        warn!(
-            %endpoint, letters,
-            "Letters wait for an endpoint that the site does not name any more. They are kept: put it back, or give them \
-             up with `gatehouse delivery discard`."
-        );
+    match events.queued_for_others(&known).await {
+        Ok(others) => others.iter().for_each(|(endpoint, letters)| {
+            warn!(
+                %endpoint, letters,
+                "Letters wait for an endpoint that the site does not name any more. They are kept: put it back, or give them \
+                 up with `gatehouse delivery discard`."
+            );
+        }),
+        Err(error) if error.passes() => {}
+        Err(error) => return Err(error).context("read the event store"),
     }
     core.end_orphans().await?;
     core.close_operations().await?;
@@ -104,6 +110,11 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let field = Field { devices: &core.pipeline.devices, sender: &to_pipeline, clock: &clock };
     let (gauges, lines) = field.spawn(&mut tasks, buses, tape_memory, &polling);
+    if let Some(own) = flash::own(&core.pipeline.devices) {
+        let profile = Arc::clone(&core.pipeline.devices[own.0 as usize].profile);
+        let (telemetry, clock, pipeline) = (telemetry.clone(), Arc::clone(&clock), to_pipeline.clone());
+        tasks.spawn(FlashReporter { own, profile, telemetry, clock, pipeline }.run(polling.clone()));
+    }
     let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
@@ -175,8 +186,7 @@ pub async fn run(
         Ok(ended.map(|()| "pipeline")?)
     });
     let (to_porter, visits) = mpsc::channel(QUESTIONS);
-    let listener = door::open(&dir).context("open the door for commands")?;
-    tasks.spawn_on(serve(listener, to_porter, serving.clone()), rest);
+    tasks.spawn_on(serve(dir, to_porter, serving.clone()), rest);
     tasks.spawn_on(porter.run(visits, serving.clone()), rest);
     tasks.spawn_on(watch(progress, serving.clone()), rest);
 
@@ -190,7 +200,9 @@ pub async fn run(
     let emptied = timeout(EMPTY_INBOX, inbox_empty).await.is_ok();
     serving.cancel();
     let others = async { while tasks.join_next().await.is_some() {} };
-    let ended = timeout(END_OF_TASKS, others).await.is_ok();
+    // What memory holds has been sent by now, or nobody takes it.
+    let patience = if disk_failed(first.as_ref()) { Duration::from_secs(1) } else { END_OF_TASKS };
+    let ended = timeout(patience, others).await.is_ok();
     if !(emptied && ended) {
         warn!(emptied, ended, "Not every part ended in time; what was committed is safe.");
         tasks.abort_all();
@@ -212,7 +224,7 @@ pub async fn ask_at_rest(site: Site, clock: Arc<dyn Clock>, command: Command) ->
     if let Some(private) = &mut parts.private {
         private.may_be_made = false;
     }
-    let Core { pipeline, .. } = Core::open(parts, &clock, heard, asked, Duration::ZERO).await?;
+    let Core { pipeline, .. } = Core::open(parts, &clock, heard, asked, Opening::Sound).await?;
     let (events, telemetry) = (pipeline.events.clone(), pipeline.telemetry.clone());
     let carried = tokio::spawn(pipeline.run());
     ask.send(Asked::Command(command, reply)).await.context("ask the pipeline")?;
@@ -243,7 +255,7 @@ struct CoreParts {
     demo: bool,
     store: store::Settings,
     private: Option<PrivateStore>,
-    /// Those of the site, then its own lines.
+    /// Those of the site, then the gateway's own: its lines, its endpoints, its store, its flash.
     devices: Vec<Device>,
     /// Who wants to hear of these classes wants to hear that their line is down.
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
@@ -259,15 +271,14 @@ impl Parts {
         let routes = routes.collect();
         let (dir, tape_memory) = (site.store.dir.clone(), site.tape_memory.0);
         let place = Place { zone: site.timezone.clone(), coordinates: site.coordinates };
-        let own = own::devices(&site.buses, &site.devices, &site.own_line);
-        let own = own.into_iter().chain(own::endpoints(&site.endpoints, &site.own_endpoint));
+        let own = own::all(&site);
         let classes_on = own::classes(&site.buses, &site.devices);
         let templates = site.endpoints.iter().filter_map(|endpoint| {
             let template = endpoint.receiver.template()?.clone();
             Some((endpoint.id.clone(), template))
         });
         let templates = templates.collect();
-        let devices = site.devices.into_iter().chain(own).collect::<Vec<_>>();
+        let devices = site.devices.into_iter().chain(own).collect();
         let core = CoreParts {
             site: SiteFacts { id: site.id, name: site.name },
             timezone: site.timezone,
@@ -285,11 +296,37 @@ impl Parts {
     }
 }
 
+/// How the event store is opened.
+#[derive(Clone, Copy)]
+enum Opening {
+    /// For one command: as it should be, or not at all.
+    Sound,
+    /// For the gateway, which starts whatever it finds. A command that is being carried out on the store is waited for.
+    WhateverComes,
+}
+
+impl Opening {
+    async fn open(self, settings: &store::Settings) -> Result<(EventStore, Recovered), StoreError> {
+        if let Opening::Sound = self {
+            return EventStore::open(settings);
+        }
+        let until = Instant::now() + PATIENCE_FOR_LOCK;
+        loop {
+            match EventStore::open_or_go_without(settings) {
+                Err(StoreError::InUse { .. }) if Instant::now() < until => sleep(LOCK_MOMENT).await,
+                opened => return opened,
+            }
+        }
+    }
+}
+
 /// The pipeline with its stores open, nothing running yet.
 struct Core {
     pipeline: Pipeline,
     /// Alarms that were open and have no rule any more.
     orphans: Vec<AlarmMemory>,
+    /// Occurrences that go on under another name.
+    superseded: Vec<OccurrenceId>,
     /// What the last run told devices and did not live to see the end of.
     cut_off: Vec<OpenOperation>,
     /// For which day each schedule told each device last.
@@ -299,22 +336,15 @@ struct Core {
 }
 
 impl Core {
-    /// `patience`: how long to wait for a command that is being carried out on the store.
     async fn open(
         parts: CoreParts,
         clock: &Arc<dyn Clock>,
         heard: mpsc::Receiver<Heard>,
         asked: mpsc::Receiver<Asked>,
-        patience: Duration,
+        opening: Opening,
     ) -> anyhow::Result<Self> {
         let devices: Arc<[Device]> = parts.devices.into();
-        let until = Instant::now() + patience;
-        let (events, recovered) = loop {
-            match EventStore::open(&parts.store) {
-                Err(StoreError::InUse { .. }) if Instant::now() < until => sleep(LOCK_MOMENT).await,
-                opened => break opened.context("open the event store")?,
-            }
-        };
+        let (events, recovered) = opening.open(&parts.store).await.context("open the event store")?;
         let telemetry = TelemetryStore::open(&parts.store, catalogue(&devices)).unwrap_or_else(|error| {
             error!(%error, "Readings cannot be kept until the next start; alarms go on.");
             TelemetryStore::absent(devices.len())
@@ -323,6 +353,7 @@ impl Core {
         let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
         let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
         let (ledger, epoch) = (Ledger::new(&recovered), recovered.epoch.clone());
+        let own_store = devices.iter().position(Device::is_own_store).map(|place| DeviceIx(place as u32));
         let reporting: HashSet<&BusId> =
             devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
         let watched = devices.iter().map(|device| {
@@ -351,31 +382,41 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            upkeep: Upkeep::reporting_as(own_store),
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
             private,
         };
         pipeline.warn_of_clear_text();
-        let (cut_off, fired) = (recovered.operations, recovered.fired);
-        Ok(Self { pipeline, orphans, cut_off, fired, keys, epoch })
+        let Recovered { operations: cut_off, fired, superseded, .. } = recovered;
+        Ok(Self { pipeline, orphans, superseded, cut_off, fired, keys, epoch })
     }
 
-    /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site.
+    /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site, or when
+    /// it goes on under another name.
     async fn end_orphans(&mut self) -> anyhow::Result<()> {
+        let orphans = std::mem::take(&mut self.orphans).into_iter().filter_map(|orphan| orphan.occurrence);
+        let superseded = std::mem::take(&mut self.superseded);
+        self.end(orphans.collect(), Orphaned::RuleRemoved).await?;
+        self.end(superseded, Orphaned::Superseded).await
+    }
+
+    async fn end(&mut self, occurrences: Vec<OccurrenceId>, why: Orphaned) -> anyhow::Result<()> {
         let mut last = Vec::new();
-        for orphan in std::mem::take(&mut self.orphans) {
-            let Some(occurrence) = orphan.occurrence else { continue };
-            last.extend(
-                self.pipeline.events.latest(&occurrence).await.context("read an alarm's last event")?,
-            );
+        for occurrence in occurrences {
+            match self.pipeline.events.latest(&occurrence).await {
+                Ok(event) => last.extend(event),
+                Err(error) if error.passes() => {}
+                Err(error) => return Err(error).context("read an alarm's last event"),
+            }
         }
-        match self.pipeline.close_orphans(last).await {
-            Err(StoreError::Full { .. }) => {
-                warn!("There is no room to close alarms without a rule; the next start tries again.");
+        match self.pipeline.close_orphans(last, why).await {
+            Err(error) if error.passes() => {
+                warn!("There is no room to close alarms that nothing watches; the next start tries again.");
                 Ok(())
             }
-            closed => closed.context("close alarms without a rule"),
+            closed => closed.context("close alarms that nothing watches"),
         }
     }
 }
@@ -384,7 +425,7 @@ impl Core {
     /// "Nobody knows" is an outcome too: it stands in the audit before anything new is asked.
     async fn close_operations(&mut self) -> anyhow::Result<()> {
         match self.pipeline.close_operations(std::mem::take(&mut self.cut_off)).await {
-            Err(StoreError::Full { .. }) => {
+            Err(error) if error.passes() => {
                 warn!("There is no room to write down what became of commands; the next start tries again.");
                 Ok(())
             }
@@ -424,14 +465,38 @@ fn watched(
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
 }
 
-async fn serve(listener: UnixListener, visits: mpsc::Sender<Visit>, stop: CancellationToken) -> Ended {
-    door::serve(listener, visits, stop).await;
+/// A door that cannot be opened (a disk that is full or cannot be written) is tried again: alarms do not need it.
+async fn serve(dir: PathBuf, visits: mpsc::Sender<Visit>, stop: CancellationToken) -> Ended {
+    let mut said = false;
+    while !stop.is_cancelled() {
+        match door::open(&dir) {
+            Ok(listener) => {
+                door::serve(listener, visits, stop).await;
+                break;
+            }
+            Err(error) => {
+                if !said {
+                    error!(%error, dir = %dir.display(), "The door for commands cannot be opened; status and acknowledgements wait for it.");
+                    said = true;
+                }
+                tokio::select! {
+                    () = sleep(DOOR_AGAIN) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
     Ok("door")
 }
 
 async fn watch(progress: Arc<Progress>, stop: CancellationToken) -> Ended {
     watchdog::run(move || progress.rounds(), stop).await;
     Ok("watchdog")
+}
+
+fn disk_failed(first: Option<&Result<Ended, JoinError>>) -> bool {
+    let Some(Ok(Err(error))) = first else { return false };
+    matches!(error.downcast_ref(), Some(StoreError::Failed { .. }))
 }
 
 /// Why the first task that ended means the end of the gateway.

@@ -12,6 +12,7 @@ mod people;
 mod private;
 mod recency;
 mod trouble;
+mod upkeep;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,18 +25,19 @@ use tracing::warn;
 
 pub use self::{
     drill::{DrillFiled, occurrence as drill_occurrence},
-    ledger::Ledger,
+    ledger::{Ledger, Orphaned},
     operate::{Operations, Tell, Telling},
     private::Private,
     recency::Recent,
     trouble::{Progress, Trouble},
+    upkeep::Upkeep,
 };
 use self::{messages::Message, trouble::log};
 use crate::{
     alarm::{Change, Engine},
     domain::{
-        BusId, Clock, DeviceIx, EndpointId, Event, Failure, Heard, Letter, PointIx, Quality, Raw, Receipt,
-        Sample, SiteFacts,
+        BusId, Clock, DeviceIx, EndpointId, Event, Failure, Heard, Letter, PointIx, Priority, Quality, Raw,
+        Receipt, Sample, SiteFacts,
         command::{Command, Outcome},
         status::{DeviceStatus, MessageCounts},
     },
@@ -91,6 +93,7 @@ pub struct Pipeline {
     pub asked: mpsc::Receiver<Asked>,
     pub progress: Arc<Progress>,
     pub trouble: Trouble,
+    pub upkeep: Upkeep,
     /// What devices that number or time their messages said lately.
     pub recent: Recent,
     pub messages: BTreeMap<BusId, MessageCounts>,
@@ -127,6 +130,7 @@ impl Pipeline {
             // After every turn: a full inbox must not keep a delay from running out.
             self.look_again().await?;
             self.watch_operations().await?;
+            self.look_after_the_store().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -186,10 +190,11 @@ impl Pipeline {
             (_, Some(next)) => next.since(now).min(IDLE),
             (_, None) => IDLE,
         };
-        match self.trouble.storage {
+        let wait = match self.trouble.storage {
             Some(again) => wait.max(again.since(now)),
             None => wait,
-        }
+        };
+        self.next_upkeep().map_or(wait, |next| wait.min(next.since(now)))
     }
 
     /// Raw to readings; tells the engine what was read.
@@ -217,12 +222,11 @@ impl Pipeline {
     async fn settle(&mut self, changes: Vec<Change>, readings: Vec<Reading>) -> Result<(), StoreError> {
         let committed = match changes.is_empty() {
             true => true,
-            // Not before it is time to try again: what was decided is decided again then.
-            false if self.resting() => false,
+            // Not before it is time to try again: what was decided is decided again then. What is urgent goes from memory at once.
+            false if self.resting() && !self.is_urgent(&changes) => false,
             false => match self.commit(changes, Vec::new()).await {
                 Ok(()) => true,
-                Err(StoreError::Full { .. }) => false,
-                Err(error) => return Err(error),
+                Err(error) => self.survive(error).map(|()| false)?,
             },
         };
         self.progress.came_around();
@@ -240,6 +244,15 @@ impl Pipeline {
         Ok(())
     }
 
+    fn is_urgent(&self, changes: &[Change]) -> bool {
+        changes.iter().filter(|change| change.step.is_some()).any(|change| {
+            match self.engine.rule(change).alarm.priority {
+                Priority::Critical | Priority::High => true,
+                Priority::Medium | Priority::Low => false,
+            }
+        })
+    }
+
     /// The disk was full a moment ago.
     fn resting(&self) -> bool {
         self.trouble.storage.is_some_and(|again| self.clock.now().mono < again)
@@ -250,22 +263,27 @@ impl Pipeline {
         let letters = events.iter().flat_map(|sealed| (self.address)(sealed)).collect();
         let alarms = changes.iter().map(Change::stored).collect();
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
-        match self.events.commit(Commit { events, letters, alarms, audit, ..Commit::default() }).await {
+        let commit = Arc::new(Commit { events, letters, alarms, audit, ..Commit::default() });
+        match self.events.commit(Arc::clone(&commit)).await {
             Ok(()) => {
                 crash_point!("pipeline.committed");
-                self.ledger = ledger;
-                self.engine.apply(changes);
                 self.note_storage(None);
-                told.iter().for_each(log);
-                self.wake.iter().for_each(|courier| courier.notify_one());
-                crash_point!("pipeline.woken");
-                Ok(())
             }
             Err(error) => {
                 self.note_storage(Some(&error));
-                Err(error)
+                if !Self::goes_all_the_same(&error, &commit) {
+                    return Err(error);
+                }
+                self.hold(commit).await?;
+                self.survive(error)?;
             }
         }
+        self.ledger = ledger;
+        self.engine.apply(changes);
+        told.iter().for_each(log);
+        self.wake.iter().for_each(|courier| courier.notify_one());
+        crash_point!("pipeline.woken");
+        Ok(())
     }
 }
 

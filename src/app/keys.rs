@@ -18,6 +18,8 @@ use crate::{
 
 /// One key an hour may be thrown away: a clock that jumps to 2038 does not erase everything at once.
 const TEND_EVERY: Duration = Duration::from_secs(3600);
+/// While the store cannot be used: until then there may be no key to seal under.
+const TEND_AGAIN: Duration = Duration::from_secs(10);
 
 pub struct Keys {
     pub store: EventStore,
@@ -26,6 +28,8 @@ pub struct Keys {
     pub clock: Arc<dyn Clock>,
     /// There is no outer key to be had.
     shut: bool,
+    /// The keys could be looked after, the last time.
+    tended: bool,
 }
 
 impl Keys {
@@ -41,8 +45,8 @@ impl Keys {
         match found {
             Ok(outer) => {
                 let privacy = Arc::new(Privacy::new(outer));
-                let keys = Self { store, privacy, keep, clock, shut: false };
-                keys.tend().await;
+                let mut keys = Self { store, privacy, keep, clock, shut: false, tended: false };
+                keys.tended = keys.tend(false).await;
                 Some(keys)
             }
             Err(why) => {
@@ -53,25 +57,26 @@ impl Keys {
                      (32 bytes in base64, owned by gatehouse, 0600) and start anew."
                 );
                 let privacy = Arc::new(Privacy::shut());
-                Some(Self { store, privacy, keep, clock, shut: true })
+                Some(Self { store, privacy, keep, clock, shut: true, tended: true })
             }
         }
     }
 
     /// Until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> Ended {
+    pub async fn run(mut self, stop: CancellationToken) -> Ended {
         loop {
             select! {
                 () = stop.cancelled() => return Ok("keys"),
-                () = sleep(TEND_EVERY) => {}
+                () = sleep(if self.tended { TEND_EVERY } else { TEND_AGAIN }) => {}
             }
             if !self.shut {
-                self.tend().await;
+                self.tended = self.tend(!self.tended).await;
             }
         }
     }
 
-    async fn tend(&self) {
+    /// Whether they could be. `said`: that they cannot be was said already.
+    async fn tend(&self, said: bool) -> bool {
         let quality = self.clock.quality();
         let believed = matches!(quality, TimeQuality::Synced | TimeQuality::Holdover);
         let now = believed.then(|| self.clock.now().wall);
@@ -88,10 +93,16 @@ impl Keys {
                 }
             }
             // whoever needs the store for more than this says what it means
-            Err(error) => warn!(
-                %error,
-                "The keys cannot be looked after; values of persons are sealed under the last one, if there is one."
-            ),
+            Err(error) => {
+                if !said {
+                    warn!(
+                        %error,
+                        "The keys cannot be looked after; values of persons are sealed under the last one, if there is one."
+                    );
+                }
+                return false;
+            }
         }
+        true
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway's own lines and endpoints as devices. A line with several devices reports on itself, so that its loss is one alarm and not one for each
+//! The gateway's own parts as devices: its store, its endpoints, its lines. A line with several devices reports on itself, so that its loss is one alarm and not one for each
 //! of them.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{Bus, Endpoint},
+    config::{Bus, Endpoint, Site},
     domain::{BusId, ClassName, DeviceId},
     profile::{Address, Device, Profile},
     uplink::own_device,
@@ -18,8 +18,16 @@ const SEVERAL: usize = 2;
 /// So many characters of an event name the devices that are meant.
 const NAMED: usize = 400;
 
+/// All that is the gateway's own, as devices.
+pub fn all(site: &Site) -> Vec<Device> {
+    let lines = devices(&site.buses, &site.devices, &site.own_line);
+    let endpoints = endpoints(&site.endpoints, &site.own_endpoint);
+    let store = store(&site.own_store);
+    lines.into_iter().chain(endpoints).chain([store]).chain(site.own_flash.iter().map(flash)).collect()
+}
+
 /// Every line that reports on itself, as a device.
-pub fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec<Device> {
+fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec<Device> {
     let own = buses.iter().filter_map(|bus| {
         let on_it: Vec<&str> = on(&bus.id, devices).map(|device| device.id.as_str()).collect();
         (on_it.len() >= SEVERAL).then(|| Device {
@@ -37,19 +45,51 @@ pub fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec
     own.collect()
 }
 
+/// The gateway's flash, as a device: where the site has set a budget for it.
+fn flash(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: "gateway:flash".into(),
+        name: "网关闪存".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:flash".into(),
+        address: Address::Text("flash".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
+/// The gateway's own store, as a device.
+fn store(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: store_id(),
+        name: "网关存储".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:store".into(),
+        address: Address::Text("store".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn store_id() -> DeviceId {
+    "gateway:store".into()
+}
+
 /// No device of a site can be called so: its id has a colon.
 pub fn id(bus: &BusId) -> DeviceId {
     format!("bus:{bus}").into()
 }
 
-/// The classes of the devices on each line: whoever wants to hear of one of them wants to hear that its line is down.
+/// The classes of the devices on each line: whoever wants to hear of one of them wants to hear that its line is down. And of all
+/// devices: whoever wants to hear of any wants to hear of the store's trouble.
 pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
-    buses.iter().map(|bus| (id(&bus.id), classes(bus))).collect()
+    let lines = buses.iter().map(|bus| (id(&bus.id), classes(bus)));
+    // Without a sound store no alarm of any class is safe.
+    let all = devices.iter().map(|device| device.profile.class.name.clone()).collect();
+    lines.chain([(store_id(), all)]).collect()
 }
 
 /// Every endpoint, as a device: that somebody would not be told is an alarm like any other.
-pub fn endpoints(endpoints: &[Endpoint], profile: &Arc<Profile>) -> Vec<Device> {
+fn endpoints(endpoints: &[Endpoint], profile: &Arc<Profile>) -> Vec<Device> {
     let own = endpoints.iter().map(|endpoint| Device {
         id: own_device(&endpoint.id),
         name: format!("{} {}", endpoint.purpose.title().zh, endpoint.id),

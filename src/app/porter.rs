@@ -17,7 +17,7 @@ use crate::{
         Clock,
         command::Command,
         inquiry::{Inquire, Inquired},
-        status::Live,
+        status::{FlashStatus, Live},
     },
     fieldbus::BusGauge,
     pipeline::{Asked, Standing},
@@ -95,11 +95,23 @@ impl Porter {
             time_quality: self.clock.quality(),
             readings_lost: self.telemetry.dropped(),
             storage,
+            flash: flash(&self.telemetry),
             devices,
             buses: buses.collect(),
             endpoints: self.drills.ways.iter().map(WayOut::read).collect(),
         }))
     }
+}
+
+/// Nothing before the first look, and where the kernel does not count.
+fn flash(telemetry: &TelemetryStore) -> Option<FlashStatus> {
+    let flash = telemetry.flash();
+    (flash.total > 0).then(|| FlashStatus {
+        written_today: flash.today,
+        written_per_day: flash.pace,
+        budget_per_day: flash.per_day,
+        years_left: flash.years_left(),
+    })
 }
 
 async fn carry(pipeline: mpsc::Sender<Asked>, command: Command, to: oneshot::Sender<Answer>) {

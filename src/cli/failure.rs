@@ -27,12 +27,14 @@ pub fn code_of(error: &StoreError) -> u8 {
     match error {
         StoreError::NotPermitted { .. } => exit::NOT_PERMITTED,
         StoreError::Missing { .. } => exit::NOTHING_FOUND,
+        StoreError::TooLarge { .. } => exit::INVALID,
+        StoreError::Newer { .. } => exit::TOO_OLD,
+        StoreError::Failed { .. } => exit::DISK_FAILED,
         StoreError::InUse { .. }
         | StoreError::SqliteTooOld { .. }
-        | StoreError::Newer { .. }
         | StoreError::Damaged { .. }
         | StoreError::Full { .. }
-        | StoreError::Failed { .. }
+        | StoreError::Away { .. }
         | StoreError::Io { .. }
         | StoreError::OutOfOrder { .. }
         | StoreError::NoSuchLetter { .. }

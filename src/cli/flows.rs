@@ -79,20 +79,14 @@ pub(super) fn write_json(site: &Site, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn flows(site: &Site) -> Vec<Flow<'_>> {
-    let own = own::devices(&site.buses, &site.devices, &site.own_line);
-    let ways_out = own::endpoints(&site.endpoints, &site.own_endpoint);
+    let own = own::all(site);
     let classes_on = own::classes(&site.buses, &site.devices);
-    let devices: Vec<(&Device, BTreeSet<ClassName>)> = site
-        .devices
-        .iter()
-        .chain(&own)
-        .chain(&ways_out)
-        .map(|device| (device, classes_of(device, &classes_on)))
-        .collect();
+    let devices: Vec<(&Device, BTreeSet<ClassName>)> =
+        site.devices.iter().chain(&own).map(|device| (device, classes_of(device, &classes_on))).collect();
     site.endpoints.iter().map(|endpoint| flow(site, endpoint, &devices)).collect()
 }
 
-/// Its own, and for a line those of the devices on it.
+/// Its own, and for a line those of the devices on it, for the store those of all devices.
 fn classes_of(
     device: &Device,
     classes_on: &std::collections::HashMap<DeviceId, BTreeSet<ClassName>>,
@@ -295,7 +289,10 @@ mod tests {
             let fields = flow[key].as_array().unwrap().iter().filter(|field| field["data"] == data);
             fields.map(|field| field["point"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert!(!police["alarms"].as_array().unwrap().is_empty(), "{police}");
+        let told = police["alarms"].as_array().unwrap();
+        for class in ["access-gate", "gateway-store"] {
+            assert!(told.iter().any(|alarm| alarm["class"] == class), "{class}: {police}");
+        }
         assert!(!points(police, "data", "security").is_empty(), "{police}");
         assert!(points(police, "data", "personal").is_empty(), "{police}");
         assert!(points(police, "withheld", "personal").contains(&"card".to_owned()), "{police}");

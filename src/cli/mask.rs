@@ -6,7 +6,7 @@ use crate::{
     config::Site,
     domain::{PointName, Text, Value},
     store::{
-        Reader, StoreError, StoredReading,
+        Reader, Rollup, StoreError, StoredReading,
         privacy::{KeyFileError, OuterKey, Privacy, is_sealed},
     },
     text,
@@ -55,6 +55,24 @@ impl Mask {
             Eyes::Everybodys | Eyes::Permitted(_) => value,
         });
         reading
+    }
+
+    /// What the readings of an hour or a day came to, as it may be seen.
+    pub fn summed(&self, rollup: Rollup) -> Rollup {
+        let private = self.points.contains(&rollup.point);
+        let sealed = rollup.last.as_ref().is_some_and(is_sealed);
+        match &self.eyes {
+            Eyes::Everybodys if private || sealed => {
+                let last = rollup.last.is_some().then(|| Value::from(MASKED));
+                Rollup { min: None, max: None, mean: None, share: None, last, ..rollup }
+            }
+            Eyes::Permitted(keys) if sealed => {
+                let open = |value: &Value| keys.as_ref().and_then(|keys| keys.open(value));
+                let last = rollup.last.as_ref().and_then(open).unwrap_or_else(|| Value::from(MASKED));
+                Rollup { last: Some(last), ..rollup }
+            }
+            Eyes::Everybodys | Eyes::Permitted(_) => rollup,
+        }
     }
 }
 

@@ -43,6 +43,10 @@ pub mod exit {
     pub const ENDPOINT_FAILING: u8 = 7;
     pub const NOT_PERMITTED: u8 = 8;
     pub const NOT_VERIFIED: u8 = 9;
+    /// The disk failed under the store: started anew, the gateway recovers what was committed (EX_IOERR of sysexits.h).
+    pub const DISK_FAILED: u8 = 74;
+    /// The store was written by a newer program (EX_CONFIG of sysexits.h).
+    pub const TOO_OLD: u8 = 78;
     pub const INTERRUPTED: u8 = 130;
 }
 

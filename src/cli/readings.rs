@@ -1,6 +1,8 @@
 //! `gatehouse readings DEVICE`: what was stored, as a table, JSON lines or CSV. Streams: a year costs no more memory
 //! than a minute.
 
+mod by;
+
 use std::{
     borrow::Cow,
     io::{self, BufWriter, Write},
@@ -11,6 +13,8 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
+
+use by::By;
 
 use super::{exit, failure, mask::Mask, site::SiteArgs};
 use crate::{
@@ -30,7 +34,10 @@ pub struct Args {
     /// 只看这个测点 / only this point
     #[arg(long, value_name = "P")]
     pub point: Option<String>,
-    /// 起始时间 / from: 2026-11-23T14:00:00+08:00, "2026-11-23 14:00" (local), -30m [default: -1h]
+    /// 按小时或按天汇总：有效读数的个数、最小、最大、平均、最后 / what the good readings of each hour or day came to
+    #[arg(long, value_name = "SPAN")]
+    pub by: Option<By>,
+    /// 起始时间 / from: 2026-11-23T14:00:00+08:00, "2026-11-23 14:00" (local), -30m [default: -1h; by hour -24h, by day -31d]
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<Moment>,
     /// 截止时间 / to, inclusive [default: everything stored until now]
@@ -214,6 +221,9 @@ fn print(args: &Args, store_dir: &Path, site: &Site, out: impl Write) -> Result<
     let (from, to) = span(args, site)?;
     let reader = TelemetryReader::open(store_dir)?;
     let names = known_points(&reader, args)?;
+    if let Some(by) = args.by {
+        return by::print(args, by, &reader, site, (from, to), out);
+    }
     let mut readings = reader.readings(&args.device, args.point.as_deref(), from, to)?.peekable();
     if readings.peek().is_none() {
         let since = local(from, site.zone);
@@ -232,7 +242,7 @@ fn span(args: &Args, site: &Site) -> Result<(Timestamp, Timestamp), ReadingsErro
     let to = place(args.to)?;
     let from = match place(args.from)? {
         Some(from) => from,
-        None => to.unwrap_or(site.now).saturating_sub(USUAL_SPAN)?,
+        None => to.unwrap_or(site.now).saturating_sub(usual_span(args.by))?,
     };
     // Rows labelled by a clock that ran ahead are stored too.
     let to = to.unwrap_or(Timestamp::MAX);
@@ -241,6 +251,14 @@ fn span(args: &Args, site: &Site) -> Result<(Timestamp, Timestamp), ReadingsErro
         return Err(ReadingsError::Backwards { from, to });
     }
     Ok((from, to))
+}
+
+fn usual_span(by: Option<By>) -> Duration {
+    match by {
+        None => USUAL_SPAN,
+        Some(By::Hour) => 24 * USUAL_SPAN,
+        Some(By::Day) => 31 * 24 * USUAL_SPAN,
+    }
 }
 
 /// The names that will be in the point column.

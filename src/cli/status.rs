@@ -202,6 +202,7 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
         "buses": seen.live().map(|live| &live.buses),
         "time_quality": seen.live().map(|live| live.time_quality),
         "readings_lost": seen.live().map(|live| live.readings_lost),
+        "flash": seen.live().and_then(|live| live.flash),
         "storage": seen.live().map(|live| &live.storage),
         "version": env!("CARGO_PKG_VERSION"),
         "demo": site.demo,

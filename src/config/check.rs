@@ -30,7 +30,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_ENDPOINT, OWN_LINE, Profile},
+    profile::{Library, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
     store, text,
 };
 
@@ -139,7 +139,7 @@ fn site(
 ) -> (Option<Site>, Counts) {
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
-    let store = store(desk, &file.store);
+    let store = store(desk, &file.store, timezone.as_ref());
     let private = private(desk, &file.store, &store.dir);
     let console_listen = listen(desk, &file.console.listen);
     let tape_memory = tape_memory(desk, &file.record);
@@ -152,9 +152,11 @@ fn site(
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
-    let own = own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT));
+    let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
+    let own =
+        own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
     let site = timezone.zip(console_listen).zip(own).map(
-        |((timezone, console_listen), (own_line, own_endpoint))| Site {
+        |((timezone, console_listen), ((own_line, own_endpoint), own_store))| Site {
             id: file.site.id.clone(),
             name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
             timezone,
@@ -170,6 +172,8 @@ fn site(
             schedules,
             own_line,
             own_endpoint,
+            own_store,
+            own_flash,
             tape_memory,
             profile_dirs,
             dir: desk.vault.dir.clone(),
@@ -178,8 +182,8 @@ fn site(
     (site, counts)
 }
 
-/// How something of the gateway's own is read: shipped, unless one of the site's folders has one with mistakes.
-fn own(desk: &mut Desk<'_>, library: &Library, id: &str) -> Option<Arc<Profile>> {
+/// How the gateway reads its own parts: shipped, unless one of the site's folders has one with mistakes.
+fn own(desk: &mut Desk<'_>, library: &Library, id: &'static str) -> Option<Arc<Profile>> {
     let profile = library.profile(id);
     if profile.is_none() {
         let told = text!(
@@ -187,6 +191,19 @@ fn own(desk: &mut Desk<'_>, library: &Library, id: &str) -> Option<Arc<Profile>>
             "there is no sound profile {id}, by which the gateway watches itself"
         );
         desk.error(at!["site"], told);
+    }
+    profile
+}
+
+/// How what is written to the flash is held against its budget.
+fn own_flash(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
+    let profile = library.profile(OWN_FLASH);
+    if profile.is_none() {
+        let told = text!(
+            "没有可用的模板 {OWN_FLASH}，网关靠它监视闪存写入量",
+            "there is no sound profile {OWN_FLASH}, by which the gateway watches what it writes to its flash"
+        );
+        desk.error(at!["store", "flash_per_day"], told);
     }
     profile
 }
@@ -224,7 +241,7 @@ fn timezone(desk: &mut Desk<'_>, site: &SiteTable) -> Option<TimeZone> {
     zone
 }
 
-fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
+fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -> store::Settings {
     for (key, size) in [("events_max", table.events_max), ("telemetry_max", table.telemetry_max)] {
         if size < LEAST_STORE {
             let told = text!(
@@ -234,17 +251,27 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable) -> store::Settings {
             desk.error(at!["store", key], told);
         }
     }
-    if table.telemetry_keep.0.as_secs() < 3600 {
-        desk.error(
-            at!["store", "telemetry_keep"],
-            text!("读数至少保留 1h", "readings are kept for 1h at least"),
-        );
+    for (key, keep) in [
+        ("telemetry_keep", table.telemetry_keep),
+        ("hourly_keep", table.hourly_keep),
+        ("daily_keep", table.daily_keep),
+    ] {
+        if keep.0.as_secs() < 3600 {
+            desk.error(at!["store", key], text!("读数至少保留 1h", "readings are kept for 1h at least"));
+        }
     }
     store::Settings {
         dir: desk.vault.dir.join(&table.dir),
         events_max: table.events_max,
         telemetry_max: table.telemetry_max,
         telemetry_keep: table.telemetry_keep,
+        hourly_keep: table.hourly_keep,
+        daily_keep: table.daily_keep,
+        flash_per_day: table.flash_per_day,
+        flash_endurance: table.flash_endurance,
+        // Without one there is no site.
+        timezone: timezone.cloned().unwrap_or(TimeZone::UTC),
+        reserve: table.reserve,
     }
 }
 

@@ -75,6 +75,19 @@ pub struct StoreTable {
     pub key: Option<SecretFile>,
     /// Values of persons can be read for this long.
     pub private_keep: Period,
+    /// How long is kept what the readings of each hour came to: count, min, max, mean, last.
+    pub hourly_keep: Period,
+    /// The same for each day of the site's calendar.
+    pub daily_keep: Period,
+    /// How much the gateway may write to its flash in a day: beyond it an alarm is raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flash_per_day: Option<Size>,
+    /// How much the flash can take in its life, as its maker states it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flash_endurance: Option<Size>,
+    /// What stays free on the partition, whoever else may use it. Left out: 64 MiB, on a small partition an eighth of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Size>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -252,6 +265,11 @@ impl Default for StoreTable {
             telemetry_keep: Period(90 * DAY),
             key: None,
             private_keep: Period(30 * DAY),
+            hourly_keep: Period(400 * DAY),
+            daily_keep: Period(3650 * DAY),
+            flash_per_day: None,
+            flash_endurance: None,
+            reserve: None,
         }
     }
 }

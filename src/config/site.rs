@@ -42,6 +42,10 @@ pub struct Site {
     pub own_line: Arc<profile::Profile>,
     /// How its endpoints are.
     pub own_endpoint: Arc<profile::Profile>,
+    /// How what it writes to its flash is read, where that has a budget.
+    pub own_flash: Option<Arc<profile::Profile>>,
+    /// How its own store is read.
+    pub own_store: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

@@ -96,7 +96,7 @@ fn tell_all(template: &Template, wants: &Wants, fleet: Fleet<'_>) -> Result<(), 
 fn tried(template: &Template, event: Event, wants: &Wants) -> Result<(), Text> {
     let sealed =
         evidence::seal(event, evidence::Hash::default()).map_err(|error| text!("{error}", "{error}"))?;
-    let object = envelope::body(&sealed, wants, &TimeZone::UTC);
+    let object = envelope::body(&sealed, &"specimen".into(), wants, &TimeZone::UTC);
     template.render(&object).map(drop).map_err(|error| error.text())
 }
 
@@ -189,6 +189,7 @@ impl Kind<'_> {
             boot_id: "0".to_owned(),
             mono_ms: 0,
             demo: false,
+            losses: Vec::new(),
         }
     }
 }

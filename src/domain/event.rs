@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId,
+    Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Loss,
     OccurrenceId, Origin, PointName, Priority, Quality, Text, TimeQuality, TransitionKind, Value,
 };
 
@@ -65,7 +65,7 @@ pub struct AlarmFacts {
     pub returned_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
-    /// Why it was closed, if not by the condition or a person: `rule_removed`.
+    /// Why it was closed, if not by the condition or a person: `rule_removed`, `superseded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -97,9 +97,16 @@ pub struct Event {
     pub boot_id: String,
     pub mono_ms: u64,
     pub demo: bool,
+    /// What was given up, if this is a report of it and no step of an alarm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
 }
 
 impl Event {
+    pub fn is_loss_report(&self) -> bool {
+        !self.losses.is_empty()
+    }
+
     pub fn key(&self) -> AlarmKey {
         AlarmKey { device: self.device.id.clone(), alarm: self.alarm.name.clone() }
     }

@@ -14,6 +14,7 @@ pub mod hindrance;
 pub mod ids;
 pub mod inquiry;
 pub mod lang;
+pub mod loss;
 pub mod point;
 pub mod reading;
 pub mod secret;
@@ -38,6 +39,7 @@ pub use ids::{
     AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
 };
 pub use lang::{Lang, Text};
+pub use loss::{Loss, LossClass, LossReason};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;

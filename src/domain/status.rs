@@ -118,7 +118,25 @@ pub struct Failing {
     pub next_try: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// In bytes, by the days of the site's calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlashStatus {
+    pub written_today: u64,
+    /// Of the latest whole days.
+    pub written_per_day: Option<f64>,
+    /// What may be written in a day, as the site says.
+    pub budget_per_day: Option<u64>,
+    /// At this pace, if the site says what the flash endures.
+    pub years_left: Option<f64>,
+}
+
+impl FlashStatus {
+    pub fn beyond_budget(&self) -> bool {
+        self.budget_per_day.is_some_and(|budget| self.written_today > budget)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     pub version: String,
     pub started_at: Timestamp,
@@ -128,6 +146,9 @@ pub struct Live {
     /// Why alarms cannot be stored, if they cannot.
     #[serde(default)]
     pub storage: Option<String>,
+    /// What the gateway writes to its flash, where that is counted.
+    #[serde(default)]
+    pub flash: Option<FlashStatus>,
     pub devices: Vec<DeviceStatus>,
     pub buses: Vec<BusStatus>,
     pub endpoints: Vec<EndpointStatus>,

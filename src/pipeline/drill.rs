@@ -42,8 +42,10 @@ impl Pipeline {
                 self.wake.iter().for_each(|courier| courier.notify_one());
                 (DrillFiled::Gone { at }, None)
             }
-            Err(error @ StoreError::Full { .. }) => (DrillFiled::NotStored { why: error.to_string() }, None),
-            Err(error) => (DrillFiled::NotStored { why: error.to_string() }, Some(error)),
+            Err(error) => {
+                let filed = DrillFiled::NotStored { why: error.to_string() };
+                (filed, self.survive(error).err())
+            }
         }
     }
 
@@ -75,6 +77,7 @@ impl Pipeline {
             boot_id: self.clock.boot_id().to_owned(),
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
+            losses: Vec::new(),
         })
     }
 }

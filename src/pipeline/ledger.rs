@@ -56,6 +56,24 @@ impl Ledger {
     }
 }
 
+/// Why nothing watches an alarm any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphaned {
+    /// Its device or rule is gone from the site.
+    RuleRemoved,
+    /// It was raised anew while what is stored could not be read.
+    Superseded,
+}
+
+impl Orphaned {
+    fn word(self) -> &'static str {
+        match self {
+            Orphaned::RuleRemoved => "rule_removed",
+            Orphaned::Superseded => "superseded",
+        }
+    }
+}
+
 impl Pipeline {
     /// Gives each transition its event, its number and its link in the chain.
     pub(super) fn seal(&self, changes: &mut [Change]) -> (Vec<Sealed>, Ledger) {
@@ -110,14 +128,15 @@ impl Pipeline {
             boot_id: self.clock.boot_id().to_owned(),
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
+            losses: Vec::new(),
         }
     }
 
-    /// Ends alarms that no rule watches any more, so that nobody waits for their end. `last`: the latest event of each.
+    /// Ends alarms that nothing watches any more, so that nobody waits for their end. `last`: the latest event of each.
     ///
     /// # Errors
     /// If it cannot be stored.
-    pub async fn close_orphans(&mut self, last: Vec<Event>) -> Result<(), StoreError> {
+    pub async fn close_orphans(&mut self, last: Vec<Event>, why: Orphaned) -> Result<(), StoreError> {
         for last in last {
             let last = self.private.opened(last);
             let at = self.clock.now();
@@ -131,7 +150,7 @@ impl Pipeline {
                 at: at.wall,
                 alarm: AlarmFacts {
                     state: AlarmState::Closed,
-                    reason: Some("rule_removed".to_owned()),
+                    reason: Some(why.word().to_owned()),
                     ..last.alarm
                 },
                 time_quality: self.clock.quality(),
@@ -141,9 +160,13 @@ impl Pipeline {
                 ..last
             };
             let sealed = self.ledger.seal(event, &self.private);
-            warn!(alarm = %key, "No rule watches this alarm any more; it is closed.");
+            warn!(alarm = %key, why = why.word(), "Nothing watches this alarm any more; it is closed.");
             let letters = (self.address)(&sealed);
-            let alarms = vec![AlarmMemory::normal(key)];
+            let alarms = match why {
+                Orphaned::RuleRemoved => vec![AlarmMemory::normal(key)],
+                // The present occurrence of it is another one's business.
+                Orphaned::Superseded => Vec::new(),
+            };
             self.ledger.advance(&sealed);
             self.events.commit(Commit { events: vec![sealed], letters, alarms, ..Commit::default() }).await?;
         }

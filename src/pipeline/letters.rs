@@ -52,7 +52,7 @@ impl Pipeline {
         AuditEntry { at: self.clock.now().wall, who, from, action, object, outcome }
     }
 
-    /// A full disk is waited out, anything else ends the gateway. Whoever asked may have gone.
+    /// What passes is waited out, anything else ends the gateway. Whoever asked may have gone.
     pub(super) fn hand_over(
         &mut self,
         outcome: Result<Outcome, StoreError>,
@@ -63,7 +63,7 @@ impl Pipeline {
             Err(error) => {
                 self.note_storage(Some(&error));
                 let told = Outcome::NotStored { why: error.to_string() };
-                (told, if matches!(error, StoreError::Full { .. }) { Ok(()) } else { Err(error) })
+                (told, self.survive(error))
             }
         };
         reply.send(outcome).unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));

@@ -10,10 +10,10 @@ use super::*;
 use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
-    domain::{Clock, Heard, ManualClock, Period, SiteFacts, Size},
+    domain::{Clock, Heard, Letter, ManualClock, Period, SiteFacts, Size},
     pipeline::{Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
-    store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore},
+    store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
 };
 
 const KIOSK: DeviceIx = DeviceIx(0);
@@ -50,12 +50,22 @@ fn kept(seq: u64, ago: i64, smoke: bool) -> Says {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_room(Size(64 << 20))
+    }
+
+    fn with_room(events_max: Size) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             dir: dir.path().to_owned(),
-            events_max: Size(64 << 20),
+            events_max,
             telemetry_max: Size(64 << 20),
             telemetry_keep: Period(Duration::from_secs(86_400)),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let clock = Arc::new(ManualClock::new());
         let points = PROFILE.points.iter().map(|point| (point.name.clone(), String::new()));
@@ -87,6 +97,7 @@ impl Bench {
             asked: mpsc::channel(1).1,
             progress: Arc::default(),
             trouble: Trouble::default(),
+            upkeep: crate::pipeline::Upkeep::default(),
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: crate::pipeline::Operations::nowhere(),
@@ -212,5 +223,44 @@ async fn what_nobody_can_read_is_never_a_value() {
         assert_eq!(bench.smoke(), Truth::Unknown, "{fact}");
         let (_, latest) = bench.pipeline.engine.device(KIOSK);
         assert_eq!(latest.link_lost(), Truth::True, "{fact}: it counts as no answer");
+    }
+}
+
+/// A letter whose body says how durable its event is.
+fn to_office(sealed: &Sealed) -> Vec<Letter> {
+    let event = &sealed.event;
+    vec![Letter {
+        row: 0,
+        endpoint: "office".into(),
+        event_id: event.id.clone(),
+        seq: event.seq,
+        key: event.key(),
+        priority: event.alarm.priority,
+        attempts: 0,
+        // more than the first page has room for
+        body: format!("{:<9000}", format!("{:?}", sealed.durability)).into_bytes().into(),
+        content_type: None,
+    }]
+}
+
+#[tokio::test]
+async fn a_store_without_room_silences_no_urgent_alarm_and_decides_it_once() {
+    for (fact, room, durability) in
+        [("room", Size(64 << 20), "Committed"), ("no room", Size(80 << 10), "Volatile")]
+    {
+        let mut bench = Bench::with_room(room);
+        bench.pipeline.address = Box::new(to_office);
+        // smoke, for longer than its on-delay
+        for seq in 0..6 {
+            bench.says(says(seq, 0, true)).await;
+            bench.clock.advance(Duration::from_millis(1500));
+        }
+        let events = bench.pipeline.events.clone();
+        let told = events.claim(&"office".into(), Vec::new()).await.unwrap().expect(fact);
+        assert_eq!((told.body.trim_ascii(), told.seq), (durability.as_bytes(), 1), "{fact}");
+        let next = events.claim(&"office".into(), vec![told.key]).await.unwrap();
+        assert!(next.is_none(), "{fact}: {next:?}");
+        assert_eq!(bench.pipeline.ledger.next_seq(), 2, "{fact}: it was decided once");
+        assert_eq!(bench.pipeline.engine.standing().count(), 1, "{fact}");
     }
 }

@@ -305,10 +305,7 @@ impl Pipeline {
     fn not_stored(&mut self, error: StoreError, reply: oneshot::Sender<Outcome>) -> Result<(), StoreError> {
         self.note_storage(Some(&error));
         answer(reply, Outcome::NotStored { why: error.to_string() })?;
-        match error {
-            StoreError::Full { .. } => Ok(()),
-            error => Err(error),
-        }
+        self.survive(error)
     }
 }
 

@@ -94,6 +94,12 @@ impl Bench {
             events_max: Size(8 << 20),
             telemetry_max: Size(8 << 20),
             telemetry_keep: "1d".parse().unwrap(),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let (events, recovered) = EventStore::open(&settings).unwrap();
         let Recovered { operations, .. } = &recovered;
@@ -129,6 +135,7 @@ impl Bench {
             asked: mpsc::channel(1).1,
             progress: Default::default(),
             trouble: Trouble::default(),
+            upkeep: crate::pipeline::Upkeep::default(),
             recent: Default::default(),
             messages: Default::default(),
             operations: Operations::new(tell),

@@ -114,8 +114,10 @@ impl Pipeline {
         };
         match self.commit(changes, vec![audit]).await {
             Ok(()) => (outcome, None),
-            Err(error @ StoreError::Full { .. }) => (Outcome::NotStored { why: error.to_string() }, None),
-            Err(error) => (Outcome::NotStored { why: error.to_string() }, Some(error)),
+            Err(error) => {
+                let outcome = Outcome::NotStored { why: error.to_string() };
+                (outcome, self.survive(error).err())
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ impl Pipeline {
         let again = error.map(|_| self.clock.now().mono + RETRY);
         match (error, self.trouble.storage) {
             (Some(error), None) => {
-                error!(%error, "Alarms cannot be stored; they are decided again every second, or after a new start.");
+                error!(%error, "Alarms cannot be stored: what is urgent goes from memory, the rest is decided again until it can be.");
             }
             (None, Some(_)) => info!("Alarms can be stored again."),
             (Some(_), Some(_)) | (None, None) => {}

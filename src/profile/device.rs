@@ -26,6 +26,11 @@ pub enum Address {
 
 /// The profile by which the gateway's own lines are read.
 pub const OWN_LINE: &str = "field-bus/gatehouse-line";
+/// And the one by which it reads its own store.
+pub const OWN_STORE: &str = "gateway-store/gatehouse-store";
+
+/// And the one by which it reads what it writes to its flash.
+pub const OWN_FLASH: &str = "gateway-flash/gatehouse-flash";
 
 /// The profile by which the gateway's own endpoints are read.
 pub const OWN_ENDPOINT: &str = "endpoint/gatehouse-endpoint";
@@ -38,7 +43,7 @@ impl Device {
 
     /// A part of the gateway itself, and no device of the site.
     pub fn is_own(&self) -> bool {
-        self.is_own_line() || self.is_own_endpoint()
+        self.is_own_line() || self.is_own_endpoint() || self.is_own_store() || self.is_own_flash()
     }
 
     /// How the gateway sees this endpoint.
@@ -49,6 +54,15 @@ impl Device {
     /// One of the gateway's own lines, and no device of the site.
     pub fn is_own_line(&self) -> bool {
         self.profile.id.as_str() == OWN_LINE
+    }
+
+    pub fn is_own_flash(&self) -> bool {
+        self.profile.id.as_str() == OWN_FLASH
+    }
+
+    /// The gateway's own store.
+    pub fn is_own_store(&self) -> bool {
+        self.profile.id.as_str() == OWN_STORE
     }
 
     pub fn facts(&self) -> DeviceFacts {

@@ -1,20 +1,21 @@
 //! One commit: what must be true together, in one transaction.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
     AuditEntry, Commit, Recovered,
     columns::{Count, Json, Millis, Rank, kind_word, state_word},
     error::{File, StoreError},
     evidence::{Hash, Sealed},
-    operations, outbox,
+    losses, operations, outbox,
 };
 use crate::domain::{AlarmMemory, EventId, Letter};
 
 /// The end of the chain.
-struct Head {
-    seq: u64,
-    hash: Hash,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub seq: u64,
+    pub hash: Hash,
 }
 
 /// A new file gets its epoch; an old one says where it stands.
@@ -24,6 +25,11 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
          VALUES (1, ?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), 0, ?2, 0, ?2)",
         params![EventId::random().to_string(), Hash::default()],
     )?;
+    stands(conn)
+}
+
+/// Where an old file stands.
+pub(super) fn stands(conn: &Connection) -> rusqlite::Result<Recovered> {
     let epoch = conn.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
     let head = head(conn)?;
     let mut memories = conn.prepare("SELECT memory FROM alarm ORDER BY device, alarm")?;
@@ -32,7 +38,8 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
         .collect::<rusqlite::Result<Vec<AlarmMemory>>>()?;
     let told = outbox::told(conn)?;
     let (operations, fired) = (operations::open(conn)?, operations::fired(conn)?);
-    Ok(Recovered { epoch, last_seq: head.seq, last_hash: head.hash, alarms, told, operations, fired })
+    let (last_seq, last_hash, superseded) = (head.seq, head.hash, Vec::new());
+    Ok(Recovered { epoch, last_seq, last_hash, alarms, told, operations, fired, superseded })
 }
 
 /// # Errors
@@ -51,7 +58,7 @@ pub(super) fn commit(conn: &mut Connection, commit: &Commit) -> Result<(), Store
     Ok(())
 }
 
-fn head(conn: &Connection) -> rusqlite::Result<Head> {
+pub(super) fn head(conn: &Connection) -> rusqlite::Result<Head> {
     conn.prepare_cached("SELECT last_seq, last_hash FROM meta")?
         .query_row([], |row| Ok(Head { seq: row.get::<_, Count>(0)?.0, hash: row.get(1)? }))
 }
@@ -67,15 +74,20 @@ fn follow(mut head: Head, events: &[Sealed]) -> Result<Option<Head>, StoreError>
     Ok((!events.is_empty()).then_some(head))
 }
 
-fn move_head(tx: &Transaction, head: &Head) -> rusqlite::Result<()> {
+pub(super) fn move_head(tx: &Transaction, head: &Head) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE meta SET last_seq = ?1, last_hash = ?2")?
         .execute(params![Count(head.seq), head.hash])
         .map(drop)
 }
 
 fn write(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
+    commit.letters.iter().try_for_each(|letter| add_letter(tx, letter).map(drop))?;
+    write_all_but_letters(tx, commit)
+}
+
+pub(super) fn write_all_but_letters(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
     commit.events.iter().try_for_each(|event| add_event(tx, event))?;
-    commit.letters.iter().try_for_each(|letter| add_letter(tx, letter))?;
+    losses::told(tx, &commit.told_losses)?;
     commit.alarms.iter().try_for_each(|memory| remember(tx, memory))?;
     commit.audit.iter().try_for_each(|entry| add_audit(tx, entry))?;
     commit.operations.iter().try_for_each(|step| operations::step(tx, step))
@@ -90,7 +102,7 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
     .execute(params![
         Count(event.seq),
         event.id,
-        kind_word(event.kind),
+        if event.is_loss_report() { "loss_report" } else { kind_word(event.kind) },
         event.device.id.as_str(),
         event.alarm.name.as_str(),
         event.alarm.occurrence.as_str(),
@@ -102,7 +114,8 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
+/// Its row.
+pub(super) fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<i64> {
     let row = tx
         .prepare_cached(
             "INSERT INTO outbox (endpoint, event_id, seq, device, alarm, priority, attempts, content_type)
@@ -119,8 +132,35 @@ fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<()> {
             letter.content_type,
         ])?;
     tx.prepare_cached("INSERT INTO body (row, body) VALUES (?1, ?2)")?
-        .execute(params![row, &letter.body[..]])
+        .execute(params![row, &letter.body[..]])?;
+    Ok(row)
+}
+
+pub(super) fn has(conn: &Connection, event_id: &str) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM event WHERE id = ?1")?.exists([event_id])
+}
+
+pub(super) fn id_at(conn: &Connection, seq: u64) -> rusqlite::Result<Option<String>> {
+    conn.query_row("SELECT id FROM event WHERE seq = ?1", [Count(seq)], |row| row.get(0)).optional()
+}
+
+/// Takes back what nobody was told is stored: it is decided again.
+pub(super) fn undo_after(conn: &Connection, head: Head) -> rusqlite::Result<()> {
+    let after = [Count(head.seq)];
+    conn.execute("DELETE FROM body WHERE row IN (SELECT row FROM outbox WHERE seq > ?1)", after)?;
+    conn.execute("DELETE FROM outbox WHERE seq > ?1", [Count(head.seq)])?;
+    conn.execute("DELETE FROM event WHERE seq > ?1", [Count(head.seq)])?;
+    conn.execute("UPDATE meta SET last_seq = ?1, last_hash = ?2", params![Count(head.seq), head.hash])
         .map(drop)
+}
+
+/// The chain goes on from elsewhere: what lies before is not in this file.
+pub(super) fn rebase(conn: &Connection, epoch: &str, head: Head) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE meta SET epoch = ?1, base_seq = ?2, base_hash = ?3, last_seq = ?2, last_hash = ?3",
+    )?
+    .execute(params![epoch, Count(head.seq), head.hash])
+    .map(drop)
 }
 
 /// A normal alarm without a running delay is nothing to remember.

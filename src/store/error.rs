@@ -7,7 +7,10 @@ use std::{
 
 use rusqlite::ErrorCode;
 
-use crate::{domain::Text, text};
+use crate::{
+    domain::{Size, Text},
+    text,
+};
 
 /// Which of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,14 @@ pub enum StoreError {
     /// The disk failed under an earlier write: what the file holds is known again only after a restart.
     #[error("write to {file}: an earlier write failed ({why})")]
     Failed { file: File, why: String },
+    /// The file cannot be used now. What is decided is kept in memory meanwhile and stored once it can be.
+    #[error("write to {file}: {why}")]
+    Away { file: File, why: String },
+    #[error(
+        "start: [store] may grow to {wanted} in {}, and that partition holds {holds} in all (events_max {events_max}, telemetry_max {telemetry_max}, \
+         their logs, ballast and reserve)", dir.display()
+    )]
+    TooLarge { dir: PathBuf, wanted: Size, holds: Size, events_max: Size, telemetry_max: Size },
     #[error("{doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// Something may be there, but this user cannot see it.
@@ -83,6 +94,24 @@ pub enum StoreError {
     Migration { file: File, source: rusqlite_migration::Error },
     #[error("use {file}: {source}")]
     Sqlite { file: File, source: rusqlite::Error },
+}
+
+/// What kind of trouble a disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No room.
+    Room,
+    /// Reading, writing or fsync failed: nobody knows what the file holds until it is opened anew. After a failed fsync a
+    /// second one on the same handle "succeeds" without having written anything (wiki.postgresql.org/wiki/Fsync_Errors).
+    Disk,
+    /// The file is there, and not what SQLite wrote.
+    Damage,
+    /// Read-only, gone, or not for this user.
+    Reach,
+}
+
+fn megabytes(size: Size) -> String {
+    format!("{} MiB", size.0.div_ceil(1 << 20))
 }
 
 fn pid_words(pid: Option<u32>) -> String {
@@ -110,25 +139,43 @@ impl StoreError {
         }
     }
 
-    /// After these nobody knows what the file holds until it is opened anew: after a failed fsync a second one
-    /// "succeeds" without having written anything.
-    pub(super) fn ends_trust(&self) -> bool {
+    /// It passes by itself or with somebody's help, and the gateway goes on meanwhile; after any other failure it starts anew.
+    pub fn passes(&self) -> bool {
+        matches!(self, StoreError::Full { .. } | StoreError::Away { .. })
+    }
+
+    /// What kind of trouble the disk has, if it is the disk's.
+    pub(super) fn fault(&self) -> Option<Fault> {
         match self {
-            StoreError::Damaged { .. } | StoreError::Failed { .. } => true,
-            StoreError::Sqlite { source, .. } => {
-                source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
-            }
+            StoreError::Full { .. } => Some(Fault::Room),
+            StoreError::Damaged { .. } => Some(Fault::Damage),
+            StoreError::Sqlite { source, .. } => match source.sqlite_error_code() {
+                Some(ErrorCode::SystemIoFailure) => Some(Fault::Disk),
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                    Some(Fault::Reach)
+                }
+                _ => None,
+            },
+            StoreError::Io { .. } | StoreError::NotPermitted { .. } => Some(Fault::Reach),
+            StoreError::Migration {
+                source: rusqlite_migration::Error::RusqliteError { err, .. }, ..
+            } => match err.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => Some(Fault::Room),
+                Some(ErrorCode::SystemIoFailure) => Some(Fault::Disk),
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => Some(Fault::Reach),
+                _ => None,
+            },
             StoreError::InUse { .. }
             | StoreError::SqliteTooOld { .. }
             | StoreError::Newer { .. }
-            | StoreError::Full { .. }
-            | StoreError::Io { .. }
-            | StoreError::NotPermitted { .. }
+            | StoreError::Failed { .. }
+            | StoreError::Away { .. }
+            | StoreError::TooLarge { .. }
             | StoreError::Missing { .. }
             | StoreError::OutOfOrder { .. }
             | StoreError::NoSuchLetter { .. }
             | StoreError::Closed { .. }
-            | StoreError::Migration { .. } => false,
+            | StoreError::Migration { .. } => None,
         }
     }
 
@@ -149,6 +196,18 @@ impl StoreError {
             StoreError::Full { file } => text!("{file} 没有剩余空间", "failed to {self}"),
             StoreError::Failed { file, why } => {
                 text!("{file} 此前写入失败（{why}），需要重新启动", "failed to {self}")
+            }
+            StoreError::Away { file, why } => {
+                text!("{file} 现在无法写入（{why}）", "failed to {self}")
+            }
+            StoreError::TooLarge { dir, wanted, holds, events_max, telemetry_max } => {
+                let (dir, wanted, holds) = (dir.display(), megabytes(*wanted), megabytes(*holds));
+                text!(
+                    "[store] 的上限放不进 {dir} 所在的分区：events_max {events_max} + telemetry_max {telemetry_max} + 日志、压舱文件和预留共 {wanted}，\
+                     分区总共只有 {holds}。请调小 events_max 或 telemetry_max，或把 dir 换到更大的分区",
+                    "the limits of [store] do not fit the partition of {dir}: events_max {events_max} + telemetry_max {telemetry_max} + logs, ballast \
+                     and reserve make {wanted}, and it holds {holds} in all. Lower events_max or telemetry_max, or put `dir` on a larger partition"
+                )
             }
             StoreError::Io { path, source, .. } => {
                 let path = path.display();

@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -15,21 +16,24 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::{
-    AuditEntry, Backlog, Commit, Discarded, Receipted, Recovered, Settings, Wanted, commit,
+    AuditEntry, Backlog, Commit, Condition, Discarded, Receipted, Recovered, Settings, Wanted,
+    desk::Desk,
     error::{File, StoreError},
-    evidence::Sealed,
     letters,
-    open::{self, DirLock, Synchronous},
     outbox::{self, Told},
+    ring::{End, Note, PutOff},
+    salvage, start,
 };
-use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId, Priority};
+use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId};
 
+/// A damaged file up to this size is saved before the start goes on: that takes about a second.
+const AT_ONCE_BYTES: u64 = 16 << 20;
 /// Jobs that wait for the writer. When it is full the asker waits too: nothing here may be dropped.
 const WAITING_MAX: usize = 64;
 
 type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 
-enum Errand {
+pub(super) enum Errand {
     Job(Job),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -55,60 +59,108 @@ impl EventStore {
     /// # Errors
     /// `InUse` at once beside a second instance; `SqliteTooOld`, `Newer`, `Damaged`, `Io`, `Migration`.
     pub fn open(settings: &Settings) -> Result<(EventStore, Recovered), StoreError> {
-        open::directory(&settings.dir)?;
-        let lock = open::lock(&settings.dir)?;
-        let conn = open::writer(&settings.dir, File::Events, Synchronous::Full, settings.events_max)?;
-        open::check(&conn, File::Events)?;
-        let recovered = commit::recover(&conn).map_err(StoreError::sql(File::Events))?;
+        let (desk, recovered) = start::sound(settings)?;
+        Ok((Self::serve(desk)?, recovered))
+    }
 
+    /// As [`Self::open`]; but a file that is damaged, or that cannot be written or read now, keeps nobody from starting: alarms
+    /// go from memory until it can. What can be read of a damaged one is brought into a new one meanwhile.
+    ///
+    /// # Errors
+    /// `TooLarge`; `InUse`, `SqliteTooOld`, `Newer`, and a `Migration` that is wrong in itself.
+    pub fn open_or_go_without(settings: &Settings) -> Result<(EventStore, Recovered), StoreError> {
+        Self::open_saving(settings, AT_ONCE_BYTES)
+    }
+
+    pub(super) fn open_saving(
+        settings: &Settings,
+        at_once: u64,
+    ) -> Result<(EventStore, Recovered), StoreError> {
+        let (desk, recovered) = start::whatever_comes(settings, at_once)?;
+        let salvages = desk.is_salvaging();
+        let settings = desk.settings.clone();
+        let store = Self::serve(desk)?;
+        if salvages {
+            store.salvage(settings)?;
+        }
+        Ok((store, recovered))
+    }
+
+    fn serve(desk: Desk) -> Result<EventStore, StoreError> {
         let (errands, inbox) = mpsc::channel(WAITING_MAX);
-        let desk = Desk { conn, room: Room::of(settings), failed: None };
-        let thread = thread::Builder::new()
-            .name("events.db".to_owned())
-            .spawn(move || serve(desk, inbox, lock))
-            .map_err(|source| StoreError::Io {
-                doing: "start the writer of",
-                path: settings.dir.clone(),
-                source,
-            })?;
-        Ok((EventStore { errands, thread: Arc::new(Mutex::new(Some(thread))) }, recovered))
+        let thread = spawn("events.db", desk.settings.dir.clone(), move || serve(desk, inbox))?;
+        Ok(EventStore { errands, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// On a thread of its own; the desk hears of the end.
+    fn salvage(&self, settings: Settings) -> Result<(), StoreError> {
+        let (errands, dir) = (self.errands.clone(), settings.dir.clone());
+        let work = move || {
+            let salvaged = salvage::salvage(&settings);
+            let job: Job = Box::new(move |desk: &mut Desk| desk.take_over(salvaged));
+            if errands.blocking_send(Errand::Job(job)).is_err() {
+                warn!("The gateway ended before the damaged file was saved; the next start begins again.");
+            }
+        };
+        spawn("salvage", dir, work).map(drop)
     }
 
     /// Stores all of `commit` or nothing of it, in one transaction, and returns once it is on the disk.
     ///
     /// # Errors
-    /// `OutOfOrder` if its events do not continue the chain; `Full`; `Failed` once the disk has failed.
-    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+    /// `OutOfOrder` if its events do not continue the chain; `Full`, or `Away` while the file cannot be used; `Failed` once
+    /// the disk has failed and the gateway is to start anew.
+    pub async fn commit(&self, commit: impl Into<Arc<Commit>>) -> Result<(), StoreError> {
+        let commit = commit.into();
         self.ask(move |desk| desk.commit(&commit)).await
     }
 
-    /// The next letter for `endpoint`: of each alarm only its oldest undelivered one, alarms in `skip` left out;
-    /// still-active critical alarms first, then by priority, then by seq. Claiming changes nothing.
+    /// Keeps in memory what could not be committed, with `letters` in place of its own: they are claimed and settled as any, and
+    /// it is stored under the same ids as soon as it can be.
     ///
     /// # Errors
-    /// As SQLite gives them.
+    /// `Closed`.
+    pub async fn hold(&self, commit: Arc<Commit>, letters: Vec<Letter>) -> Result<(), StoreError> {
+        self.ask(move |desk| {
+            desk.hold(commit, letters);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Looks after the file, as often as it is asked (once a second is right), and says how it stands.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn tend(&self) -> Result<Condition, StoreError> {
+        self.ask(|desk| Ok(desk.tend())).await
+    }
+
+    /// The next letter for `endpoint`: of each alarm only its oldest undelivered one, alarms in `skip` left out;
+    /// still-active critical alarms first, then by priority, then by seq. Claiming changes nothing. While the file cannot be
+    /// read, those that memory holds.
+    ///
+    /// # Errors
+    /// `Closed`.
     pub async fn claim(
         &self,
         endpoint: &EndpointId,
         skip: Vec<AlarmKey>,
     ) -> Result<Option<Letter>, StoreError> {
         let endpoint = endpoint.clone();
-        self.ask(move |desk| {
-            outbox::claim(&desk.conn, &endpoint, &skip).map_err(StoreError::sql(File::Events))
-        })
-        .await
+        self.ask(move |desk| Ok(desk.claim(&endpoint, &skip))).await
     }
 
     /// How many letters wait for endpoints that are not among `known`, by name: no courier carries them.
     ///
     /// # Errors
-    /// As SQLite gives them.
+    /// As SQLite gives them; `Away`.
     pub async fn queued_for_others(
         &self,
         known: &[EndpointId],
     ) -> Result<Vec<(EndpointId, u64)>, StoreError> {
-        let mut queued =
-            self.ask(|desk| outbox::queued(&desk.conn).map_err(StoreError::sql(File::Events))).await?;
+        let queued = |conn: &mut Connection| outbox::queued(conn).map_err(StoreError::sql(File::Events));
+        let mut queued = self.ask(move |desk| desk.on_file(queued)).await?;
         queued.retain(|(endpoint, _)| !known.contains(endpoint));
         Ok(queued)
     }
@@ -116,37 +168,35 @@ impl EventStore {
     /// The latest event of an occurrence.
     ///
     /// # Errors
-    /// `Damaged` if its record cannot be read, or as SQLite gives them.
+    /// `Damaged` if its record cannot be read, `Away`, or as SQLite gives them.
     pub async fn latest(&self, occurrence: &OccurrenceId) -> Result<Option<Event>, StoreError> {
         let occurrence = occurrence.clone();
-        self.ask(move |desk| {
-            let sql = "SELECT record FROM event WHERE occurrence = ?1 ORDER BY seq DESC LIMIT 1";
-            let record: Option<Vec<u8>> = desk
-                .conn
-                .query_row(sql, [occurrence.as_str()], |row| row.get(0))
+        let sql = "SELECT record FROM event WHERE occurrence = ?1 ORDER BY seq DESC LIMIT 1";
+        let find = move |conn: &mut Connection| {
+            conn.query_row(sql, [occurrence.as_str()], |row| row.get::<_, Vec<u8>>(0))
                 .optional()
-                .map_err(StoreError::sql(File::Events))?;
-            let read = |record: Vec<u8>| {
-                serde_json::from_slice(&record)
-                    .map_err(|error| StoreError::Damaged { file: File::Events, what: error.to_string() })
-            };
-            record.map(read).transpose()
-        })
-        .await
+                .map_err(StoreError::sql(File::Events))
+        };
+        let record = self.ask(move |desk| desk.on_file(find)).await?;
+        let read = |record: Vec<u8>| {
+            serde_json::from_slice(&record)
+                .map_err(|error| StoreError::Damaged { file: File::Events, what: error.to_string() })
+        };
+        record.map(read).transpose()
     }
 
     /// When the latest event of `occurrence` was, and how its letter to `endpoint` stands.
     ///
     /// # Errors
-    /// As SQLite gives them.
+    /// `Away`, or as SQLite gives them.
     pub async fn latest_told(
         &self,
         occurrence: &OccurrenceId,
         endpoint: &EndpointId,
     ) -> Result<Option<(Timestamp, Told)>, StoreError> {
         let (occurrence, endpoint) = (occurrence.clone(), endpoint.clone());
-        self.ask(move |desk| {
-            outbox::latest_told(&desk.conn, &occurrence, &endpoint).map_err(StoreError::sql(File::Events))
+        self.read(move |conn| {
+            outbox::latest_told(conn, &occurrence, &endpoint).map_err(StoreError::sql(File::Events))
         })
         .await
     }
@@ -158,7 +208,7 @@ impl EventStore {
     pub async fn settle(&self, row: i64, receipt: Receipted) -> Result<(), StoreError> {
         self.ask(move |desk| {
             crash_point!("settle.begin");
-            let settled = desk.within_room(|conn| outbox::settle(conn, row, &receipt));
+            let settled = desk.note(row, Note::End(End::Delivered(receipt)));
             crash_point!("settle.done");
             settled
         })
@@ -176,7 +226,7 @@ impl EventStore {
         at: Timestamp,
         next_at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| outbox::put_off(conn, row, &why, at, next_at))).await
+        self.note(row, Note::PutOff(PutOff { why, at, next_at })).await
     }
 
     /// The receiver will never take it: out of the way of the next, kept whole, seen in `delivery show`.
@@ -184,14 +234,18 @@ impl EventStore {
     /// # Errors
     /// `NoSuchLetter` unless `row` is undelivered.
     pub async fn set_aside(&self, row: i64, why: Hindrance, at: Timestamp) -> Result<(), StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| outbox::set_aside(conn, row, &why, at))).await
+        self.note(row, Note::End(End::SetAside { why, at })).await
+    }
+
+    async fn note(&self, row: i64, note: Note) -> Result<(), StoreError> {
+        self.ask(move |desk| desk.note(row, note)).await
     }
 
     /// Puts letters that were set aside back to where they stood, and `audit` with it, whose outcome is completed with
     /// their number. Gives how many.
     ///
     /// # Errors
-    /// `Full`, or as SQLite gives them.
+    /// `Full`, `Away`, or as SQLite gives them.
     pub async fn retry(&self, wanted: Wanted, audit: AuditEntry) -> Result<u64, StoreError> {
         self.ask(move |desk| desk.within_room(|conn| letters::retry(conn, &wanted, &audit))).await
     }
@@ -199,31 +253,26 @@ impl EventStore {
     /// Gives up all that was not delivered to `endpoint`, and writes `audit` with it. None: there was nothing.
     ///
     /// # Errors
-    /// `Full`, or as SQLite gives them.
+    /// `Full`, `Away`, or as SQLite gives them.
     pub async fn discard(
         &self,
         endpoint: EndpointId,
         audit: AuditEntry,
     ) -> Result<Option<Discarded>, StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| letters::discard(conn, &endpoint, &audit))).await
+        self.ask(move |desk| {
+            // what memory holds for it goes too, once it is in the file
+            desk.store_held()?;
+            desk.within_room(|conn| letters::discard(conn, &endpoint, &audit))
+        })
+        .await
     }
 
-    /// How many letters wait and how many are set aside, by endpoint.
+    /// How many letters wait and how many are set aside, by endpoint: in the file as far as it can be read, and in memory.
     ///
     /// # Errors
-    /// As SQLite gives them.
+    /// `Closed`.
     pub async fn backlog(&self) -> Result<HashMap<EndpointId, Backlog>, StoreError> {
-        let look = |conn: &Connection| {
-            let mut backlog: HashMap<EndpointId, Backlog> = HashMap::new();
-            for (endpoint, queued) in outbox::queued(conn)? {
-                backlog.entry(endpoint).or_default().queued = queued;
-            }
-            for (endpoint, aside) in letters::aside(conn)? {
-                backlog.entry(endpoint).or_default().set_aside = aside;
-            }
-            Ok(backlog)
-        };
-        self.ask(move |desk| look(&desk.conn).map_err(StoreError::sql(File::Events))).await
+        self.ask(|desk| Ok(desk.backlog())).await
     }
 
     /// Does what is already asked for, brings the WAL into the file and lets go of the directory.
@@ -246,7 +295,7 @@ impl EventStore {
         &self,
         look: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(move |desk| look(&desk.conn)).await
+        self.ask(move |desk| desk.on_file(|conn| look(conn))).await
     }
 
     /// `work`, for which room is made if there is none; it may be done again then.
@@ -257,11 +306,21 @@ impl EventStore {
         self.ask(move |desk| desk.within_room(|conn| work(conn))).await
     }
 
+    /// As if the file had given `error`.
     #[cfg(test)]
-    pub(super) async fn fail(&self, why: &str) {
-        let failed = StoreError::Failed { file: File::Events, why: why.to_owned() };
-        let outcome: Result<(), _> = self.ask(|_| Err(failed)).await;
+    pub(super) async fn fail(&self, error: fn() -> StoreError) {
+        let outcome: Result<(), _> = self.ask(move |desk| desk.on_file(|_| Err(error()))).await;
         assert!(outcome.is_err());
+    }
+
+    /// What is tried again later is tried at the next look.
+    #[cfg(test)]
+    pub(super) async fn hasten(&self) {
+        let hastened = self.ask(|desk| {
+            desk.hasten();
+            Ok(())
+        });
+        hastened.await.unwrap();
     }
 
     /// `job` on the writer's thread. It is done even if the asker stops waiting.
@@ -271,7 +330,7 @@ impl EventStore {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |desk: &mut Desk| {
-            if reply.send(desk.attempt(job)).is_err() {
+            if reply.send(job(desk)).is_err() {
                 warn!("Nobody waited for an answer from events.db.");
             }
         });
@@ -284,81 +343,20 @@ fn closed() -> StoreError {
     StoreError::Closed { file: File::Events }
 }
 
-/// The writer: the connection, and whether it may still be believed.
-struct Desk {
-    conn: Connection,
-    room: Room,
-    failed: Option<String>,
-}
-
-impl Desk {
-    fn attempt<T>(&mut self, job: impl FnOnce(&mut Desk) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Some(why) = &self.failed {
-            return Err(StoreError::Failed { file: File::Events, why: why.clone() });
-        }
-        let outcome = job(self);
-        if let Err(error) = &outcome
-            && error.ends_trust()
-        {
-            error!(%error, "The disk failed: nothing more is written to events.db until a restart.");
-            self.failed = Some(error.to_string());
-        }
-        outcome
-    }
-
-    fn commit(&mut self, wanted: &Commit) -> Result<(), StoreError> {
-        let pages = self.room.for_commit(wanted);
-        open::limit(&self.conn, pages).map_err(StoreError::sql(File::Events))?;
-        let outcome = self.within_room(|conn| commit::commit(conn, wanted));
-        open::limit(&self.conn, self.room.pages).map_err(StoreError::sql(File::Events))?;
-        outcome
-    }
-
-    /// Does `work`, letting go of delivered bodies for as long as there is no room for it.
-    fn within_room<T>(
-        &mut self,
-        work: impl Fn(&mut Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        loop {
-            match work(&mut self.conn) {
-                Err(StoreError::Full { file }) => {
-                    if commit::make_room(&self.conn).map_err(StoreError::sql(file))? == 0 {
-                        return Err(StoreError::Full { file });
-                    }
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-}
-
-/// How many pages the file may have, and who may use the last of them. If new events took them all, no delivered mark
-/// could be written any more, and so no room be made, ever.
-#[derive(Clone, Copy)]
-struct Room {
-    pages: i64,
-    reserve: i64,
-}
-
-impl Room {
-    fn of(settings: &Settings) -> Self {
-        let pages = open::pages(settings.events_max);
-        Room { pages, reserve: (pages / 32).max(16) }
-    }
-
-    /// Critical and high events may go further than the others; the last reserve is for marks.
-    fn for_commit(self, commit: &Commit) -> i64 {
-        let pressing = |event: &Sealed| match event.event.alarm.priority {
-            Priority::Critical | Priority::High => true,
-            Priority::Medium | Priority::Low => false,
-        };
-        let urgent = commit.events.is_empty() || commit.events.iter().any(pressing);
-        self.pages - if urgent { self.reserve } else { 2 * self.reserve }
-    }
+fn spawn(
+    name: &str,
+    dir: PathBuf,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|source| StoreError::Io {
+        doing: "start a thread for",
+        path: dir,
+        source,
+    })
 }
 
 /// The thread: jobs in the order they came, until closed or until nobody is left to ask. The lock goes last.
-fn serve(mut desk: Desk, mut inbox: mpsc::Receiver<Errand>, lock: DirLock) {
+fn serve(mut desk: Desk, mut inbox: mpsc::Receiver<Errand>) {
     let mut waiting = None;
     while let Some(errand) = inbox.blocking_recv() {
         match errand {
@@ -369,10 +367,7 @@ fn serve(mut desk: Desk, mut inbox: mpsc::Receiver<Errand>, lock: DirLock) {
             }
         }
     }
-    let outcome = open::checkpoint_all(&desk.conn)
-        .and_then(|()| desk.conn.close().map_err(|(_, error)| error))
-        .map_err(StoreError::sql(File::Events));
-    drop(lock);
+    let outcome = desk.close();
     if let Some(Err(outcome)) = waiting.map(|reply| reply.send(outcome)) {
         warn!(?outcome, "Nobody waited for events.db to close.");
     }

@@ -1,5 +1,5 @@
--- events.db, schema 3: why each letter waits, in both languages, and what it is sent as; readings are uploaded, and what is of
--- persons is sealed.
+-- events.db, schema 3: why each letter waits, in both languages, and what it is sent as; readings are uploaded, what is of persons
+-- is sealed, what was given up is told.
 
 ALTER TABLE outbox ADD COLUMN hindrance TEXT;      -- the kind of trouble; last_error has it in English
 ALTER TABLE outbox ADD COLUMN last_error_zh TEXT;
@@ -23,4 +23,16 @@ CREATE TABLE private_key (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   created_ms INTEGER,          -- NULL: the clock was not set
   wrapped    BLOB    NOT NULL
+) STRICT;
+
+-- Written in the transaction that gives something up; gone in the one that stores the loss_report about it.
+CREATE TABLE loss (
+  number    INTEGER PRIMARY KEY,
+  endpoint  TEXT    NOT NULL,  -- who should have had it; '': whoever is told of such things at all
+  class     TEXT    NOT NULL,  -- alarms, readings
+  reason    TEXT    NOT NULL,
+  subject   TEXT    NOT NULL,  -- device/alarm, if it was all of one alarm; else ''
+  first_seq INTEGER NOT NULL,
+  last_seq  INTEGER NOT NULL,
+  count     INTEGER NOT NULL
 ) STRICT;

@@ -15,6 +15,24 @@ pub struct Sealed {
     pub record: Vec<u8>,
     pub hash: Hash,
     pub prev_hash: Hash,
+    /// As its letters say it.
+    pub durability: Durability,
+}
+
+/// Whether an event was on the disk when its letters were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    Committed,
+    /// It could not be stored and goes all the same, from memory.
+    Volatile,
+}
+
+impl Sealed {
+    /// The same event, not on the disk.
+    pub fn volatile(&self) -> Self {
+        Self { durability: Durability::Volatile, ..self.clone() }
+    }
 }
 
 /// hash = SHA-256(prev_hash ‖ record).
@@ -30,7 +48,7 @@ pub fn link(prev_hash: &Hash, record: &[u8]) -> Hash {
 pub fn seal(event: Event, prev_hash: Hash) -> Result<Sealed, serde_json::Error> {
     let record = to_record(&event)?;
     let hash = link(&prev_hash, &record);
-    Ok(Sealed { event, record, hash, prev_hash })
+    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
 }
 
 fn to_record(event: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {

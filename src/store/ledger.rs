@@ -1,26 +1,39 @@
-//! The writing side of `telemetry.db`: batches in, old rows out, and a file that is not believed after it failed.
+//! The writing side of `telemetry.db`: batches into the tail, the tail into blocks, old ones out, and a file that is not
+//! believed after it failed.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior, params};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{
     Catalogue, CatalogueEntry, Settings,
     columns::Json,
     error::{File, StoreError},
+    flash::{FlashUse, Meter},
     open::{self, Synchronous},
+    packed::{
+        CODEC,
+        chain::RowRef,
+        tail::{Slot, Tail},
+        tally::Calendar,
+    },
+    packer::{self, Damage},
+    quarantine,
     retention::{self, Retention},
-    samples::CODEC,
 };
-use crate::domain::{DeviceIx, Receipt};
+use crate::domain::{DeviceIx, PointIx, Receipt, Sample};
 
 /// What a power cut may take: commits are on the disk itself only after the next checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// The tail becomes blocks when it is this old …
+const PACK_EVERY: Duration = Duration::from_secs(3600);
+/// … or has so many slots (2 MiB): the longer a block, the smaller its readings; but readers read the tail from its beginning …
+const PACK_SLOTS: i64 = 512;
+/// … or this part of what the file may have.
+const PACK_SHARE: i64 = 64;
+/// When there was no room for blocks, it is tried again after this.
+const PACK_AGAIN: Duration = Duration::from_secs(10);
 /// Rarely, because a page from which some rows go is written whole.
 const EVICT_EVERY: Duration = Duration::from_secs(60);
 /// Should 30 s of readings ever be more than this (16 MiB), a checkpoint comes earlier.
@@ -28,11 +41,11 @@ const WAL_MAX_PAGES: i64 = 4096;
 /// How often one batch may ask older rows to make room for it.
 const MAKE_ROOM_TRIES: usize = 8;
 
-/// A row on its way, already in the bytes that are stored.
+/// A row on its way.
 pub(super) struct Entry {
     pub device: DeviceIx,
     pub at_ms: i64,
-    pub samples: Vec<u8>,
+    pub samples: Vec<(PointIx, Sample)>,
     pub receipt: Option<Receipt>,
 }
 
@@ -47,7 +60,13 @@ pub(super) struct Ledger {
     settings: Settings,
     catalogue: Catalogue,
     book: Option<Book>,
+    meter: Meter,
+    look_at: Instant,
     pub(super) evicted: u64,
+    /// What was to be packed and could not be read again.
+    pub(super) damage: Damage,
+    /// Damaged files that were put aside.
+    pub(super) put_aside: u64,
 }
 
 /// The file, open.
@@ -55,6 +74,10 @@ struct Book {
     conn: Connection,
     /// By `DeviceIx`.
     series: Vec<i64>,
+    tail: Tail,
+    calendar: Calendar,
+    pack_slots: i64,
+    pack_at: Instant,
     retention: Retention,
     newest_ms: Option<i64>,
     /// Since when the WAL holds what the file does not.
@@ -66,7 +89,16 @@ struct Book {
 impl Ledger {
     /// A damaged file is put aside and a new one begun: alarms do not live here.
     pub(super) fn open(settings: &Settings, catalogue: Catalogue) -> Result<Self, StoreError> {
-        let mut ledger = Ledger { settings: settings.clone(), catalogue, book: None, evicted: 0 };
+        let mut ledger = Ledger {
+            settings: settings.clone(),
+            catalogue,
+            book: None,
+            meter: Meter::new(settings),
+            look_at: Instant::now(),
+            evicted: 0,
+            damage: Damage::default(),
+            put_aside: 0,
+        };
         if let Err(StoreError::Damaged { what, .. }) = ledger.book() {
             ledger.put_aside(&what)?;
         }
@@ -101,25 +133,47 @@ impl Ledger {
 
     fn put_aside(&mut self, what: &str) -> Result<(), StoreError> {
         self.book = None;
-        put_aside(&self.settings.dir, what)
+        let dir = &self.settings.dir;
+        quarantine::put_aside(dir, File::Telemetry, &dir.join(File::Telemetry.name()))?;
+        self.put_aside += 1;
+        error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
+        Ok(())
     }
 
     /// When [`Self::housekeep`] has something to do next.
     pub(super) fn next_chore(&self) -> Option<Instant> {
         let book = self.book.as_ref()?;
         let checkpoint = book.dirty_since.map(|since| since + CHECKPOINT_EVERY)?;
-        Some(checkpoint.min(book.evict_at))
+        Some(checkpoint.min(book.evict_at).min(book.pack_at))
     }
 
     /// A checkpoint if one is due, one step of eviction if one is due.
     pub(super) fn housekeep(&mut self, now: Instant) {
         let Some(book) = &mut self.book else { return };
-        match book.chores(now) {
+        let packed = book.pack_if_due(now, &mut self.meter);
+        let chores = packed.and_then(|damage| {
+            self.damage += damage;
+            book.chores(now).map_err(StoreError::sql(File::Telemetry))
+        });
+        match chores {
             Ok(gone) => self.evicted += gone,
             Err(error) => {
-                let error = StoreError::sql(File::Telemetry)(error);
                 error!(%error, "Housekeeping of telemetry.db failed.");
                 self.book = None; // the next batch finds out how bad it is
+            }
+        }
+    }
+
+    /// How much has been written to the flash, if it is time to look.
+    pub(super) fn look_at_flash(&mut self, now: Instant) -> Option<FlashUse> {
+        let book = self.book.as_ref()?;
+        let newest_ms = book.newest_ms.filter(|_| now >= self.look_at)?;
+        self.look_at = now + CHECKPOINT_EVERY;
+        match self.meter.look(&book.conn, newest_ms) {
+            Ok(known) => Some(known),
+            Err(error) => {
+                debug!(%error, "What was written to the flash is not known.");
+                None
             }
         }
     }
@@ -129,8 +183,21 @@ impl Ledger {
         self.book().unwrap().checkpoint().unwrap();
     }
 
-    pub(super) fn close(self) -> Result<(), StoreError> {
+    #[cfg(test)]
+    pub(super) fn pack(&mut self) {
+        let Some(book) = &mut self.book else { panic!("it is open") };
+        self.damage += book.pack(&mut self.meter).unwrap();
+    }
+
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
         let Some(book) = self.book else { return Ok(()) };
+        let saved = book.newest_ms.map_or(Ok(()), |newest_ms| {
+            self.meter.look(&book.conn, newest_ms)?;
+            self.meter.save(&book.conn)
+        });
+        if let Err(error) = saved {
+            debug!(%error, "What was written to the flash is not written down.");
+        }
         open::checkpoint_all(&book.conn)
             .and_then(|()| book.conn.close().map_err(|(_, error)| error))
             .map_err(StoreError::sql(File::Telemetry))
@@ -144,10 +211,15 @@ impl Book {
         let sql = StoreError::sql(File::Telemetry);
         conn.pragma_update(None, "wal_autocheckpoint", WAL_MAX_PAGES).map_err(sql)?;
         let series = register(&mut conn, catalogue).map_err(sql)?;
+        let tail = tail(&conn, catalogue.len()).map_err(sql)?;
         let now = Instant::now();
         Ok(Book {
             conn,
             series,
+            tail,
+            calendar: Calendar(settings.timezone.clone()),
+            pack_slots: PACK_SLOTS.min(open::pages(settings.telemetry_max) / PACK_SHARE).max(1),
+            pack_at: now + PACK_EVERY,
             retention: Retention::new(settings, now),
             newest_ms: None,
             dirty_since: None,
@@ -157,9 +229,24 @@ impl Book {
     }
 
     fn write_making_room(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut rows: Vec<_> = entries.iter().filter(|entry| entry.is_row()).map(row).collect();
+        rows.sort_by_key(|(device, _)| *device);
+        let slots = self.tail.put(&rows, &self.series);
+        let outcome = self.making_room(|conn| write(conn, &slots));
+        match outcome {
+            Ok(()) => self.written(entries, slots),
+            Err(_) => self.tail.lost(),
+        }
+        outcome
+    }
+
+    fn making_room<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let sql = StoreError::sql(File::Telemetry);
         for _ in 0..MAKE_ROOM_TRIES {
-            match self.write(entries).map_err(sql) {
+            match attempt(&mut self.conn).map_err(sql) {
                 Err(StoreError::Full { .. }) => {
                     if retention::delete_oldest(&self.conn).map_err(sql)? == 0 {
                         break;
@@ -171,23 +258,43 @@ impl Book {
         Err(StoreError::Full { file: File::Telemetry })
     }
 
-    fn write(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut insert =
-                tx.prepare_cached("INSERT INTO row (at_ms, series, samples) VALUES (?1, ?2, ?3)")?;
-            for entry in entries.iter().filter(|entry| entry.is_row()) {
-                let series = self.series[entry.device.0 as usize];
-                insert.execute(params![entry.at_ms, series, entry.samples])?;
-            }
+    fn written(&mut self, entries: &[Entry], slots: Vec<Slot>) {
+        let now = Instant::now();
+        if self.tail.slots() == 0 {
+            self.pack_at = now + PACK_EVERY;
         }
-        crash_point!("telemetry.written");
-        tx.commit()?;
-        crash_point!("telemetry.done");
+        self.tail.kept(slots);
+        if self.tail.slots() >= self.pack_slots && self.pack_at > now + PACK_AGAIN {
+            self.pack_at = now;
+        }
         let rows = entries.iter().filter(|entry| entry.is_row());
         self.newest_ms = rows.map(|entry| entry.at_ms).max().or(self.newest_ms);
-        self.dirty_since.get_or_insert_with(Instant::now);
-        Ok(())
+        self.dirty_since.get_or_insert(now);
+    }
+
+    /// The tail into blocks, if there is one.
+    fn pack(&mut self, meter: &mut Meter) -> Result<Damage, StoreError> {
+        if self.tail.slots() == 0 {
+            return Ok(Damage::default());
+        }
+        let calendar = self.calendar.clone();
+        let damage = self.making_room(|conn| packer::pack(conn, &calendar))?;
+        self.tail.packed();
+        meter.save(&self.conn).map_err(StoreError::sql(File::Telemetry))?;
+        Ok(damage)
+    }
+
+    /// Want of room is no reason to forget the file: the tail keeps what it has, and there is room again once older readings went.
+    fn pack_if_due(&mut self, now: Instant, meter: &mut Meter) -> Result<Damage, StoreError> {
+        if now < self.pack_at {
+            return Ok(Damage::default());
+        }
+        let outcome = self.pack(meter);
+        self.pack_at = now + if outcome.is_ok() { PACK_EVERY } else { PACK_AGAIN };
+        match outcome {
+            Err(StoreError::Full { .. }) => Ok(Damage::default()),
+            outcome => outcome,
+        }
     }
 
     /// How many rows went.
@@ -218,6 +325,39 @@ impl Book {
     }
 }
 
+fn row(entry: &Entry) -> (usize, RowRef<'_>) {
+    (entry.device.0 as usize, RowRef { at_ms: entry.at_ms, samples: &entry.samples })
+}
+
+fn write(conn: &mut Connection, slots: &[Slot]) -> rusqlite::Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        let mut put = tx.prepare_cached(
+            "INSERT INTO tail (slot, seq, bytes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (slot) DO UPDATE SET seq = excluded.seq, bytes = excluded.bytes",
+        )?;
+        for slot in slots {
+            put.execute(params![slot.slot, slot.seq, slot.padded()])?;
+        }
+    }
+    crash_point!("telemetry.written");
+    tx.commit()?;
+    crash_point!("telemetry.done");
+    Ok(())
+}
+
+/// Goes on after what is there.
+fn tail(conn: &Connection, devices: usize) -> rusqlite::Result<Tail> {
+    let [last_slot, last_seq, packed] = conn.query_row(
+        "SELECT ifnull((SELECT max(slot) FROM tail WHERE seq > packed.seq), 0),
+                max(packed.seq, ifnull((SELECT max(seq) FROM tail), 0)), packed.seq FROM packed",
+        [],
+        |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]),
+    )?;
+    debug_assert!(packed <= last_seq);
+    Ok(Tail::after(devices, last_slot, last_seq))
+}
+
 /// A series for every device with its present points; those that were there already are used again.
 fn register(conn: &mut Connection, catalogue: &[CatalogueEntry]) -> rusqlite::Result<Vec<i64>> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -232,18 +372,4 @@ fn series_of(conn: &Connection, entry: &CatalogueEntry) -> rusqlite::Result<i64>
         .execute(key)?;
     conn.prepare_cached("SELECT id FROM series WHERE device = ?1 AND points = ?2 AND codec = ?3")?
         .query_row(key, |row| row.get(0))
-}
-
-/// `telemetry.db` becomes `telemetry.db.damaged`, in place of an earlier one; its WAL goes with it.
-fn put_aside(dir: &Path, what: &str) -> Result<(), StoreError> {
-    let name = File::Telemetry;
-    for ending in ["", "-wal", "-shm"] {
-        let from = dir.join(format!("{name}{ending}"));
-        if from.exists() {
-            fs::rename(&from, dir.join(format!("{name}.damaged{ending}")))
-                .map_err(|source| StoreError::Io { doing: "put aside", path: from, source })?;
-        }
-    }
-    error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
-    Ok(())
 }

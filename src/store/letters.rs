@@ -1,13 +1,16 @@
 //! Letters one by one: as people see them, and what people do with those that do not go.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::{
-    AuditEntry,
+    AuditEntry, Backlog,
     columns::{Count, Millis, Rank},
     commit::add_audit,
     error::{File, StoreError},
+    outbox,
 };
 use crate::domain::{EndpointId, Priority, Text};
 
@@ -195,8 +198,20 @@ fn finish(tx: Transaction, audit: &AuditEntry, letters: u64) -> rusqlite::Result
 }
 
 /// How many letters are set aside, by endpoint.
-pub(super) fn aside(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
+fn aside(conn: &Connection) -> rusqlite::Result<Vec<(EndpointId, u64)>> {
     let tally = |row: &Row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, Count>(1)?.0));
     let sql = "SELECT endpoint, count(*) FROM outbox WHERE state = 'set_aside' GROUP BY endpoint";
     conn.prepare_cached(sql)?.query_map([], tally)?.collect()
+}
+
+/// How many letters wait and how many are set aside, by endpoint.
+pub(super) fn backlog(conn: &Connection) -> rusqlite::Result<HashMap<EndpointId, Backlog>> {
+    let mut backlog: HashMap<EndpointId, Backlog> = HashMap::new();
+    for (endpoint, queued) in outbox::queued(conn)? {
+        backlog.entry(endpoint).or_default().queued = queued;
+    }
+    for (endpoint, set_aside) in aside(conn)? {
+        backlog.entry(endpoint).or_default().set_aside = set_aside;
+    }
+    Ok(backlog)
 }

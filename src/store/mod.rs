@@ -1,40 +1,66 @@
 //! Keeps: `events.db` (alarms, outbox, audit; every commit on disk before it is believed) and `telemetry.db` (readings).
 //! The only room that speaks SQL. One writer per file.
 
+mod ballast;
+mod book;
+mod carve;
 mod columns;
 mod commit;
+mod condition;
+mod desk;
 mod error;
 mod events;
+mod evict;
 pub mod evidence;
+mod flash;
+mod incidents;
 mod ledger;
 mod letters;
+mod losses;
+mod mend;
 mod migrate;
 mod open;
 mod operations;
 mod outbox;
+pub mod packed;
+mod packer;
 pub mod privacy;
+mod quarantine;
 mod reader;
 mod readings;
 mod retention;
+mod ring;
+mod rollup;
+mod salvage;
 pub mod samples;
+mod spool;
+mod start;
+mod stretch;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod watermark;
 
+pub use condition::{Condition, StoreState};
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
+pub use flash::FlashUse;
 pub use letters::{Discarded, LetterFilter, LetterRow, LetterState, Wanted};
+pub use losses::Untold;
 pub use operations::{Fired, OpenOperation, OperationStep};
 pub use outbox::Told;
+pub use packed::tally::Span;
 pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
+pub use rollup::Rollup;
 pub use telemetry::{Kept, TelemetryStore};
 pub use uploads::UploadCursor;
 
 use std::{path::PathBuf, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     AlarmMemory, DeviceId, DeviceIx, EndpointId, Letter, OccurrenceId, Period, PointIx, PointName, Receipt,
@@ -48,6 +74,16 @@ pub struct Settings {
     pub events_max: Size,
     pub telemetry_max: Size,
     pub telemetry_keep: Period,
+    /// What the readings of an hour and of a day came to is kept longer.
+    pub hourly_keep: Period,
+    pub daily_keep: Period,
+    /// Bytes a day that may be written to the flash, and how many it can take in all.
+    pub flash_per_day: Option<Size>,
+    pub flash_endurance: Option<Size>,
+    /// Whose days they are.
+    pub timezone: TimeZone,
+    /// What stays free on the partition for whatever else must go on there; `None`: 64 MiB, less on a small one.
+    pub reserve: Option<Size>,
 }
 
 /// What must be true together, committed together.
@@ -60,6 +96,8 @@ pub struct Commit {
     pub audit: Vec<AuditEntry>,
     /// What devices are told, and what came of it.
     pub operations: Vec<OperationStep>,
+    /// Losses (`Condition::losses`) of which these events tell.
+    pub told_losses: Vec<i64>,
 }
 
 /// Who did what, when: kept even when nothing came of it.
@@ -74,7 +112,7 @@ pub struct AuditEntry {
 }
 
 /// A letter was delivered: when, and what the receiver said to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipted {
     pub at: Timestamp,
     /// As HTTP has it.
@@ -103,6 +141,24 @@ pub struct Recovered {
     /// What a device was told and whose outcome nobody wrote down.
     pub operations: Vec<OpenOperation>,
     pub fired: Vec<Fired>,
+    /// Open once, and raised anew under another name by a run that could not read the file: nobody was told of their end.
+    pub superseded: Vec<OccurrenceId>,
+}
+
+impl Recovered {
+    /// Where nothing can be read.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            epoch: String::new(),
+            last_seq: 0,
+            last_hash: evidence::Hash::default(),
+            alarms: Vec::new(),
+            told: Vec::new(),
+            operations: Vec::new(),
+            fired: Vec::new(),
+            superseded: Vec::new(),
+        }
+    }
 }
 
 /// One row for `telemetry.db`: what was read together.

@@ -2,8 +2,11 @@
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, TryLockError},
-    io::Write,
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    io::{ErrorKind, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,24 +36,35 @@ pub(super) enum Synchronous {
 
 /// The store's directory belongs to whoever holds this. The kernel gives it back when the process ends, however it ends.
 pub(super) struct DirLock {
-    _file: fs::File,
+    file: fs::File,
 }
+
+impl DirLock {
+    /// Whether it is the lock of what is at `dir` now.
+    pub fn holds(&self, dir: &Path) -> bool {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let there = fs::metadata(dir.join(LOCK)).map(place);
+        there.is_ok_and(|there| self.file.metadata().is_ok_and(|held| place(held) == there))
+    }
+}
+
+const LOCK: &str = "gatehouse.lock";
 
 /// # Errors
 /// `InUse` at once if another process holds it; `NotPermitted`; `Io`.
 pub(super) fn lock(dir: &Path) -> Result<DirLock, StoreError> {
-    let path = dir.join("gatehouse.lock");
+    let path = dir.join(LOCK);
     let io = |doing| {
         let path = path.clone();
         move |source| StoreError::io(doing, &path, Access::Write, source)
     };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io("open"))?;
+    let writing = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    // What cannot be written can be locked all the same.
+    let reading = |error: std::io::Error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => fs::File::open(&path),
+        _ => Err(error),
+    };
+    let mut file = writing.or_else(reading).map_err(io("open"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -63,7 +77,7 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
         tracing::debug!(%error, "The lock file does not say whose it is.");
     }
-    Ok(DirLock { _file: file })
+    Ok(DirLock { file })
 }
 
 /// Makes the directory (0750) and sees to it that a power cut does not take it away again.
@@ -92,9 +106,19 @@ pub(super) fn writer(
             needed: SQLITE_NEEDED.1,
         });
     }
-    let mut conn = Connection::open(dir.join(file.name())).map_err(StoreError::sql(file))?;
+    writer_at(&dir.join(file.name()), file, synchronous, max)
+}
+
+/// As [`writer`], for a file that is to get its name later.
+pub(super) fn writer_at(
+    path: &Path,
+    file: File,
+    synchronous: Synchronous,
+    max: Size,
+) -> Result<Connection, StoreError> {
+    let mut conn = Connection::open(path).map_err(StoreError::sql(file))?;
     settle(&conn, synchronous, max).map_err(StoreError::sql(file))?;
-    super::migrate::to_latest(&mut conn, &dir.join(file.name()), file)?;
+    super::migrate::to_latest(&mut conn, path, file)?;
     Ok(conn)
 }
 
@@ -128,11 +152,13 @@ pub(super) fn limit(conn: &Connection, pages: i64) -> rusqlite::Result<()> {
     conn.pragma_update_and_check(None, "max_page_count", pages.max(1), |_| Ok(()))
 }
 
+/// `closely`: its indexes too, which takes several times as long.
+///
 /// # Errors
 /// `Damaged` with the first thing found.
-pub(super) fn check(conn: &Connection, file: File) -> Result<(), StoreError> {
-    let said: String =
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::sql(file))?;
+pub(super) fn check(conn: &Connection, file: File, closely: bool) -> Result<(), StoreError> {
+    let check = if closely { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
+    let said: String = conn.query_row(check, [], |row| row.get(0)).map_err(StoreError::sql(file))?;
     if said == "ok" { Ok(()) } else { Err(StoreError::Damaged { file, what: said }) }
 }
 

@@ -52,6 +52,26 @@ pub(super) fn claim(
     Ok(None)
 }
 
+/// The oldest undelivered letter of one alarm, but for rows that are `done` without saying so yet.
+pub(super) fn next_of(
+    conn: &Connection,
+    endpoint: &EndpointId,
+    key: &AlarmKey,
+    done: impl Fn(i64) -> bool,
+) -> rusqlite::Result<Option<Letter>> {
+    let mut rows = conn.prepare_cached(
+        "SELECT row FROM outbox WHERE state = 'queued' AND endpoint = ?1 AND device = ?2 AND alarm = ?3 ORDER BY row",
+    )?;
+    let mut rows = rows.query([endpoint.as_str(), key.device.as_str(), key.alarm.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let row = row.get(0)?;
+        if !done(row) {
+            return letter(conn, row, endpoint, key.clone());
+        }
+    }
+    Ok(None)
+}
+
 /// Leaps from endpoint to endpoint, then asks for each open occurrence by its seqs: a long outbox costs no more.
 const TOLD: &str = "
     WITH RECURSIVE addressee (endpoint) AS (

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::{
     columns::{Count, Json, Millis},
     error::{File, StoreError},
-    evidence::{self, Hash, Sealed},
+    evidence::{self, Durability, Hash, Sealed},
     letters::{self, LetterFilter, LetterRow, both},
     open,
     privacy::{self, OuterKey, Privacy},
@@ -158,8 +158,8 @@ impl Reader {
             .conn
             .prepare_cached(
                 "SELECT record FROM event e
-                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence) AND kind <> 'drill'
-                   AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
+                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
+                   AND kind NOT IN ('drill', 'loss_report') AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
             )?
             .query_map(params![filter.device, limit], alarm_row)?
             .collect::<rusqlite::Result<_>>()?;
@@ -171,7 +171,8 @@ impl Reader {
     }
 
     fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
-        let sql = "SELECT count(DISTINCT occurrence) FROM event WHERE device = coalesce(?1, device) AND kind <> 'drill'";
+        let sql = "SELECT count(DISTINCT occurrence) FROM event
+                   WHERE kind NOT IN ('drill', 'loss_report') AND device = coalesce(?1, device)";
         self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
 
@@ -183,7 +184,8 @@ impl Reader {
         let sealed = |row: &Row| {
             let record: Vec<u8> = row.get(0)?;
             let Json(event) = row.get(0)?;
-            Ok(Sealed { event, record, hash: row.get(1)?, prev_hash: row.get(2)? })
+            let (hash, prev_hash) = (row.get(1)?, row.get(2)?);
+            Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
         };
         let look = || {
             self.conn

@@ -1,25 +1,38 @@
-//! A read-only window on `telemetry.db`: what a device gave, oldest first, a page at a time.
+//! A read-only window on `telemetry.db`: what a device gave, oldest first, a stretch of time at a time.
 
-use std::{collections::HashMap, fmt, path::Path, sync::Arc, vec};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::{Range, RangeInclusive},
+    path::Path,
+    sync::Arc,
+    vec,
+};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{Connection, params};
 
 use super::{
-    columns::{Json, Millis},
+    columns::Json,
     error::{File, StoreError},
-    open,
-    samples::{self, CODEC},
+    migrate, open,
+    packed::{
+        self,
+        tally::{Calendar, Span, Tallies, Tally},
+    },
+    rollup::{self, Rollup},
+    samples,
+    stretch::{Found, Picking, Survey, each_unpacked, unreadable},
 };
-use crate::domain::{PointName, Quality, Sample, Value};
+use crate::domain::{PointIx, PointName, Quality, Value};
 
-/// Rows in one look. Between two looks nothing is held, so whoever reads slowly does not hold up the checkpoints.
-const LOOK_ROWS: i64 = 500;
-/// The stretch of time one look searches, so that a look among many other devices' rows stays short too.
-const LOOK_MS: i64 = 3_600_000;
+/// Hours or days in one look.
+const LOOK_SPANS: i64 = 200;
 
 pub struct TelemetryReader {
     conn: Connection,
+    /// A file of schema 1 has neither tail nor blocks.
+    packed: bool,
 }
 
 impl fmt::Debug for TelemetryReader {
@@ -44,7 +57,9 @@ impl TelemetryReader {
     /// # Errors
     /// `Missing` if nothing was ever stored in `dir`; `NotPermitted`; `Newer`; what SQLite says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { conn: open::reader(dir, File::Telemetry)? })
+        let conn = open::reader(dir, File::Telemetry)?;
+        let packed = migrate::version(&conn, File::Telemetry)? > 1;
+        Ok(Self { conn, packed })
     }
 
     #[cfg(test)]
@@ -83,7 +98,7 @@ impl TelemetryReader {
     }
 
     /// What `device` gave from `from` to `to` inclusive, oldest first; of one point, or of all. It reads as it is
-    /// asked, in constant memory, and sees rows that are stored meanwhile.
+    /// asked, in bounded memory, and sees rows that are stored meanwhile.
     ///
     /// # Errors
     /// What SQLite says; each item may be one too, after which there is no further.
@@ -94,56 +109,191 @@ impl TelemetryReader {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Readings<'_>, StoreError> {
-        let series = self.series(device).map_err(StoreError::sql(File::Telemetry))?;
+        let series = self.wanted(device, point).map_err(StoreError::sql(File::Telemetry))?;
         Ok(Readings {
             conn: &self.conn,
+            packed: self.packed,
             device: Arc::from(device),
-            wanted: point.map(PointName::from),
-            series: series.into_iter().map(|series| (series.id, series.points)).collect(),
-            after: Place { at_ms: from.as_millisecond().saturating_sub(1), series: i64::MAX, seq: i64::MAX },
+            series,
+            next_ms: from.as_millisecond(),
             to_ms: to.as_millisecond(),
             page: Vec::new().into_iter(),
             ended: false,
         })
     }
 
+    /// What the good readings of `device` came to in each hour or day that begins between `from` and `to` inclusive, oldest first.
+    /// Those that are in no block yet count too. `zone` is the site's.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn rollups(
+        &self,
+        device: &str,
+        point: Option<&str>,
+        span: Span,
+        (from, to): (Timestamp, Timestamp),
+        zone: &TimeZone,
+    ) -> Result<Vec<Rollup>, StoreError> {
+        let look = || {
+            let series = self.wanted(device, point)?;
+            let calendar = Calendar(zone.clone());
+            let (mut from_ms, to_ms) =
+                (calendar.around(span, from.as_millisecond()).start, to.as_millisecond());
+            let mut found = Vec::new();
+            while let Some(last) =
+                self.look_at_spans(device, &series, span, &calendar, from_ms..=to_ms, &mut found)?
+            {
+                from_ms = last + 1;
+            }
+            Ok(found)
+        };
+        look().map_err(StoreError::sql(File::Telemetry))
+    }
+
+    /// One short look; where it ended, if there may be more.
+    fn look_at_spans(
+        &self,
+        device: &str,
+        series: &[Series],
+        span: Span,
+        calendar: &Calendar,
+        within: RangeInclusive<i64>,
+        found: &mut Vec<Rollup>,
+    ) -> rusqlite::Result<Option<i64>> {
+        let tx = self.conn.unchecked_transaction()?;
+        let stored = self.spans(span, &within)?;
+        let end = if stored.len() < LOOK_SPANS as usize { None } else { stored.last().copied() };
+        let until = end.unwrap_or(*within.end());
+        let mut sums: BTreeMap<i64, BTreeMap<PointName, (Tally, Arc<str>)>> = BTreeMap::new();
+        for series in series {
+            let until_ms = calendar.around(span, until).end;
+            let mut by_span = self.unpacked(series.id, span, calendar, *within.start()..until_ms)?;
+            by_span.retain(|from_ms, _| within.contains(from_ms) && *from_ms <= until);
+            for from_ms in &stored {
+                for (point, tally) in rollup::read(&self.conn, span, series.id, *from_ms)? {
+                    let tallies = by_span.entry(*from_ms).or_default();
+                    tallies.resize_with(tallies.len().max(usize::from(point) + 1), Tally::default);
+                    tallies[usize::from(point)].merge(&tally);
+                }
+            }
+            for (from_ms, tallies) in by_span {
+                for (point, tally) in tallies.into_iter().enumerate().filter(|(_, tally)| tally.count > 0) {
+                    let Some((name, unit)) = series.wanted(point) else { continue };
+                    let sum = sums.entry(from_ms).or_default().entry(name.clone());
+                    sum.or_insert_with(|| (Tally::default(), unit.clone())).0.merge(&tally);
+                }
+            }
+        }
+        tx.commit()?;
+        let device: Arc<str> = device.into();
+        for (from_ms, points) in sums {
+            let Ok(from) = Timestamp::from_millisecond(from_ms) else { continue };
+            found.extend(
+                points
+                    .into_iter()
+                    .map(|(point, (tally, unit))| Rollup::of(tally, Arc::clone(&device), point, from, unit)),
+            );
+        }
+        Ok(end)
+    }
+
+    /// The spans that are stored, of any device.
+    fn spans(&self, span: Span, within: &RangeInclusive<i64>) -> rusqlite::Result<Vec<i64>> {
+        if !self.packed {
+            return Ok(Vec::new());
+        }
+        let table = rollup::table(span);
+        let sql = format!(
+            "SELECT DISTINCT from_ms FROM {table} WHERE from_ms BETWEEN ?1 AND ?2 ORDER BY from_ms LIMIT ?3"
+        );
+        self.conn
+            .prepare_cached(&sql)?
+            .query_map(params![within.start(), within.end(), LOOK_SPANS], |row| row.get(0))?
+            .collect()
+    }
+
+    /// What stands in the tail, and in rows of schema 1: nobody has summed that up yet.
+    fn unpacked(
+        &self,
+        series: i64,
+        span: Span,
+        calendar: &Calendar,
+        within: Range<i64>,
+    ) -> rusqlite::Result<BTreeMap<i64, Vec<Tally>>> {
+        let mut tallies = Tallies::new(calendar.clone(), span);
+        if self.packed {
+            each_unpacked(&self.conn, series, &mut tallies)?;
+        }
+        let mut statement = self.conn.prepare_cached(
+            "SELECT at_ms, samples FROM row WHERE at_ms >= ?1 AND at_ms < ?2 AND series = ?3 ORDER BY at_ms",
+        )?;
+        let mut rows = statement.query([within.start, within.end, series])?;
+        while let Some(row) = rows.next()? {
+            let at_ms = row.get(0)?;
+            for (point, sample) in samples::decode(row.get_ref(1)?.as_blob()?).map_err(unreadable(1))? {
+                tallies.add(at_ms, point, &sample);
+            }
+        }
+        Ok(tallies.take())
+    }
+
+    fn wanted(&self, device: &str, point: Option<&str>) -> rusqlite::Result<Vec<Series>> {
+        let mut series = self.series(device)?;
+        for series in &mut series {
+            series.only = point.map(PointName::from);
+        }
+        Ok(series)
+    }
+
     /// The latest first.
     fn series(&self, device: &str) -> rusqlite::Result<Vec<Series>> {
         self.conn
-            .prepare("SELECT id, points FROM series WHERE device = ?1 AND codec = ?2 ORDER BY id DESC")?
-            .query_map(params![device, CODEC], |row| {
+            .prepare(
+                "SELECT id, points FROM series WHERE device = ?1 AND codec IN (?2, ?3) ORDER BY id DESC",
+            )?
+            .query_map(params![device, samples::CODEC, packed::CODEC], |row| {
                 let Json(points) = row.get(1)?;
-                Ok(Series { id: row.get(0)?, points })
+                Ok(Series { id: row.get(0)?, points, only: None })
             })?
             .collect()
     }
 }
 
-type Points = Vec<(PointName, Arc<str>)>;
+pub(super) type Points = Vec<(PointName, Arc<str>)>;
 
-struct Series {
-    id: i64,
-    points: Points,
+pub(super) struct Series {
+    pub id: i64,
+    pub points: Points,
+    only: Option<PointName>,
+}
+
+impl Series {
+    pub fn is_asked(&self, name: &PointName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
+    }
+
+    /// Name and unit of a point that is asked for.
+    fn wanted(&self, point: usize) -> Option<&(PointName, Arc<str>)> {
+        self.points.get(point).filter(|(name, _)| self.is_asked(name))
+    }
+
+    pub fn wants(&self, point: PointIx) -> bool {
+        self.wanted(point.0.into()).is_some()
+    }
 }
 
 /// Readings as they come from the file.
 pub struct Readings<'a> {
     conn: &'a Connection,
+    packed: bool,
     device: Arc<str>,
-    wanted: Option<PointName>,
-    series: HashMap<i64, Points>,
-    after: Place,
+    series: Vec<Series>,
+    /// Where the next look begins.
+    next_ms: i64,
     to_ms: i64,
-    page: vec::IntoIter<StoredReading>,
+    page: vec::IntoIter<Found>,
     ended: bool,
-}
-
-/// Where the last look ended, in the order of the index.
-#[derive(Clone, Copy)]
-struct Place {
-    at_ms: i64,
-    series: i64,
-    seq: i64,
 }
 
 impl Iterator for Readings<'_> {
@@ -151,8 +301,11 @@ impl Iterator for Readings<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(reading) = self.page.next() {
-                return Some(Ok(reading));
+            if let Some(found) = self.page.next() {
+                match self.named(found) {
+                    Some(reading) => return Some(Ok(reading)),
+                    None => continue,
+                }
             }
             if self.ended {
                 return None;
@@ -165,59 +318,68 @@ impl Iterator for Readings<'_> {
     }
 }
 
-const LOOK: &str = "
-    SELECT at_ms, series, seq, samples FROM row
-    WHERE (at_ms, series, seq) > (?1, ?2, ?3) AND at_ms <= ?4 AND series IN (SELECT id FROM series WHERE device = ?5)
-    ORDER BY at_ms, series, seq LIMIT ?6";
-
 impl Readings<'_> {
-    /// One short query; then the next stretch of time that has rows at all, or the end.
+    fn named(&self, found: Found) -> Option<StoredReading> {
+        let (name, unit) = self.series.get(found.series)?.points.get(usize::from(found.point.0))?;
+        Some(StoredReading {
+            device: self.device.clone(),
+            point: name.clone(),
+            at: Timestamp::from_millisecond(found.at_ms).ok()?,
+            value: found.sample.value().cloned(),
+            unit: unit.clone(),
+            quality: found.sample.quality(),
+        })
+    }
+
+    /// One stretch of time in one transaction, in which a row stands in a block or in the tail, never in both; or a leap to the next
+    /// stretch that has anything.
     fn look(&mut self) -> rusqlite::Result<()> {
-        let Place { at_ms, series, seq } = self.after;
-        let end = at_ms.saturating_add(LOOK_MS).min(self.to_ms);
-        let mut statement = self.conn.prepare_cached(LOOK)?;
-        let mut rows = statement.query(params![at_ms, series, seq, end, &*self.device, LOOK_ROWS])?;
-        let (mut page, mut count) = (Vec::new(), 0);
-        while let Some(row) = rows.next()? {
-            self.after = Place { at_ms: row.get(0)?, series: row.get(1)?, seq: row.get(2)? };
-            let blob = row.get_ref(3)?.as_blob()?;
-            let samples = samples::decode(blob).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into())
-            })?;
-            let Millis(at) = row.get(0)?;
-            samples.into_iter().for_each(|(point, sample)| self.add(&mut page, at, point.0.into(), sample));
-            count += 1;
-        }
-        self.page = page.into_iter();
-        if count < LOOK_ROWS {
-            self.skip_to_rows_after(end)?;
-        }
+        let tx = self.conn.unchecked_transaction()?;
+        let mut survey = Survey::new(self.next_ms);
+        self.survey(&mut survey)?;
+        let next_ms = match survey.stretch() {
+            Some(length_ms) => {
+                let until_ms = self.next_ms.saturating_add(length_ms - 1).min(self.to_ms);
+                self.page = self.stretch(until_ms)?.into_iter();
+                until_ms.saturating_add(1)
+            }
+            None => survey.first_beyond.unwrap_or(i64::MAX),
+        };
+        tx.commit()?;
+        self.ended = next_ms > self.to_ms || next_ms <= self.next_ms;
+        self.next_ms = next_ms;
         Ok(())
     }
 
-    fn add(&self, page: &mut Vec<StoredReading>, at: Timestamp, point: usize, sample: Sample) {
-        let named = self.series.get(&self.after.series).and_then(|points| points.get(point));
-        let Some((name, unit)) = named else { return };
-        if self.wanted.as_ref().is_none_or(|wanted| wanted == name) {
-            page.push(StoredReading {
-                device: self.device.clone(),
-                point: name.clone(),
-                at,
-                value: sample.value().cloned(),
-                unit: unit.clone(),
-                quality: sample.quality(),
-            });
+    fn stretch(&self, until_ms: i64) -> rusqlite::Result<Vec<Found>> {
+        let mut page = Vec::new();
+        for (at, series) in self.series.iter().enumerate() {
+            let mut pick = Picking {
+                series: at,
+                of: series,
+                from_ms: self.next_ms,
+                until_ms,
+                at_ms: 0,
+                page: &mut page,
+            };
+            pick.rows(self.conn)?;
+            if self.packed {
+                pick.blocks(self.conn)?;
+                each_unpacked(self.conn, series.id, &mut pick)?;
+            }
         }
+        page.sort_by_key(|found| (found.at_ms, std::cmp::Reverse(found.series)));
+        Ok(page)
     }
 
-    fn skip_to_rows_after(&mut self, ms: i64) -> rusqlite::Result<()> {
-        let next: Option<i64> = self
-            .conn
-            .prepare_cached("SELECT min(at_ms) FROM row WHERE at_ms > ?1")?
-            .query_row([ms], |row| row.get(0))?;
-        match next.filter(|next| *next <= self.to_ms) {
-            Some(next) => self.after = Place { at_ms: next - 1, series: i64::MAX, seq: i64::MAX },
-            None => self.ended = true,
+    fn survey(&self, survey: &mut Survey) -> rusqlite::Result<()> {
+        for series in &self.series {
+            survey.points = series.points.iter().filter(|(name, _)| series.is_asked(name)).count() as i64;
+            survey.rows(self.conn, series.id)?;
+            if self.packed {
+                survey.blocks(self.conn, series.id)?;
+                each_unpacked(self.conn, series.id, survey)?;
+            }
         }
         Ok(())
     }

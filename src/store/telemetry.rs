@@ -19,18 +19,21 @@ use tracing::{debug, error, info};
 use super::{
     Catalogue, Row, Settings,
     error::{File, StoreError},
+    flash::FlashUse,
     ledger::{Entry, Ledger},
-    open, samples,
+    open,
+    packer::Damage,
 };
+use crate::domain::{PointIx, Sample, Value};
 
 /// A group is committed when its first row has waited this long …
-const GROUP_WAIT: Duration = Duration::from_secs(1);
+const GROUP_WAIT: Duration = Duration::from_secs(2);
 /// … or this long if somebody waits for a receipt …
 const RECEIPT_WAIT: Duration = Duration::from_millis(100);
-/// … or when it has this many rows.
-const GROUP_ROWS: usize = 1000;
+/// … or when its rows take this much memory.
+const GROUP_BYTES: usize = 2 << 20;
 /// What waits for a slow disk. Beyond it a row is dropped and counted: polling never stands still for telemetry.
-const WAITING_MAX_BYTES: usize = 8 << 20;
+const WAITING_MAX_BYTES: usize = 16 << 20;
 
 /// What became of a row that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ struct Shared {
     bell: Condvar,
     dropped: AtomicU64,
     stored: AtomicU64,
+    flash: Mutex<FlashUse>,
+    put_aside: AtomicU64,
 }
 
 /// What became of a row that was handed over.
@@ -98,6 +103,7 @@ impl TelemetryStore {
         let devices = catalogue.len();
         let ledger = Ledger::open(settings, catalogue)?;
         let shared = Arc::new(Shared::default());
+        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let writer = Leaving(shared.clone());
         let thread = thread::Builder::new()
             .name("telemetry.db".to_owned())
@@ -124,7 +130,7 @@ impl TelemetryStore {
         let entry = Entry {
             device: row.device,
             at_ms: row.at.as_millisecond(),
-            samples: if row.samples.is_empty() { Vec::new() } else { samples::encode(&row.samples) },
+            samples: row.samples,
             receipt: row.receipt,
         };
         let fits = (entry.device.0 as usize) < self.0.devices;
@@ -167,9 +173,19 @@ impl TelemetryStore {
         self.0.shared.dropped.load(Ordering::Relaxed)
     }
 
+    /// Damaged files put aside since the start: what stood in them is lost.
+    pub fn put_aside(&self) -> u64 {
+        self.0.shared.put_aside.load(Ordering::Relaxed)
+    }
+
     /// Rows committed since the start.
     pub fn stored(&self) -> u64 {
         self.0.shared.stored.load(Ordering::Relaxed)
+    }
+
+    /// What has been written to the flash, as it was half a minute ago at most.
+    pub fn flash(&self) -> FlashUse {
+        *self.0.shared.flash.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits what is there, brings the WAL into the file and ends the thread.
@@ -217,8 +233,8 @@ impl Shared {
 
     /// The writer is woken only if it has to come earlier than it meant to.
     fn take_in(&self, entry: Entry) -> Taken {
+        let bytes = weight(&entry);
         let mut inbox = self.inbox();
-        let bytes = entry.samples.len() + mem::size_of::<Entry>();
         if inbox.absent {
             return Taken::No(entry);
         }
@@ -232,7 +248,7 @@ impl Shared {
         let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
         inbox.bytes += bytes;
         inbox.entries.push(entry);
-        let due = if inbox.entries.len() >= GROUP_ROWS { now } else { now + wait };
+        let due = if inbox.bytes >= GROUP_BYTES { now } else { now + wait };
         if inbox.due.is_none_or(|known| due < known) {
             inbox.due = Some(due);
             self.bell.notify_one();
@@ -257,6 +273,16 @@ impl Shared {
             };
         }
     }
+}
+
+/// What a row takes while it waits.
+fn weight(entry: &Entry) -> usize {
+    let texts = |(_, sample): &(PointIx, Sample)| match sample.value() {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Number(_) | Value::Flag(_)) | None => 0,
+    };
+    let samples = entry.samples.capacity() * mem::size_of::<(PointIx, Sample)>();
+    mem::size_of::<Entry>() + samples + entry.samples.iter().map(texts).sum::<usize>()
 }
 
 /// What the writer takes with it.
@@ -299,6 +325,7 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         let rows = turn.entries.iter().filter(|entry| entry.is_row()).count();
         let outcome = if rows == 0 { Ok(()) } else { ledger.write(&turn.entries) };
         report(&outcome, &mut failing, rows);
+        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(rows as u64, Ordering::Relaxed);
         acknowledge(turn.entries);
@@ -310,7 +337,14 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         if turn.closing {
             return ledger.close();
         }
-        ledger.housekeep(Instant::now());
+        let now = Instant::now();
+        ledger.housekeep(now);
+        // A frame that is damaged had at least one row.
+        let Damage { frames, rows } = mem::take(&mut ledger.damage);
+        shared.dropped.fetch_add(frames + rows, Ordering::Relaxed);
+        if let Some(known) = ledger.look_at_flash(now) {
+            *shared.flash.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        }
     }
 }
 

@@ -11,15 +11,16 @@ use serde::{Serialize, Serializer};
 use super::Wants;
 use crate::{
     domain::{
-        AlarmName, AlarmState, ClassName, DataClass, DeviceId, Event, OccurrenceId, Origin, PointName,
-        Priority, Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+        AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event, Loss, LossClass,
+        LossReason, OccurrenceId, Origin, PointName, Priority, Quality, ReadingFact, SiteFacts, Text,
+        TimeQuality, TransitionKind, Value,
     },
-    store::evidence::{Hash, Sealed},
+    store::evidence::{Durability, Hash, Sealed},
 };
 
 /// The frozen body for an endpoint with these `wants`; times carry the offset of `site_timezone` and milliseconds.
-pub fn body(sealed: &Sealed, wants: &Wants, site_timezone: &TimeZone) -> Vec<u8> {
-    let view = View { event: &sealed.event, wants, timezone: site_timezone };
+pub fn body(sealed: &Sealed, endpoint: &EndpointId, wants: &Wants, site_timezone: &TimeZone) -> Vec<u8> {
+    let view = View { event: &sealed.event, endpoint, wants, timezone: site_timezone };
     serde_json::to_vec(&view.envelope(sealed)).expect("text keys and finite numbers are always JSON")
 }
 
@@ -42,12 +43,41 @@ struct Envelope<'a> {
 struct Data<'a> {
     site: &'a SiteFacts,
     device: Device<'a>,
-    alarm: Alarm<'a>,
-    readings: BTreeMap<&'a PointName, Reading<'a>>,
+    #[serde(flatten)]
+    told: Told<'a>,
     time_quality: TimeQuality,
-    durability: &'static str,
+    durability: Durability,
     demo: bool,
     evidence: Evidence,
+}
+
+/// What the event is about.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Alarm { alarm: Alarm<'a>, readings: BTreeMap<&'a PointName, Reading<'a>> },
+    Losses { losses: Vec<Lost<'a>> },
+}
+
+/// Something that was given up. `count` 0: nobody knows how much it was.
+#[derive(Serialize)]
+struct Lost<'a> {
+    class: LossClass,
+    reason: LossReason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seq: Option<u64>,
+    count: u64,
+}
+
+fn lost(loss: &Loss) -> Lost<'_> {
+    let seq = |seq| Some(seq).filter(|seq| *seq > 0);
+    let (first_seq, last_seq) = (seq(loss.first_seq), seq(loss.last_seq));
+    let Loss { class, reason, count, .. } = *loss;
+    Lost { class, reason, subject: loss.subject.as_deref(), first_seq, last_seq, count }
 }
 
 #[derive(Serialize)]
@@ -105,6 +135,7 @@ struct Evidence {
 /// One event through the eyes of one endpoint.
 struct View<'a> {
     event: &'a Event,
+    endpoint: &'a EndpointId,
     wants: &'a Wants,
     timezone: &'a TimeZone,
 }
@@ -116,7 +147,7 @@ impl<'a> View<'a> {
             specversion: "1.0",
             id: &event.id,
             source: format!("/gatehouse/{}", event.site.id),
-            kind: type_of(event.kind),
+            kind: if event.is_loss_report() { "gatehouse.loss_report" } else { type_of(event.kind) },
             subject: event.key().to_string(),
             time: self.time(event.at),
             datacontenttype: "application/json",
@@ -125,10 +156,9 @@ impl<'a> View<'a> {
             data: Data {
                 site: &event.site,
                 device: self.device(),
-                alarm: self.alarm(),
-                readings: self.readings(),
+                told: self.told(),
                 time_quality: event.time_quality,
-                durability: "committed",
+                durability: sealed.durability,
                 demo: event.demo,
                 evidence: Evidence {
                     seq: event.seq,
@@ -148,6 +178,14 @@ impl<'a> View<'a> {
             profile: &device.profile,
             tags: self.may_see(DataClass::Operational).then_some(&device.tags),
         }
+    }
+
+    fn told(&self) -> Told<'a> {
+        if self.event.is_loss_report() {
+            let mine = self.event.losses.iter().filter(|loss| self.wants.misses(self.endpoint, loss));
+            return Told::Losses { losses: mine.map(lost).collect() };
+        }
+        Told::Alarm { alarm: self.alarm(), readings: self.readings() }
     }
 
     fn alarm(&self) -> Alarm<'a> {

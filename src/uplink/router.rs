@@ -76,6 +76,11 @@ impl Router {
             let meant = self.endpoints.iter().filter(|(endpoint, _)| event.device.id == own_device(endpoint));
             return meant.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
         }
+        if event.is_loss_report() {
+            let addressed =
+                self.endpoints.iter().filter(|(endpoint, wants)| concerns(event, endpoint, wants));
+            return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
+        }
         let told = self.told.get(&event.alarm.occurrence).map_or(&[][..], Vec::as_slice);
         // who only has to hear how it ends sees no reading, tag or person of what it does not want
         let nothing_more = Wants::default();
@@ -130,7 +135,8 @@ impl Router {
             let object = Drill::of(&sealed.event).object(&sealed.event.id, &self.timezone);
             return self.dress(endpoint, object);
         }
-        let open = |wants: &Wants| self.dress(endpoint, envelope::body(sealed, wants, &self.timezone));
+        let open =
+            |wants: &Wants| self.dress(endpoint, envelope::body(sealed, endpoint, wants, &self.timezone));
         let (body, content_type) = open(wants);
         match &self.privacy {
             Some(privacy) if has_private(&sealed.event, wants) => match privacy.seal_body(&body) {
@@ -151,6 +157,11 @@ fn has_private(event: &Event, wants: &Wants) -> bool {
     let seen = |data: DataClass| data.is_private() && wants.may_see(data);
     let person = event.alarm.acknowledged.is_some() && seen(DataClass::Personal);
     person || event.readings.values().any(|reading| seen(reading.data))
+}
+
+/// Whether something of what was lost was meant for it.
+fn concerns(event: &Event, endpoint: &EndpointId, wants: &Wants) -> bool {
+    event.losses.iter().any(|loss| wants.misses(endpoint, loss))
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub fn raised() -> Event {
         boot_id: "b1".into(),
         mono_ms: 1_000_000,
         demo: false,
+        losses: Vec::new(),
     }
 }
 

@@ -159,7 +159,12 @@ mod tests {
 
     fn object() -> Vec<u8> {
         let wants = Wants { data: vec![crate::domain::DataClass::Operational], ..Wants::default() };
-        envelope::body(&sample::sealed(sample::raised()), &wants, &TimeZone::fixed(jiff::tz::offset(8)))
+        envelope::body(
+            &sample::sealed(sample::raised()),
+            &"office".into(),
+            &wants,
+            &TimeZone::fixed(jiff::tz::offset(8)),
+        )
     }
 
     fn rendered(source: &str, content_type: &str) -> Result<String, String> {

@@ -53,6 +53,12 @@ impl Bench {
             events_max: Size(16 << 20),
             telemetry_max: Size(16 << 20),
             telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let store = EventStore::open(&settings).unwrap().0;
         let points = vec![("voltage_a".into(), "V".to_owned()), ("owner".into(), String::new())];

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{ClassName, DataClass, Priority, Text},
+    domain::{ClassName, DataClass, EndpointId, Loss, LossClass, Priority, Text},
     text,
 };
 
@@ -85,6 +85,16 @@ impl Wants {
 
     pub fn may_see(&self, data: DataClass) -> bool {
         self.data.contains(&data)
+    }
+
+    /// Whether `endpoint`, which wants this, is told of a loss: of its own letters, of events if it is told of any, of readings
+    /// if it gets them.
+    pub fn misses(&self, endpoint: &EndpointId, loss: &Loss) -> bool {
+        match (&loss.endpoint, loss.class) {
+            (Some(whose), _) => whose == endpoint,
+            (None, LossClass::Alarms) => !self.classes.is_empty() && !self.priorities.is_empty(),
+            (None, LossClass::Readings) => self.readings,
+        }
     }
 }
 

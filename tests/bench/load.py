@@ -3,16 +3,20 @@
 
     python3 tests/bench/load.py                     100 devices, then 1 000, each for 60 s
     python3 tests/bench/load.py --devices 100 --seconds 20 --binary target/release/gatehouse
+    python3 tests/bench/load.py --devices 100 --seconds 3600 --nature noise         with packing, which comes every few minutes
 
 Prints CPU, memory, bytes written per reading and the achieved period. Nothing is asserted: machines differ. The first
-seconds (start-up, first pages of the databases) are left out of CPU and bytes; memory is that of the whole run.
+seconds (start-up, first pages of the databases) are left out of CPU and bytes; memory is that of the whole run. With BENCH_DIR on a file system that
+nobody else uses, what its device took is printed too, the file system's journal included.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -105,25 +109,35 @@ unit    = "{{n}}"
     return folder / "gatehouse.toml"
 
 
+def device_bytes(where):
+    """What the block device under `where` has taken; None if it has none of its own."""
+    device = os.stat(where).st_dev
+    try:
+        return 512 * int(pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()[6])
+    except OSError:
+        return None
+
+
 class Usage:
     """What /proc says of a process, now."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, where=None):
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         self.cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
         read = lambda name: dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/{name}").read_text().splitlines())
         status, io = read("status"), read("io")
         self.rss, self.peak = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
         self.written = int(io["write_bytes"])
+        self.device = device_bytes(where) if where else None
         self.at = time.monotonic()
 
 
-def measure(binary, devices, seconds):
+def measure(binary, devices, seconds, nature):
     with tempfile.TemporaryDirectory(prefix="gatehouse-bench-", dir=os.environ.get("BENCH_DIR")) as where:
         folder = pathlib.Path(where)
         ports = [free_port() for _ in range(BUSES)]
         config, report = write_site(folder, ports, devices), folder / "reads.jsonl"
-        field = subprocess.Popen([sys.executable, ROOT / "tests/bench/modbus_field.py", *map(str, ports), "--report", str(report)],
+        field = subprocess.Popen([sys.executable, ROOT / "tests/bench/modbus_field.py", *map(str, ports), "--report", str(report), "--nature", nature],
                                  stdout=subprocess.PIPE, text=True)
         gateway = None
         try:
@@ -133,12 +147,15 @@ def measure(binary, devices, seconds):
             time.sleep(WARM_UP)
             if gateway.poll() is not None:
                 sys.exit(f"gatehouse run ended with {gateway.returncode}:\n{(folder / 'log').read_text()}")
-            begun = Usage(gateway.pid)
+            begun = Usage(gateway.pid, folder)
             time.sleep(seconds)
-            ended = Usage(gateway.pid)
+            if os.environ.get("BENCH_DIR"):
+                os.sync()
+            ended = Usage(gateway.pid, folder)
             stored = stored_readings(binary, config, devices)
             field.send_signal(signal.SIGTERM)
             field.wait(20)
+            kept = kept_bytes(folder / "store")
             disk = sum(f.stat().st_size for f in (folder / "store").rglob("*") if f.is_file())
         finally:
             for process in (gateway, field):
@@ -146,7 +163,14 @@ def measure(binary, devices, seconds):
                     process.terminate()
                     process.wait(20)
         units = [json.loads(line) for line in open(report)]
-        return begun, ended, units, stored, disk
+        return begun, ended, units, stored, disk, kept
+
+
+def kept_bytes(store):
+    """Of what is packed: rows, and bytes with their share of the index. None before the first packing."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}/telemetry.db?mode=ro", uri=True)) as db:
+        rows, size, blocks = db.execute("SELECT sum(rows), sum(length(bytes)), count(*) FROM block").fetchone()
+    return rows and (rows, size + 40 * blocks)
 
 
 def stored_readings(binary, config, devices):
@@ -159,7 +183,7 @@ def stored_readings(binary, config, devices):
     return counts
 
 
-def show(devices, seconds, begun, ended, units, stored, disk):
+def show(devices, seconds, nature, begun, ended, units, stored, disk, kept):
     took = ended.at - begun.at
     windows = [[t for t in unit["reads"] if begun.at <= t <= ended.at] for unit in units]
     asked = sum(map(len, windows)) * POINTS
@@ -170,12 +194,15 @@ def show(devices, seconds, begun, ended, units, stored, disk):
             ("CPU", f"{100 * (ended.cpu - begun.cpu) / took:.1f} % of a core"),
             ("VmRSS / VmHWM", f"{ended.rss:.1f} / {ended.peak:.1f} MiB"),
             ("readings asked", f"{asked} in {took:.0f} s ({asked / took:.0f}/s)"),
-            ("bytes written per reading", f"{written / max(asked, 1):.1f} (/proc/PID/io: {written / 1e6:.1f} MB)"),
+            ("bytes written per reading", f"{written / max(asked, 1):.2f} (/proc/PID/io: {written / 1e6:.1f} MB)"),
+            ("… its device took", "not known" if not os.environ.get("BENCH_DIR") or begun.device is None
+             else f"{(ended.device - begun.device) / max(asked, 1):.2f} a reading, with the file system's journal"),
+            ("bytes kept per reading", f"{kept[1] / kept[0] / POINTS:.2f} in blocks ({kept[0]} rows)" if kept else "nothing packed yet"),
             ("store on disk at the end", f"{disk / 1e6:.1f} MB"),
             ("achieved period", f"{statistics.mean(gaps):.4f} s ± {statistics.pstdev(gaps):.4f}, longest {max(gaps):.2f} s" if gaps else "none"),
             ("readings stored", f"{sum(stored.values())} of {len(sampled)} sampled devices, asked of them from start on: "
                                 f"{sum(len(u['reads']) for u in units if u['unit'] == devices // BUSES) * POINTS}")]
-    print(f"\n{devices} devices × {POINTS} registers each second, {seconds:.0f} s")
+    print(f"\n{devices} devices × {POINTS} registers each second, {seconds:.0f} s, values: {nature}")
     for name, value in rows:
         print(f"  {name:<28}{value}")
     sys.stdout.flush()
@@ -187,6 +214,7 @@ if __name__ == "__main__":
     parser.add_argument("--binary", type=pathlib.Path, default=os.environ.get("GATEHOUSE_BIN", target / "ci" / "gatehouse"))
     parser.add_argument("--devices", type=int, action="append", help="a multiple of 10; may be given more than once (default: 100, 1000)")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--nature", choices=["quiet", "walk", "noise"], default="walk", help="how the values behave: tests/bench/modbus_field.py")
     a = parser.parse_args()
     for count in a.devices or [100, 1000]:
-        show(count, a.seconds, *measure(a.binary, count, a.seconds))
+        show(count, a.seconds, a.nature, *measure(a.binary, count, a.seconds, a.nature))

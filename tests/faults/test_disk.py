@@ -13,7 +13,7 @@ from support.disk import Injected, SmallDisk
 from support.gateway import at_ns
 from support.judge import integrity, waiting
 from support.machine import free_port
-from support.waiting import wait_until
+from support.waiting import stretched, wait_until
 from tcp_relay import TcpRelay
 
 WRITES = int(os.environ.get("WRITES", 8))
@@ -37,7 +37,7 @@ def on_a_disk(scene, ending, tmp_path):
 
 def told_within(office, panels, since, seconds):
     """Every push from `since` on was told to the office, at last `seconds` after it."""
-    late = []
+    late, seconds = [], stretched(seconds)
     for panel, button, pressed, at in panels.facts:
         if button != "help" or at < since or time.time() - at < seconds:
             continue
@@ -159,7 +159,7 @@ def test_sync_fails_and_is_told_from_memory(scene, score, tmp_path):
     Injected(service.process.pid, "fsync,fdatasync:error=EIO", tmp_path / "strace")
     panels.push("panel-1", True)
     pushed = time.monotonic()
-    wait_until(lambda: office.accepted(), 5, "told from memory")
+    wait_until(lambda: office.accepted(), stretched(5), "told from memory")
     score.recovered(time.monotonic() - pushed, 5)
     assert office.accepted()[0].json["data"]["durability"] == "volatile"
     wait_until(lambda: service.lives, 10, "it ends, for what the file holds is known again only after a new start")
@@ -205,7 +205,7 @@ def test_read_only(on_a_disk, score):
     wait_until(lambda: len(office.accepted()) > 4, 30, "all goes well")
     since = time.time()
     disk.turn_read_only()
-    wait_until(lambda: service.alive_since and service.alive_since > time.monotonic() - (time.time() - since), 12, "it is up again without a disk")
+    wait_until(lambda: any(request.json["data"].get("durability") == "volatile" for request in office.accepted()), 12, "told from memory, whether it stayed up or is up again")
     wait_until(lambda: time.time() - since >= 15, 20, "it stays read-only", every=0.5)
     late = told_within(office, panels, since, 8)
     assert not late, late
@@ -238,7 +238,7 @@ def test_a_reader_holds_the_log(scene, score, tmp_path):
     score.note(f"the log grew by {grown >> 10} KiB for {told} letters, {largest >> 20} MiB at last")
     assert told > READER, "hardly anything happened"
     assert largest <= 64 << 20
-    assert statistics.quantiles(stalls, n=20)[18] <= 1.0, f"stalls: {sorted(stalls)[-5:]}"
+    score.within(statistics.quantiles(stalls, n=20)[18], 1.0, "one letter in twenty stalled for")
     residents.go_home()
     wait_until(lambda: waiting(tmp_path / "store") == 0, 30, "every letter is delivered")
     assert service.stop()[0] == 0

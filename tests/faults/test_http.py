@@ -91,7 +91,7 @@ def test_answers_that_do_not_end(ill, score):
     wait_until(lambda: all(mode.visits for mode in sick.values()), 40, "each was hung up on")
     longest = max(took for mode in sick.values() for _, took in mode.visits)
     score.note(f"hung up after {longest:.1f} s at most")
-    assert longest <= 21, "20 s for the whole exchange, and the drop that notices it"
+    score.within(longest, 21, "20 s for the whole exchange, and the drop that notices it:")
     panels.push("panel-1", False)
     wait_until(lambda: len(offices["well"].accepted()) == 2, 10, "the healthy one goes on")
     recover(score, service, offices, within=LATEST + 20)
@@ -203,7 +203,8 @@ def test_retry_after(ill, score):
             never(lambda: len(offices[name].received()) > 1, 1, "tried before its time")
         else:
             wait = times[1] - times[0]
-        assert shortest <= wait <= longest + 1, f"Retry-After {value}: tried again after {wait:.2f} s"
+        assert shortest <= wait, f"Retry-After {value}: tried again after {wait:.2f} s"
+        score.within(wait, longest + 1, f"Retry-After {value}: tried again after")
     for office in offices.values():
         office.set("up")
     service.kill()  # 15 minutes are long; a new start tries at once

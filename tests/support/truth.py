@@ -10,12 +10,14 @@ TICK_MS = 5
 ROUND = 1 << 16  # ticks, until the count begins again
 SLOTS = [0, 16, 32]  # the even addresses ÷ 2 that are read: three questions of the same shape
 
-CLASS = """class = "truth"
+
+def class_of(slots):
+    return """class = "truth"
 title = { zh = "真值", en = "truth" }
-""" + "".join(f'\n[[point]]\nname = "slot_{slot}"\nkind = "number"\n' for slot in SLOTS)
+""" + "".join(f'\n[[point]]\nname = "slot_{slot}"\nkind = "number"\n' for slot in slots)
 
 
-def profile(name, timeout, every):
+def profile(name, timeout, every, slots):
     return f"""profile  = "truth/{name}"
 revision = 1
 title    = {{ zh = "真值", en = "truth" }}
@@ -27,16 +29,16 @@ address_base = 0
 max_gap      = 0
 timeout      = "{timeout}"
 retries      = 1
-""" + "".join(f'\n[[point]]\nname  = "slot_{slot}"\nread  = {{ table = "holding", address = {2 * slot}, type = "u32" }}\nevery = "{every}"\n' for slot in SLOTS)
+""" + "".join(f'\n[[point]]\nname  = "slot_{slot}"\nread  = {{ table = "holding", address = {2 * slot}, type = "u32" }}\nevery = "{every}"\n' for slot in slots)
 
 
-def write_profiles(folder, **profiles):
+def write_profiles(folder, slots=SLOTS, **profiles):
     """profiles: name=(timeout, every)."""
     kind = folder / "profiles" / "truth"
     kind.mkdir(parents=True)
-    (kind / "class.toml").write_text(CLASS)
+    (kind / "class.toml").write_text(class_of(slots))
     for name, (timeout, every) in profiles.items():
-        (kind / f"{name}.toml").write_text(profile(name, timeout, every))
+        (kind / f"{name}.toml").write_text(profile(name, timeout, every, slots))
         (kind / f"{name}.cases.toml").write_text(
             '[[case]]\nfact = "unit 1"\nholding = { 0x0000 = 256, 0x0001 = 7 }\nwant = { slot_0 = 16777223.0 }\n')
     return folder / "profiles"

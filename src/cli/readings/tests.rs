@@ -24,6 +24,12 @@ async fn stored() -> (tempfile::TempDir, std::path::PathBuf) {
         events_max: Size(64 << 20),
         telemetry_max: Size(64 << 20),
         telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+        hourly_keep: "400d".parse().unwrap(),
+        daily_keep: "3650d".parse().unwrap(),
+        flash_per_day: None,
+        flash_endurance: None,
+        timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
     };
     let points = [("floor", ""), ("speed", "m/s"), ("message", "")];
     let points = points.map(|(name, unit)| (name.into(), unit.to_owned())).to_vec();
@@ -195,4 +201,38 @@ async fn a_reader_that_goes_away_is_no_error() {
         run(&args(&words), &dir, &shanghai(), Lang::En, Gone)
             .unwrap_or_else(|error| panic!("{form:?}: {error}"));
     }
+}
+
+#[tokio::test]
+async fn by_hour_and_day_good_readings_are_summed_up() {
+    let (_keep, dir) = stored().await;
+    assert_eq!(
+        printed(&["lift-3-1", "--by", "hour", "--json"], &dir, Lang::Zh).unwrap(),
+        r#"{"device":"lift-3-1","point":"floor","by":"hour","from":"2026-11-23T12:00:00.000+08:00","count":1,"min":1.0,"max":1.0,"mean":1.0,"last":1.0,"unit":""}
+{"device":"lift-3-1","point":"floor","by":"hour","from":"2026-11-23T14:00:00.000+08:00","count":2,"min":7.0,"max":9.0,"mean":8.0,"last":9.0,"unit":""}
+{"device":"lift-3-1","point":"message","by":"hour","from":"2026-11-23T14:00:00.000+08:00","count":2,"min":null,"max":null,"mean":null,"last":"正\u001b[31m","unit":""}
+{"device":"lift-3-1","point":"speed","by":"hour","from":"2026-11-23T14:00:00.000+08:00","count":1,"min":-1.75,"max":-1.75,"mean":-1.75,"last":-1.75,"unit":"m/s"}
+"#
+    );
+    let table = printed(&["lift-3-1", "--by", "day", "--point", "floor"], &dir, Lang::En).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        rows,
+        [
+            vec!["from", "point", "good", "min", "max", "mean", "last", "unit"],
+            vec!["2026-11-23T00:00:00.000+08:00", "floor", "3", "1", "9", "5.667", "9"],
+        ]
+    );
+    let csv = printed(&["lift-3-1", "--by", "day", "--point", "message", "--csv"], &dir, Lang::En).unwrap();
+    let lines: Vec<_> = csv.split_terminator("\r\n").collect();
+    let times = "2026-11-23T00:00:00.000+08:00,2026-11-22T16:00:00.000Z";
+    assert_eq!(
+        lines,
+        [
+            "device,point,from_local,from_utc,count,min,max,mean,share,last,unit".to_owned(),
+            format!("lift-3-1,message,{times},2,,,,,正\u{1b}[31m,"),
+        ]
+    );
+    let none = printed(&["lift-3-1", "--by", "hour", "--to", "2026-11-22T00:00:00Z"], &dir, Lang::En);
+    assert_eq!(none.unwrap_err().exit_code(), exit::NOTHING_FOUND);
 }

@@ -13,7 +13,7 @@ use crate::{
     config::{BusLink, Site},
     domain::{
         Diagnosis, HindranceKind, Lang, TimeQuality,
-        status::{DeviceStatus, LinkState, Live},
+        status::{DeviceStatus, FlashStatus, LinkState, Live},
     },
     say,
     store::Delivery,
@@ -80,7 +80,25 @@ fn print_gateway(out: &mut impl Write, name: &str, gateway: &Gateway, lang: Lang
         );
         writeln!(out, "{told}")?;
     }
-    Ok(())
+    live.flash.map_or(Ok(()), |flash| print_flash(out, &flash, lang))
+}
+
+/// How much a day, how much is allowed, how long that goes well.
+fn print_flash(out: &mut impl Write, flash: &FlashStatus, lang: Lang) -> io::Result<()> {
+    let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
+    let sign = if flash.beyond_budget() { "⚠" } else { "○" };
+    let today = mib(flash.written_today as f64);
+    let mut told = say!(lang, "{sign} 闪存：今天写入 {today}", "{sign} flash: {today} written today");
+    if let Some(budget) = flash.budget_per_day.map(|budget| mib(budget as f64)) {
+        told += &say!(lang, "（每天预算 {budget}）", " (the budget is {budget} a day)");
+    }
+    if let Some(pace) = flash.written_per_day.map(mib) {
+        told += &say!(lang, "；近来每天 {pace}", "; {pace} a day lately");
+    }
+    if let Some(years) = flash.years_left {
+        told += &say!(lang, "；照此可用 {years:.1} 年", "; at this pace it lasts {years:.1} years");
+    }
+    writeln!(out, "{told}")
 }
 
 fn print_alarms(out: &mut impl Write, seen: &Seen, zone: &TimeZone, lang: Lang) -> io::Result<()> {

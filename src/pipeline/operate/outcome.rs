@@ -104,11 +104,10 @@ impl Pipeline {
         let audit = vec![self.audit_row(&asked, &asked.value, said)];
         match self.events.commit(Commit { audit, operations, ..Commit::default() }).await {
             Ok(()) => self.note_storage(None),
-            Err(error @ StoreError::Full { .. }) => {
+            Err(error) => {
                 self.note_storage(Some(&error));
-                return Ok(());
+                return self.survive(error);
             }
-            Err(error) => return Err(error),
         }
         log(&asked, &ending);
         let Some(open) = self.operations.open.remove(&number) else { return Ok(()) };

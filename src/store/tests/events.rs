@@ -408,7 +408,14 @@ async fn a_full_file_says_so_loses_nothing_and_works_again() {
 async fn after_the_disk_failed_nothing_is_promised() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = EventStore::open(&settings(dir.path())).unwrap();
-    store.fail("fsync: input/output error").await;
+    let fsync = || StoreError::Sqlite {
+        file: File::Events,
+        source: rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
+            None,
+        ),
+    };
+    store.fail(fsync).await;
     let refused = store.commit(Commit::default()).await;
     assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
     store.close().await.unwrap();

@@ -6,7 +6,6 @@ use super::*;
 use crate::store::{
     EventStore, TelemetryReader,
     ledger::{Entry, Ledger},
-    samples,
 };
 
 const DEVICES: u32 = 100;
@@ -32,7 +31,7 @@ fn second(scale: f64, second: u32) -> Vec<Entry> {
             .map(|n| (PointIx(n as u16), Sample::good(Value::Number(register(device, n, second) * scale))))
             .collect();
         let at_ms = 1_790_000_000_000 + i64::from(second) * 1000 + i64::from(device) * 7;
-        Entry { device: DeviceIx(device), at_ms, samples: samples::encode(&samples), receipt: None }
+        Entry { device: DeviceIx(device), at_ms, samples, receipt: None }
     };
     (0..DEVICES).map(row).collect()
 }

@@ -3,8 +3,11 @@
 mod crash;
 mod damage;
 mod events;
+mod faults;
 mod measure;
+mod packing;
 mod readers;
+mod salvage;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -23,6 +26,12 @@ pub fn settings(dir: &Path) -> Settings {
         events_max: Size(64 << 20),
         telemetry_max: Size(64 << 20),
         telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
+        hourly_keep: "400d".parse().unwrap(),
+        daily_keep: "3650d".parse().unwrap(),
+        flash_per_day: None,
+        flash_endurance: None,
+        timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
     }
 }
 
@@ -103,6 +112,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         boot_id: "boot".to_owned(),
         mono_ms: seq,
         demo: false,
+        losses: Vec::new(),
     }
 }
 

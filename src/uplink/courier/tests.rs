@@ -82,6 +82,12 @@ impl Office {
             events_max: Size(events_max),
             telemetry_max: Size(1 << 20),
             telemetry_keep: "90d".parse().unwrap(),
+            hourly_keep: "400d".parse().unwrap(),
+            daily_keep: "3650d".parse().unwrap(),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: jiff::tz::TimeZone::UTC,
+            reserve: None,
         };
         let (store, _) = EventStore::open(&settings).unwrap();
         Self { store, _dir: dir, written: 0 }

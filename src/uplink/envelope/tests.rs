@@ -12,7 +12,7 @@ fn shanghai() -> TimeZone {
 }
 
 fn text(event: crate::domain::Event, data: &[DataClass]) -> String {
-    String::from_utf8(body(&sealed(event), &seeing(data), &shanghai())).unwrap()
+    String::from_utf8(body(&sealed(event), &"office".into(), &seeing(data), &shanghai())).unwrap()
 }
 
 /// Held against formats.md section 4 key by key: a change here is a change of what leaves the box.
@@ -112,7 +112,7 @@ fn numbers_lose_nothing() {
 fn times_carry_the_offset_of_the_day() {
     let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
     let wants = seeing(&[]);
-    let view = View { event: &raised(), wants: &wants, timezone: &berlin };
+    let view = View { event: &raised(), endpoint: &"office".into(), wants: &wants, timezone: &berlin };
     let facts = [
         ("2026-07-01T12:00:00Z", "2026-07-01T14:00:00.000+02:00"),
         ("2026-12-01T12:00:00.9999Z", "2026-12-01T13:00:00.999+01:00"),
@@ -121,6 +121,6 @@ fn times_carry_the_offset_of_the_day() {
     for (at, expected) in facts {
         assert_eq!(view.time(at.parse().unwrap()), expected, "{at}");
     }
-    let utc = View { event: &raised(), wants: &wants, timezone: &TimeZone::UTC };
+    let utc = View { event: &raised(), endpoint: &"office".into(), wants: &wants, timezone: &TimeZone::UTC };
     assert_eq!(utc.time("2026-12-01T12:00:00Z".parse().unwrap()), "2026-12-01T12:00:00.000+00:00");
 }

@@ -317,8 +317,18 @@ async fn a_new_secret_counts_without_a_restart() {
 async fn a_committed_alarm_reaches_a_real_receiver() {
     let dir = tempfile::tempdir().unwrap();
     let (most, keep) = (Size(1 << 24), "90d".parse().unwrap());
-    let settings =
-        Settings { dir: dir.path().to_owned(), events_max: most, telemetry_max: most, telemetry_keep: keep };
+    let settings = Settings {
+        dir: dir.path().to_owned(),
+        events_max: most,
+        telemetry_max: most,
+        telemetry_keep: keep,
+        hourly_keep: keep,
+        daily_keep: keep,
+        flash_per_day: None,
+        flash_endurance: None,
+        timezone: jiff::tz::TimeZone::UTC,
+        reserve: None,
+    };
     let (store, _) = EventStore::open(&settings).unwrap();
     let sealed = sample::sealed(sample::raised());
     let wants = Wants {

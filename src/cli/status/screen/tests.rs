@@ -46,6 +46,7 @@ fn running(devices: Vec<DeviceStatus>) -> Gateway {
         time_quality: TimeQuality::Synced,
         readings_lost: 0,
         storage: None,
+        flash: None,
         devices,
         buses: Vec::new(),
         endpoints: Vec::new(),
@@ -129,5 +130,42 @@ fn a_gateway_that_does_not_answer_is_not_one_that_does_not_run() {
     ] {
         let lines = shown(gateway, Vec::new(), lang);
         assert!(lines[0].contains(expected), "{}", lines[0]);
+    }
+}
+
+#[test]
+fn what_goes_to_the_flash_is_told_with_its_budget_and_the_years_left() {
+    const MIB: u64 = 1 << 20;
+    let plain = FlashStatus {
+        written_today: 312 * MIB,
+        written_per_day: None,
+        budget_per_day: None,
+        years_left: None,
+    };
+    let budget = FlashStatus { budget_per_day: Some(500 * MIB), ..plain };
+    let beyond = FlashStatus {
+        written_today: 501 * MIB,
+        written_per_day: Some(1.5 * MIB as f64),
+        years_left: Some(12.34),
+        ..budget
+    };
+    for (flash, en, zh) in [
+        (plain, "○ flash: 312.0 MiB written today", "○ 闪存：今天写入 312.0 MiB"),
+        (
+            budget,
+            "○ flash: 312.0 MiB written today (the budget is 500.0 MiB a day)",
+            "○ 闪存：今天写入 312.0 MiB（每天预算 500.0 MiB）",
+        ),
+        (
+            beyond,
+            "⚠ flash: 501.0 MiB written today (the budget is 500.0 MiB a day); 1.5 MiB a day lately; at this pace it lasts 12.3 years",
+            "⚠ 闪存：今天写入 501.0 MiB（每天预算 500.0 MiB）；近来每天 1.5 MiB；照此可用 12.3 年",
+        ),
+    ] {
+        for (lang, line) in [(Lang::En, en), (Lang::Zh, zh)] {
+            let Gateway::Runs(mut live) = running(Vec::new()) else { panic!("it runs") };
+            live.flash = Some(flash);
+            assert_eq!(shown(Gateway::Runs(live), Vec::new(), lang)[1], line);
+        }
     }
 }
