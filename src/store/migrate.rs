@@ -12,6 +12,7 @@ const EVENTS: &[M] = &[
     M::up(include_str!("events_v1.sql")),
     M::up(include_str!("events_v2.sql")),
     M::up(include_str!("events_v3.sql")),
+    M::up(include_str!("events_v4.sql")),
 ];
 const TELEMETRY: &[M] = &[M::up(include_str!("telemetry_v1.sql")), M::up(include_str!("telemetry_v2.sql"))];
 
