@@ -131,8 +131,11 @@ def test_with_receipts_nothing_is_lost_with_the_broker(tmp_path, ending, gateway
     answer(gatehouse, city, alarm)
     uploads(gatehouse, city, kiosks)
     sealed(gatehouse, city, kiosks)
+    practised(gatehouse, city)
     contested(gatehouse, broker)
     in_order(city)
+    gatehouse.stop()
+    practised(gatehouse, city)
     assert city.wrong == []
 
 
@@ -150,6 +153,15 @@ def answer(gatehouse, city, alarm):
     wait_until(lambda: city.of("gatehouse.alarm.acknowledged"), 20, "told of it")
     [told, *_] = city.of("gatehouse.alarm.acknowledged")
     assert "李强" not in told.body.decode(), "a name is personal, and not among what the city may see"
+
+
+def practised(gatehouse, city):
+    """A drill that is asked for, whether the gateway runs or not: the receiver's own receipt, and no alarm in the letter."""
+    drill = json.loads(gatehouse.cli("delivery", "test", "city", "--json", "--as", "李强").stdout)
+    assert drill["accepted"] and "receipt" in drill["said"], drill
+    [heard] = [heard for heard in city.of("gatehouse.drill") if heard.event.get_id() == drill["event"]]
+    assert heard.json["data"]["drill"] == {"by": "李强"} and not {"alarm", "device"} & heard.json["data"].keys()
+    assert heard.topic.startswith("city/story/endpoint/"), heard.topic
 
 
 def uploads(gatehouse, city, kiosks):
@@ -203,8 +215,8 @@ def contested(gatehouse, broker):
     rival.loop_start()
     wait_until(lambda: gatehouse.state("endpoint:city", "connection_contested") == "active_unacknowledged", 60, "the fight is told")
     rival.loop_stop()
-    rival.disconnect()
     gaps = [after - before for before, after in zip(times, times[1:])]
+    rival.disconnect()
     assert gaps and min(gaps) >= 4.8, gaps
 
 

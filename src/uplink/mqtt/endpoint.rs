@@ -238,7 +238,7 @@ impl Endpoint for MqttEndpoint {
                     "消息服务器已收下，但对方 {limit} 内没有回执",
                     "the broker has it, and the receiver does not confirm it within {limit}"
                 );
-                Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReceipt, said), after: None }
+                Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReply, said), after: None }
             }
         }
     }
