@@ -96,8 +96,9 @@ stories() {
     tail -1 "$log" >"$log.end"
     tally $status "$log.end" passed failed error
 }
-# Most stories and fault rows wait most of their time, so several run at once; those that measure time run one by one.
-stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-4}" --dist loadgroup
+# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise. Those that measure
+# time run one by one.
+stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-2}" --dist loadgroup
 
 step "tests/faults/run.sh"
 bash tests/faults/run.sh </dev/null 2>&1 | tee "$logs/faults"
