@@ -15,6 +15,6 @@ chosen=$(IFS=,; printf '%s' "${rows[*]}")
 python=.venv/bin/python
 
 # Most of the time every row waits for something: so several at once.
-at_once=(--numprocesses "${ROWS_AT_ONCE:-6}" --dist loadgroup)
+at_once=(--numprocesses "${ROWS_AT_ONCE:-4}" --dist loadgroup)
 [ ${#rows[@]} -gt 0 ] && at_once=(-s)
 exec "$python" -m pytest tests/faults --rows "$chosen" "${at_once[@]}" "${more[@]}" </dev/null

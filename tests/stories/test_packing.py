@@ -66,7 +66,7 @@ def test_killed_while_it_packs(tmp_path, ending, gateway):
     ending(TruthUnits(tmp_path, [f"tcp:{port}"]))
     profiles = write_profiles(tmp_path, slots=SLOTS, tcp=("300ms", "20ms"))
     gatehouse = gateway(site(tmp_path, profiles, port)).start()
-    kills = []
+    kills, alive_since = [], time.time() * 1000
     for n in range(KILLS):
         full = max(4, 32 - chance.randrange(6))
         if gatehouse.environment:
@@ -75,9 +75,10 @@ def test_killed_while_it_packs(tmp_path, ending, gateway):
             wait_until(lambda: waiting(store) >= full, 60, "a tail that is soon packed", every=0.005)
             time.sleep(chance.uniform(0, 2.2))  # a commit every two seconds, and with it the packing
             gatehouse.kill()
-        kills.append(time.time() * 1000)
+        kills.append((alive_since, time.time() * 1000))
         gatehouse.environment = {"GATEHOUSE_CRASH_AT": chance.choice(POINTS)} if CRASHES and n % 2 == 0 and n < KILLS - 1 else {}
         gatehouse.start()
+        alive_since = time.time() * 1000
     time.sleep(5)
     seen = gatehouse.readings("unit-1", "slot_7")  # beside the running gateway: what stands in the tail too
     assert time.time() * 1000 - seen[-1]["ns"] / 1e6 < LOST_MS, "the latest is there at once"
@@ -99,7 +100,7 @@ def test_killed_while_it_packs(tmp_path, ending, gateway):
     for device, moments in times.items():
         assert len(moments) == len(set(moments)), f"{device}: rows came twice"
         assert moments == sorted(moments), device
-        lost += [killed - max(at for at in moments if at <= killed) for killed in kills]
+        lost += [killed - max(since, *(at for at in moments if at <= killed)) for since, killed in kills]
     assert len(times) == UNITS and max(lost) <= LOST_MS, f"{max(lost):.0f} ms before a kill were lost"
     blocks, bytes_ = look(store, "SELECT count(*) FROM block"), look(store, "SELECT sum(length(bytes)) FROM block")
     in_blocks = look(store, "SELECT sum(rows) FROM block") * len(SLOTS)

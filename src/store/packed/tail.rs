@@ -160,7 +160,8 @@ pub fn sections<'a>(slot: &'a [u8], mut each: impl FnMut(SectionRef<'a>)) -> u64
     while let Some((head, after)) = rest.split_first_chunk::<FRAME_HEAD>() {
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         if length == 0 {
-            break;
+            // the zeros behind the last frame; else it is the length itself that was damaged
+            return damaged + u64::from(rest.iter().any(|byte| *byte != 0));
         }
         let Some(sections) = after.get(..length) else { return damaged + 1 };
         let sum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);

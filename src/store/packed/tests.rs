@@ -195,6 +195,15 @@ proptest! {
     }
 }
 
+#[test]
+fn a_length_that_was_damaged_to_nothing_is_noticed() {
+    let slots = into_tail(&seconds(3, |n, _| n as f64), 1);
+    let mut padded = slots[0].padded();
+    assert_eq!(super::tail::sections(&padded, |_| {}), 0, "zeros follow the last frame");
+    padded[..4].fill(0);
+    assert_eq!(super::tail::sections(&padded, |_| {}), 1);
+}
+
 #[derive(Default)]
 struct Times(Vec<i64>);
 
