@@ -11,7 +11,7 @@ passed=0 failed=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-step() { printf '\n── %s\n' "$*"; }
+step() { printf '\n── %s (after %d:%02d min)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 close() { printf '\n%d passed, %d failed\n' "$passed" "$failed"; exit $((failed > 0)); }
 give_up() { printf 'tests/run.sh: %s\n' "$1" >&2; failed=$((failed + 1)); close; }
 # count LOG WORD…: the sum of the numbers that stand before these words
