@@ -190,6 +190,7 @@ fn spread(
             name,
             profile: profile.clone(),
             bus: table.bus.clone(),
+            medium: kind.medium(),
             address,
             tags: tags.collect(),
         });
