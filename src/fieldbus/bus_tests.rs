@@ -196,6 +196,7 @@ impl Show {
             ix,
             id: "bus:test".into(),
             address: Address::Text("test".into()),
+            medium: Medium::Inside,
             profile: product(Link::Mqtt(MqttLink { topic: String::new(), heartbeat: None })),
         });
         for (device, (unit, _)) in parts.devices.iter_mut().zip(devices) {
