@@ -9,7 +9,7 @@ import time
 from modbus_rtu import ModbusRtu
 from mqtt_publisher import Publisher
 from serial_gate import SerialGate
-from support.gateway import at_ns, entrapment_table, inspector_table, site_head
+from support.gateway import at_ns, entrapment_table, inspector_table, site_head, tcp_bus
 from support.lift import Lift, untrue
 from support.waiting import never, wait_until
 
@@ -21,11 +21,7 @@ BAYS = ["24e1240000000001", "24e1240000000002", "24e1240000000003"]
 
 def site(folder, tcp_port, rtu_pty, mqtt_port, gate_pty, inspector_port):
     return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp_port}
+{tcp_bus(tcp_port)}
 
 [[bus]]
 id = "lifts"
