@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use super::{
     Site,
     buses::{KnownBus, buses},
+    customs::customs,
     desk::Desk,
     devices::devices,
     endpoints::endpoints,
@@ -149,6 +150,7 @@ fn site(
     let endpoints = endpoints(desk, &file.endpoint, &file.site.id, Fleet { library, devices: &devices });
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let customs = customs(desk, file);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
@@ -168,6 +170,7 @@ fn site(
             devices,
             endpoints,
             overrides,
+            customs,
             coordinates,
             schedules,
             own_line,
