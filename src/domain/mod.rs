@@ -15,6 +15,8 @@ pub mod ids;
 pub mod inquiry;
 pub mod lang;
 pub mod loss;
+pub mod overlay;
+pub mod passing;
 pub mod point;
 pub mod reading;
 pub mod secret;
@@ -40,6 +42,8 @@ pub use ids::{
 };
 pub use lang::{Lang, Text};
 pub use loss::{Loss, LossClass, LossReason};
+pub use overlay::{Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
+pub use passing::{Passed, Passing};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;

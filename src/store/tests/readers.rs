@@ -55,6 +55,59 @@ async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
 }
 
 #[tokio::test]
+async fn what_a_person_holds_back_is_listed_though_nothing_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let by = |by: &str| Acknowledgement {
+        by: by.to_owned(),
+        at: at("2026-11-23T06:00:00Z"),
+        note: Some("维保".to_owned()),
+        from: "cli".to_owned(),
+    };
+    let (open, shelved, quiet, suppressed) =
+        (key("lift-1", "low"), key("lift-2", "e_bike"), key("lift-3", "fault"), key("lift-4", "door"));
+    store.commit(transition(&mut chain, &open, Raised, Low, &[])).await.unwrap();
+    let mut over = transition(&mut chain, &shelved, TransitionKind::Shelved, Critical, &[]);
+    let told_as = over.events[0].event.alarm.occurrence.clone();
+    let hold = Hold::begun(by("张伟"), told_as, Duration::from_secs(60), Mono(Duration::ZERO), "boot");
+    let held = |key: &AlarmKey, hold: Hold| AlarmMemory {
+        overlay: Overlay { shelf: Some(Box::new(hold)), ..Overlay::default() },
+        ..memory(key, None)
+    };
+    over.alarms = vec![held(&shelved, hold.clone())];
+    store.commit(over).await.unwrap();
+    let out = Overlay {
+        out_of_service: Some(Box::new(Hold { quiet: true, ..hold.clone() })),
+        ..Overlay::default()
+    };
+    let alarms = vec![
+        AlarmMemory { overlay: out, ..memory(&quiet, None) },
+        AlarmMemory {
+            overlay: Overlay { suppressed: true, ..Overlay::default() },
+            ..memory(&suppressed, None)
+        },
+    ];
+    store.commit(Commit { alarms, ..Commit::default() }).await.unwrap();
+
+    let reader = Reader::open(&settings.dir).unwrap();
+    let rows = reader.alarms(&AlarmFilter::default()).unwrap().rows;
+    let listed: Vec<_> = rows.iter().map(|row| (row.device.as_str(), row.overlay.words())).collect();
+    assert_eq!(listed, [("lift-1", vec![]), ("lift-2", vec!["shelved"])], "what is held back comes last");
+    let history =
+        |id: &str| reader.history(id).unwrap().into_iter().map(|event| event.seq).collect::<Vec<_>>();
+    assert_eq!(
+        (history("lift-2/e_bike"), history("lift-1/low"), history("nobody/none")),
+        (vec![2], vec![1], vec![])
+    );
+    store.close().await.unwrap();
+    let recovered = EventStore::open(&settings).unwrap().1.alarms;
+    let found = recovered.iter().find(|memory| memory.key == shelved).unwrap();
+    assert_eq!(found.overlay.shelf.as_deref(), Some(&hold), "it outlives a restart");
+}
+
+#[tokio::test]
 async fn a_limit_never_hides_what_is_urgent_and_says_what_it_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
