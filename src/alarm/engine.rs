@@ -62,6 +62,8 @@ pub struct Step {
     pub done: Option<Acknowledgement>,
     /// Nobody outside is told.
     pub withheld: bool,
+    /// It is open, and they hear of it for the first time.
+    pub announced: bool,
 }
 
 /// One look at an alarm: of which, when, by which customs.

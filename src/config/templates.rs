@@ -186,6 +186,7 @@ impl Kind<'_> {
                 overlay: Overlay::default(),
                 done: None,
                 withheld: false,
+                announced: false,
             },
             readings: self.points.iter().map(|point| (point.name.clone(), reading(point, there))).collect(),
             time_quality: TimeQuality::Synced,

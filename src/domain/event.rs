@@ -84,6 +84,9 @@ pub struct AlarmFacts {
     /// It stands in the record and nobody outside is told: the alarm is held back.
     #[serde(default, skip_serializing_if = "is_not")]
     pub withheld: bool,
+    /// It is open, and whoever wants to be told hears of it for the first time: what held it back from its beginning has ended.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub announced: bool,
 }
 
 fn is_not(flag: &bool) -> bool {

@@ -98,7 +98,7 @@ impl Pipeline {
     fn event(
         &self,
         change: &Change,
-        Step { kind, at, done, withheld }: Step,
+        Step { kind, at, done, withheld, announced }: Step,
         seq: u64,
         occurrence: OccurrenceId,
     ) -> Event {
@@ -131,6 +131,7 @@ impl Pipeline {
                 overlay: memory.overlay.clone(),
                 done,
                 withheld,
+                announced,
             },
             readings: facts(latest, at.mono),
             time_quality: self.clock.quality(),
@@ -162,6 +163,7 @@ impl Pipeline {
                     reason: Some(why.word().to_owned()),
                     done: None,
                     withheld: last.alarm.overlay.untold,
+                    announced: false,
                     ..last.alarm
                 },
                 time_quality: self.clock.quality(),

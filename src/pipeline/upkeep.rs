@@ -331,6 +331,7 @@ impl Pipeline {
                 overlay: Overlay::default(),
                 done: None,
                 withheld: false,
+                announced: false,
             },
             readings: BTreeMap::new(),
             time_quality: self.clock.quality(),

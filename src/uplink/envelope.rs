@@ -152,7 +152,7 @@ impl<'a> View<'a> {
             specversion: "1.0",
             id: &event.id,
             source: format!("/gatehouse/{}", event.site.id),
-            kind: if event.is_loss_report() { "gatehouse.loss_report" } else { type_of(event.kind) },
+            kind: type_of(event),
             subject: event.key().to_string(),
             time: self.time(event.at),
             datacontenttype: "application/json",
@@ -249,8 +249,11 @@ pub(super) fn time(at: Timestamp, timezone: &TimeZone) -> String {
     MILLISECONDS.timestamp_with_offset_to_string(&at, timezone.to_offset(at))
 }
 
-fn type_of(kind: TransitionKind) -> &'static str {
-    match kind {
+/// A receiver that knows only `raised` hears of every alarm that is open: also of one that was held back from its beginning.
+fn type_of(event: &Event) -> &'static str {
+    match event.kind {
+        _ if event.is_loss_report() => "gatehouse.loss_report",
+        _ if event.alarm.announced => "gatehouse.alarm.raised",
         TransitionKind::Raised => "gatehouse.alarm.raised",
         TransitionKind::Acknowledged => "gatehouse.alarm.acknowledged",
         TransitionKind::Returned => "gatehouse.alarm.returned",

@@ -45,6 +45,7 @@ pub fn raised() -> Event {
             overlay: Overlay::default(),
             done: None,
             withheld: false,
+            announced: false,
         },
         readings: [
             ("camera_url".into(), good(Value::Text("rtsp://10.0.0.9".into()), DataClass::Security)),

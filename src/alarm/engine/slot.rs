@@ -165,9 +165,11 @@ impl Slot {
             }
         }
         let withheld = is_withheld(kind, held, memory.overlay.untold);
+        let open = memory.state.is_some_and(|state| state != AlarmState::Closed);
+        let announced = memory.overlay.untold && !held && open;
         memory.overlay.untold &= held;
         self.wait_for_a_person(look, kind, &mut memory);
-        let step = Step { kind, at: look.now, done, withheld };
+        let step = Step { kind, at: look.now, done, withheld, announced };
         Change { device: look.device, slot: look.slot, step: Some(step), memory }
     }
 

@@ -117,6 +117,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
             overlay: Overlay::default(),
             done: None,
             withheld: false,
+            announced: false,
         },
         readings: BTreeMap::new(),
         time_quality: TimeQuality::Synced,

@@ -165,6 +165,15 @@ fn what_lies_over_an_alarm_is_told_with_its_reason_and_without_names() {
 }
 
 #[test]
+fn what_was_held_back_from_its_beginning_is_raised_when_that_ends() {
+    let mut event = raised();
+    event.kind = TransitionKind::Unshelved;
+    assert!(text(event.clone(), &[]).contains(r#""type":"gatehouse.alarm.unshelved""#), "they know of it");
+    event.alarm.announced = true;
+    assert!(text(event, &[]).contains(r#""type":"gatehouse.alarm.raised""#), "they do not");
+}
+
+#[test]
 fn an_escalation_and_a_rescue_say_how_far_they_are() {
     let mut event = raised();
     event.kind = TransitionKind::Escalated;
