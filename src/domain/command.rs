@@ -289,6 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_a_reason_is_not_done_without_one() {
+        let order = |subject: &str, act: Act, note: Option<&str>| {
+            Command::Alarm(Order {
+                subject: subject.to_owned(),
+                act,
+                by: "张伟".to_owned(),
+                note: note.map(str::to_owned),
+                from: "cli".to_owned(),
+            })
+        };
+        let (length, life_safety) = (Duration::from_secs(60), false);
+        for act in [Act::Shelve { length }, Act::TakeOut { length, life_safety }, Act::Close] {
+            for (note, good) in [(Some("维修"), true), (Some("  "), false), (None, false)] {
+                let command = order("gate-1/tamper", act.clone(), note);
+                assert_eq!(command.fault().is_none(), good, "{command:?}");
+            }
+        }
+        for act in [Act::Unshelve, Act::PutBack, Act::Rescue { step: RescueStep::Arrived }] {
+            assert_eq!(order("gate-1/tamper", act.clone(), None).fault(), None, "{act:?}");
+            for subject in ["", "gate\n1", &"长".repeat(129)] {
+                assert!(order(subject, act.clone(), None).fault().is_some(), "{subject}");
+            }
+        }
+    }
+
+    #[test]
     fn nobody_at_the_door_can_claim_to_be_a_schedule() {
         let line = r#"{"operate":{"device":"lamp-3","command":"set_lamp","value":true,"by":"张伟","from":"cli","note":null}}"#;
         let command: Command = serde_json::from_str(line).unwrap();
