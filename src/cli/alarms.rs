@@ -3,6 +3,7 @@
 mod list;
 mod order;
 mod show;
+mod stats;
 mod words;
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 
 pub use self::words::{overlay_words, shown_state};
-use self::{list::ListArgs, show::ShowArgs};
+use self::{list::ListArgs, show::ShowArgs, stats::StatsArgs};
 use super::{exit, site::SiteArgs};
 use crate::{
     app,
@@ -40,6 +41,8 @@ enum AlarmsVerb {
     Ack(AckArgs),
     /// One alarm, step by step / 单个报警的全过程
     Show(ShowArgs),
+    /// How much the alarms ask of people (EEMUA 191) / 报警负荷
+    Stats(StatsArgs),
     /// Not announced for a while / 搁置
     Shelve(order::HoldArgs),
     /// Announced again / 取消搁置
@@ -77,6 +80,7 @@ impl AlarmsArgs {
             AlarmsVerb::List(args) => list::list(&args, lang),
             AlarmsVerb::Ack(args) => ack(args, lang),
             AlarmsVerb::Show(args) => show::show(&args, lang),
+            AlarmsVerb::Stats(args) => stats::stats(&args, lang),
             AlarmsVerb::Shelve(args) => args.run(lang),
             AlarmsVerb::Unshelve(args) => args.run(Act::Unshelve, lang),
             AlarmsVerb::OutOfService(args) => args.run(lang),

@@ -14,6 +14,7 @@ pub mod hindrance;
 pub mod ids;
 pub mod inquiry;
 pub mod lang;
+pub mod load;
 pub mod loss;
 pub mod overlay;
 pub mod passing;
@@ -41,6 +42,7 @@ pub use ids::{
     AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
 };
 pub use lang::{Lang, Text};
+pub use load::{Announcement, Load};
 pub use loss::{Loss, LossClass, LossReason};
 pub use overlay::{Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
 pub use passing::{Passed, Passing};

@@ -5,11 +5,12 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     Reader,
-    columns::{Count, Json},
+    columns::{Count, Json, Millis},
     error::{File, StoreError},
 };
 use crate::domain::{
-    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, Event, OccurrenceId, Overlay, Priority, Text,
+    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, Announcement, Event, OccurrenceId, Overlay, Priority,
+    Text, TransitionKind,
 };
 
 /// Which alarms to list.
@@ -116,6 +117,34 @@ impl Reader {
         look().map_err(StoreError::sql(File::Events))
     }
 
+    /// Every alarm that was announced from `since` until `until`, and when the record begins: nothing is known of before.
+    ///
+    /// # Errors
+    /// What SQLite says; a record that is not an event.
+    pub fn announced(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<(Vec<Announcement>, Option<Timestamp>), StoreError> {
+        let look = || {
+            let begins =
+                self.conn.query_row("SELECT at_ms FROM event ORDER BY seq LIMIT 1", [], |row| row.get(0));
+            let begins = begins.optional()?.map(|Millis(at)| at);
+            let mut said = Vec::new();
+            let mut events = self.conn.prepare_cached(
+                "SELECT record FROM event WHERE at_ms >= ?1 AND at_ms < ?2
+                 AND kind IN ('raised', 'unshelved', 'unsuppressed', 'in_service') ORDER BY seq",
+            )?;
+            for event in
+                events.query_map([Millis(since), Millis(until)], |row| row.get(0).map(|Json(event)| event))?
+            {
+                said.extend(announcement(event?));
+            }
+            Ok((said, begins))
+        };
+        look().map_err(StoreError::sql(File::Events))
+    }
+
     /// What lies over an alarm now.
     ///
     /// # Errors
@@ -157,6 +186,18 @@ impl Reader {
                      AND device = coalesce(?1, device)";
         self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
+}
+
+/// `None`: nobody was told, or they knew.
+fn announcement(event: Event) -> Option<Announcement> {
+    let Event { kind, at, alarm, .. } = &event;
+    let first = (*kind == TransitionKind::Raised && !alarm.withheld) || alarm.announced;
+    first.then(|| Announcement {
+        at: *at,
+        key: event.key(),
+        priority: alarm.priority,
+        title: alarm.title.clone(),
+    })
 }
 
 /// Under which occurrence an alarm is told that is open, or that a person holds back. A whole device's is told once.

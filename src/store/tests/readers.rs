@@ -55,6 +55,49 @@ async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
 }
 
 #[tokio::test]
+async fn what_was_announced_is_counted_once_and_what_was_withheld_when_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let facts = [
+        ("told", Raised, false, false),
+        ("told", TransitionKind::Shelved, false, false),
+        ("told", TransitionKind::Unshelved, false, false),
+        ("untold", Raised, true, false),
+        ("untold", TransitionKind::Unsuppressed, false, true),
+        ("told", Closed, false, false),
+    ];
+    for (alarm, kind, withheld, announced) in facts {
+        let mut commit = transition(&mut chain, &key("lift-1", alarm), kind, Low, &[]);
+        let facts = &mut commit.events[0].event.alarm;
+        (facts.withheld, facts.announced) = (withheld, announced);
+        commit.events[0].record = serde_json::to_vec(&commit.events[0].event).unwrap();
+        store.commit(commit).await.unwrap();
+    }
+    let reader = Reader::open(&settings.dir).unwrap();
+    let said = |from: &str, until: &str| {
+        let (said, begins) = reader.announced(at(from), at(until)).unwrap();
+        let said = said.into_iter().map(|one| (one.key.alarm.to_string(), one.at.to_string()));
+        (said.collect::<Vec<_>>(), begins.map(|begins| begins.to_string()))
+    };
+    let begins = Some("2026-11-23T06:00:01Z".to_owned());
+    let (first, second) = (("told", "2026-11-23T06:00:01Z"), ("untold", "2026-11-23T06:00:05Z"));
+    let named =
+        |list: &[(&str, &str)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>();
+    assert_eq!(
+        said("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"),
+        (named(&[first, second]), begins.clone())
+    );
+    assert_eq!(said("2026-11-23T06:00:02Z", "2026-11-24T00:00:00Z"), (named(&[second]), begins.clone()));
+    assert_eq!(
+        said("2026-11-23T00:00:00Z", "2026-11-23T06:00:05Z"),
+        (named(&[first]), begins),
+        "the end is not in it"
+    );
+}
+
+#[tokio::test]
 async fn what_a_person_holds_back_is_listed_though_nothing_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
