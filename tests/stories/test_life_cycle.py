@@ -81,8 +81,8 @@ class Car:
 
 
 def told(receiver, alarm):
-    """The steps of an alarm that the receiver accepted, in order: the word of the type, and the alarm as it was told."""
-    bodies = [r.json for r in receiver.accepted()]
+    """The steps of an alarm that the receiver accepted, in order: the word of the type, and the alarm as it was told. A kill may have doubled one."""
+    bodies = {r.id: r.json for r in receiver.accepted()}.values()
     return [(b["type"].removeprefix("gatehouse.alarm."), b["data"]["alarm"]) for b in bodies if b["data"]["alarm"]["name"] == alarm]
 
 
