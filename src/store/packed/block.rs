@@ -19,6 +19,7 @@ use super::{
     chain::Reaper,
     column::{Clock, Column, ROW_MAX_SAMPLES, Shapes},
     tail::{put_varint, take_varint},
+    tally::Tallies,
 };
 use crate::domain::{PointIx, Sample};
 
@@ -57,6 +58,26 @@ impl Gathering {
             || (self.times.len() < ROWS_MAX && self.samples + points <= SAMPLES_MAX && span <= SPAN_MAX_MS)
     }
 
+    /// Adds up what has been gathered.
+    pub fn tally(&self, tallies: &mut Tallies) {
+        let Some(shape) = self.shapes.first() else { return };
+        // Each point once, and all rows alike: then a column has a cell for each row.
+        let alike = self.shapes.iter().all(|other| Arc::ptr_eq(shape, other) || shape == other);
+        if alike && shape.iter().all(|point| self.columns[usize::from(*point)].len() == self.times.len()) {
+            let columns = shape.iter().map(|point| (*point, self.columns[usize::from(*point)].as_slice()));
+            return tallies.add_columns(&self.times, columns, &self.words);
+        }
+        let mut places = vec![0; self.columns.len()];
+        for (at_ms, shape) in self.times.iter().zip(&self.shapes) {
+            for point in shape.iter().map(|point| usize::from(*point)) {
+                let place = places[point]..places[point] + 1;
+                let column = (point as u16, &self.columns[point][place]);
+                tallies.add_columns(&[*at_ms], std::iter::once(column), &self.words);
+                places[point] += 1;
+            }
+        }
+    }
+
     /// What has been gathered, and begins anew; `None` if that is nothing.
     pub fn pack(&mut self) -> Option<Packed> {
         if self.times.is_empty() {
@@ -65,7 +86,7 @@ impl Gathering {
         let (mut times, mut clock) = (BitWriter::default(), Clock::default());
         self.times.iter().for_each(|at_ms| clock.put(&mut times, *at_ms));
         let (mut shapes, mut known) = (BitWriter::default(), Shapes::default());
-        self.shapes.iter().for_each(|shape| known.put(&mut shapes, shape.iter().copied()));
+        self.shapes.iter().for_each(|shape| known.put(&mut shapes, shape));
         let (times, shapes) = (times.finish(), shapes.finish());
         let columns: Vec<_> = (0u64..)
             .zip(&self.columns)

@@ -37,7 +37,7 @@ pub enum Form {
     Missing,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     pub kind: Kind,
     /// Of a text: its place among the words, which whoever has the cell knows.
@@ -87,28 +87,30 @@ impl Kind {
             0..=DOUBLE => Form::Number,
         }
     }
-
-    /// Whether larger values have larger numbers that can be added up: not so for bit patterns.
-    pub fn is_decimal(self) -> bool {
-        self.code() < DECIMALS
-    }
 }
 
 impl Cell {
-    /// `usual` is tried first: 230.0 among tenths stays 2300 tenths. A text comes without its number.
+    /// As it came: every number by the bits of its double. A text comes without its number.
     #[inline]
-    pub fn of(sample: &Sample, usual: Kind) -> (Cell, &str) {
+    pub fn plain(sample: &Sample) -> (Cell, Option<&Arc<str>>) {
         let stale = if sample.quality() == Quality::Stale { STALE } else { 0 };
         let (code, number, text) = match sample.value() {
-            Some(Value::Number(value)) => {
-                let (code, number) = number_of(*value, usual.code());
-                (code, number, "")
-            }
-            Some(Value::Flag(flag)) => (FLAG, i64::from(*flag), ""),
-            Some(Value::Text(text)) => (TEXT, 0, &**text),
-            None => return (Cell { kind: missing(sample.quality()), number: 0 }, ""),
+            Some(Value::Number(value)) => (DOUBLE, value.to_bits() as i64, None),
+            Some(Value::Flag(flag)) => (FLAG, i64::from(*flag), None),
+            Some(Value::Text(text)) => (TEXT, 0, Some(text)),
+            None => return (Cell { kind: missing(sample.quality()), number: 0 }, None),
         };
         (Cell { kind: Kind(code | stale), number }, text)
+    }
+
+    /// The same from [`Self::plain`], in the shortest form. `usual` is tried first: 230.0 among tenths stays 2300 tenths.
+    #[inline]
+    pub fn shortened(self, usual: Kind) -> Cell {
+        if self.kind.code() != DOUBLE {
+            return self;
+        }
+        let (code, number) = number_of(f64::from_bits(self.number as u64), usual.code());
+        Cell { kind: Kind(code | self.kind.0 & STALE), number }
     }
 
     /// `word` is the text, if it is one.
@@ -173,13 +175,11 @@ fn as_decimal(value: f64, code: u8) -> Option<i64> {
 
 #[cold]
 fn found_anew(value: f64) -> (u8, i64) {
-    let decimal = (0..DECIMALS).find_map(|code| Some((code, as_decimal(value, code)?)));
+    let decimal = |code| Some((code, as_decimal(value, code)?));
     let single = value as f32;
-    decimal.unwrap_or(if f64::from(single).to_bits() == value.to_bits() {
-        (SINGLE, ordered(single))
-    } else {
-        (DOUBLE, value.to_bits() as i64)
-    })
+    let is_single = f64::from(single).to_bits() == value.to_bits();
+    let found = (0..DECIMALS).find_map(decimal);
+    found.unwrap_or(if is_single { (SINGLE, ordered(single)) } else { (DOUBLE, value.to_bits() as i64) })
 }
 
 fn ordered(single: f32) -> i64 {
