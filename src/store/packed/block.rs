@@ -1,7 +1,7 @@
 //! Some minutes of one device: one column of times, one column a point.
 //!
 //! ```text
-//! block  = 1  rows  length of the times  length of the shapes  columns  { point  length }*   each a varint
+//! block  = 2  rows  length of the times  length of the shapes  columns  { point  length }*   each a varint
 //!          times  shapes  column*
 //! column = 0  cell*                 each cell a step from the one before
 //!        | 1  { still  cell }*      first how many stay as the one before, then one that does not
@@ -23,7 +23,9 @@ use super::{
 };
 use crate::domain::{PointIx, Sample};
 
-const LAYOUT: u8 = 1;
+/// 1: what schema 2 wrote. 2: cells may be of any kind there is now.
+const LAYOUTS: std::ops::RangeInclusive<u8> = 1..=2;
+const LAYOUT: u8 = 2;
 const ROWS_MAX: usize = 1 << 14;
 /// A block never spans more than this, so whoever looks for a moment knows how far before it a block may begin.
 pub const SPAN_MAX_MS: i64 = 4 * 3_600_000;
@@ -198,7 +200,7 @@ impl<'a> Block<'a> {
         let mut number =
             || take_varint(&mut rest).and_then(|number| usize::try_from(number).ok()).ok_or(lost);
         let [rows, times, shapes, columns] = [number()?, number()?, number()?, number()?];
-        if *layout != LAYOUT || rows > ROWS_MAX || columns > ROW_MAX_SAMPLES {
+        if !LAYOUTS.contains(layout) || rows > ROWS_MAX || columns > ROW_MAX_SAMPLES {
             return Err(lost);
         }
         let lengths: Vec<(usize, usize)> =

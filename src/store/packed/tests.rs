@@ -1,3 +1,5 @@
+mod old_format;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -115,6 +117,7 @@ fn number() -> impl Strategy<Value = f64> {
         4 => (0u16..40).prop_map(|m| f64::from(m) * 0.1),
         1 => any::<u64>().prop_map(f64::from_bits),
         1 => any::<f32>().prop_map(f64::from),
+        2 => (-9000i32..400_000, 1..7i32).prop_map(|(m, e)| f64::from((f64::from(m) / 10f64.powi(e)) as f32)),
         1 => any::<i64>().prop_map(|m| m as f64),
         1 => Just(-0.0),
     ]
@@ -286,6 +289,12 @@ fn readings_take_as_many_bytes_as_they_have_news() {
             &|n, point| f64::from(230.0f32 + (chance(n, point) % 100) as f32 * 0.013),
             2.7,
             2.6,
+        ),
+        (
+            "a meter's floats: tenths, with noise of ±8",
+            &|n, point| f64::from((f64::from(2300 + (chance(n, point) % 17) as i32) / 10.0) as f32),
+            0.80,
+            0.70,
         ),
     ] {
         let rows = seconds(1200, value);
