@@ -48,7 +48,9 @@ use crate::{
         timetable::{Place, Schedule},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Trouble, Upkeep},
+    pipeline::{
+        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Trouble, Upkeep,
+    },
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
     uplink::{Router, Template, Wants, readings::Origin},
@@ -385,6 +387,7 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            spare: Spare::default(),
             upkeep: Upkeep::reporting_as(own_store),
             recent: Recent::default(),
             messages: BTreeMap::new(),

@@ -14,7 +14,11 @@ const EVENTS: &[M] = &[
     M::up(include_str!("events_v3.sql")),
     M::up(include_str!("events_v4.sql")),
 ];
-const TELEMETRY: &[M] = &[M::up(include_str!("telemetry_v1.sql")), M::up(include_str!("telemetry_v2.sql"))];
+const TELEMETRY: &[M] = &[
+    M::up(include_str!("telemetry_v1.sql")),
+    M::up(include_str!("telemetry_v2.sql")),
+    M::up(include_str!("telemetry_v3.sql")),
+];
 
 pub(super) fn to_latest(conn: &mut Connection, path: &Path, file: File) -> Result<(), StoreError> {
     migrate(conn, path, file, steps(file))

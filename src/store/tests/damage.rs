@@ -10,15 +10,13 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::store::{
-    EventStore, File, Kept, StoreError, TelemetryReader, TelemetryStore,
-    ledger::{Entry, Ledger},
-    open,
+    EventStore, File, Kept, StoreError, TelemetryReader, TelemetryStore, ledger::Ledger, open,
     retention::Retention,
 };
 
 fn entry(at_ms: i64) -> Entry {
     let samples = vec![(PointIx(0), Sample::good(Value::Number(at_ms as f64)))];
-    Entry { device: DeviceIx(0), at_ms, samples, receipt: None }
+    Entry { device: DeviceIx(0), at_ms, samples }
 }
 
 #[tokio::test]
@@ -43,7 +41,7 @@ fn damage_found_while_writing_costs_only_what_was_there() {
     fs::create_dir(&settings.dir).unwrap();
     let points = catalogue(1, &[("floor", "")]);
     let mut ledger = Ledger::open(&settings, points.clone()).unwrap();
-    ledger.write(&(0..5000).map(entry).collect::<Vec<_>>()).unwrap();
+    ledger.write(&batch(&(0..5000).map(entry).collect::<Vec<_>>())).unwrap();
     ledger.close().unwrap();
     // Every page but the first two (header, schema) becomes noise.
     let path = settings.dir.join("telemetry.db");
@@ -53,7 +51,7 @@ fn damage_found_while_writing_costs_only_what_was_there() {
         file.write_all_at(&[0x5a; 4096], page * 4096).unwrap();
     }
     let mut ledger = Ledger::open(&settings, points).unwrap();
-    ledger.write(&[entry(9000)]).unwrap();
+    ledger.write(&batch(&[entry(9000)])).unwrap();
     ledger.close().unwrap();
     assert!(settings.dir.join("telemetry.db.damaged-1").exists());
     let reader = TelemetryReader::open(&settings.dir).unwrap();
@@ -77,7 +75,7 @@ fn seconds(settings: &Settings, from_ms: i64, rows: i64) -> Connection {
     let mut ledger = Ledger::open(settings, catalogue(1, &[("floor", "")])).unwrap();
     let entries: Vec<_> = (0..rows).map(|n| entry(from_ms + n * 1000)).collect();
     for minute in entries.chunks(60) {
-        ledger.write(minute).unwrap();
+        ledger.write(&batch(minute)).unwrap();
         ledger.pack();
     }
     ledger.close().unwrap();
@@ -129,7 +127,7 @@ fn hours_and_days_have_ages_of_their_own() {
     fs::create_dir_all(&settings.dir).unwrap();
     let mut ledger = Ledger::open(&settings, catalogue(1, &[("floor", "")])).unwrap();
     for hour in 0..10 * 24 {
-        ledger.write(&[entry(hour * 3_600_000)]).unwrap();
+        ledger.write(&batch(&[entry(hour * 3_600_000)])).unwrap();
         ledger.pack();
     }
     ledger.close().unwrap();

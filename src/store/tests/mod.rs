@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use super::{
     Catalogue, CatalogueEntry, Commit, Recovered, Row, Settings,
     evidence::{self, Hash, Sealed},
+    packed::batch::Batch,
 };
 use crate::domain::*;
 
@@ -181,6 +182,19 @@ pub fn catalogue(devices: u32, points: &[(&str, &str)]) -> Catalogue {
     (0..devices)
         .map(|n| CatalogueEntry { device: format!("device-{n}").into(), points: points.clone() })
         .collect()
+}
+
+/// A row for the ledger.
+pub struct Entry {
+    pub device: DeviceIx,
+    pub at_ms: i64,
+    pub samples: Vec<(PointIx, Sample)>,
+}
+
+pub fn batch(entries: &[Entry]) -> Batch {
+    let mut batch = Batch::default();
+    entries.iter().for_each(|entry| batch.push(entry.device.0, entry.at_ms, &entry.samples));
+    batch
 }
 
 /// A row of good numbers, for the device's first points.
