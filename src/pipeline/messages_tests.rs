@@ -11,7 +11,7 @@ use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
     domain::{Clock, Heard, Letter, ManualClock, Period, SiteFacts, Size},
-    pipeline::{Ledger, Recent, Trouble},
+    pipeline::{BREATHER, Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
     store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
 };
