@@ -109,7 +109,7 @@ struct Alarm<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(flatten)]
-    over: Over<'a>,
+    over: Box<Over<'a>>,
 }
 
 #[derive(Serialize)]
@@ -206,7 +206,7 @@ impl<'a> View<'a> {
             returned_at: alarm.returned_at.map(|at| self.time(at)),
             acknowledged: alarm.acknowledged.as_ref().map(|ack| self.person(ack)),
             reason: alarm.reason.as_deref(),
-            over: self.over(),
+            over: Box::new(self.over()),
         }
     }
 

@@ -3,7 +3,7 @@ escalated, the rescue clock. The gateway is killed in the middle of a shelf and 
 import json
 
 from inspector import Inspector
-from support.gateway import SECRET, site_head
+from support.gateway import SECRET, site_head, tcp_bus
 from support.machine import free_port
 from support.waiting import never, wait_until
 
@@ -40,13 +40,7 @@ off_delay = "200ms"
 
 def site(folder, tcp, inspector, duty):
     elevators = 'classes = ["elevator"]\npriorities = ["critical", "high"]'
-    return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp}
-
+    return site_head(folder) + tcp_bus(tcp) + """
 [[device]]
 id      = "lift-1"
 name    = "1号电梯"
