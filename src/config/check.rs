@@ -14,7 +14,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     Site,
+    brokers::one_login_each,
     buses::{KnownBus, buses},
+    customs::customs,
     desk::Desk,
     devices::devices,
     endpoints::endpoints,
@@ -147,8 +149,10 @@ fn site(
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
     let endpoints = endpoints(desk, &file.endpoint, &file.site.id, Fleet { library, devices: &devices });
+    one_login_each(desk, file, (&buses, &endpoints));
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let customs = customs(desk, file);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
@@ -168,6 +172,7 @@ fn site(
             devices,
             endpoints,
             overrides,
+            customs,
             coordinates,
             schedules,
             own_line,

@@ -15,14 +15,6 @@ from support.service import Service
 WAITS = {  # row: what it waits for
     "T11": "a letter whose body is damaged within a sound page is told and set aside; to be made anew from its event",
     "T12b": "damage in the midst of telemetry.db found, and the file put aside",
-    "T28b": "`endpoint_rejects`, when an office takes nothing",
-    "T33b": "dead letters: three refusals set a letter aside, `delivery retry` sends it",
-    "T34": "a secret that is read again when its file changes",
-    "T38": "[endpoint.mqtt]",
-    "T39": "[endpoint.mqtt]",
-    "T42b": "an alarm when somebody else uses our client id",
-    "T43": "[endpoint.mqtt]",
-    "N01": "[endpoint.mqtt]",
 }
 ELSEWHERE = {  # row: where it is broken
     "T25": "on a virtual clock, in the courier's own tests",

@@ -72,6 +72,14 @@ pub fn state_after(kind: TransitionKind) -> AlarmState {
         TransitionKind::Acknowledged => AlarmState::ActiveAcknowledged,
         TransitionKind::Returned => AlarmState::ReturnedUnacknowledged,
         TransitionKind::Closed | TransitionKind::Drill => AlarmState::Closed,
+        TransitionKind::Shelved
+        | TransitionKind::Unshelved
+        | TransitionKind::Suppressed
+        | TransitionKind::Unsuppressed
+        | TransitionKind::OutOfService
+        | TransitionKind::InService
+        | TransitionKind::Escalated
+        | TransitionKind::Rescue => AlarmState::ActiveUnacknowledged,
     }
 }
 
@@ -107,6 +115,10 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
             returned_at: None,
             acknowledged: None,
             reason: None,
+            overlay: Overlay::default(),
+            done: None,
+            withheld: false,
+            announced: false,
         },
         readings: BTreeMap::new(),
         time_quality: TimeQuality::Synced,
@@ -141,6 +153,7 @@ pub fn memory(key: &AlarmKey, state: Option<AlarmState>) -> AlarmMemory {
         acknowledged: None,
         delay: None,
         boot_id: String::new(),
+        overlay: Overlay::default(),
     }
 }
 
