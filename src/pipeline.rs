@@ -51,8 +51,9 @@ const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// A pipeline that did not come around for this long was frozen or starved: it comes around every second.
 const STOOD_STILL: Duration = Duration::from_secs(5);
-/// How long the pipeline waits after a batch for a store that is behind.
-const BREATHER: Duration = Duration::from_millis(5);
+/// How long the pipeline waits after a batch for a store that is behind, by its pressure: no longer than an alarm may well wait.
+const BREATHERS: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(80)];
 /// How often one device's unreadable messages are told at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 

@@ -11,9 +11,9 @@ use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
     domain::{Clock, Heard, Letter, ManualClock, Period, SiteFacts, Size},
-    pipeline::{BREATHER, Ledger, Recent, Trouble},
+    pipeline::{BREATHERS, Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
-    store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
+    store::{CatalogueEntry, EventStore, Kept, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
 };
 
 const KIOSK: DeviceIx = DeviceIx(0);
@@ -271,21 +271,19 @@ async fn a_store_without_room_silences_no_urgent_alarm_and_decides_it_once() {
 async fn a_store_that_is_behind_slows_the_field_down_for_a_moment_at_a_time() {
     let mut bench = Bench::new();
     bench.pipeline.telemetry = TelemetryStore::without_writer(1);
-    let begun = tokio::time::Instant::now();
-    bench.pipeline.let_store_catch_up().await;
-    assert_eq!(begun.elapsed(), Duration::ZERO, "it is not behind");
     let samples = [(PointIx(0), Sample::good("困".repeat(30_000).as_str().into()))];
-    let mut rows = 0;
-    while !bench.pipeline.telemetry.is_behind() {
-        let kept = bench.pipeline.telemetry.keep_lent(KIOSK, Timestamp::UNIX_EPOCH, &samples, None);
-        assert_eq!(kept, crate::store::Kept::Queued);
+    let (mut waits, mut rows) = (Vec::new(), 0);
+    while bench.pipeline.telemetry.keep_lent(KIOSK, Timestamp::UNIX_EPOCH, &samples, None) == Kept::Queued {
         rows += 1;
-        assert!(rows < 1000, "it never is");
-    }
-    for turn in 1..4 {
+        assert!(rows < 1000, "there is always room");
+        let begun = tokio::time::Instant::now();
         bench.pipeline.let_store_catch_up().await;
-        assert_eq!(begun.elapsed(), BREATHER * turn);
+        waits.push(begun.elapsed());
     }
+    let half = rows / 2;
+    assert!(waits[..half - 2].iter().all(Duration::is_zero), "{waits:?}");
+    assert!(waits[half + 2..].iter().all(|wait| BREATHERS.contains(wait)) && waits.is_sorted(), "{waits:?}");
+    assert_eq!(waits.last(), BREATHERS.last());
     assert!(bench.pipeline.trouble.telemetry_behind.is_some(), "it was told");
-    assert_eq!(bench.pipeline.trouble.breathers, 2, "and counted since");
+    assert!(bench.pipeline.trouble.breathers as usize > half - 3, "and counted since");
 }

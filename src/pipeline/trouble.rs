@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::{BREATHER, Pipeline, RETRY, TELL_AGAIN};
+use super::{BREATHERS, Pipeline, RETRY, TELL_AGAIN};
 use crate::{
     domain::{DeviceIx, Event, Lang, Mono},
     store::{Kept, StoreError},
@@ -96,9 +96,9 @@ impl Pipeline {
     /// A store that is behind gets a moment, in which the buses fill the inbox and then wait: they poll more slowly, and nothing is lost.
     /// No more than a moment at a time, because alarms wait for no disk.
     pub(super) async fn let_store_catch_up(&mut self) {
-        if !self.telemetry.is_behind() {
-            return;
-        }
+        let pressure = usize::from(self.telemetry.pressure());
+        let [.., longest] = BREATHERS;
+        let Some(step) = pressure.checked_sub(1) else { return };
         let now = self.clock.now().mono;
         self.trouble.breathers += 1;
         if self.trouble.telemetry_behind.is_none_or(|told| now.since(told) > TELL_AGAIN) {
@@ -109,7 +109,7 @@ impl Pipeline {
             );
             self.trouble.telemetry_behind = Some(now);
         }
-        sleep(BREATHER).await;
+        sleep(BREATHERS.get(step).copied().unwrap_or(longest)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     fmt, mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -37,8 +37,8 @@ const GROUP_BYTES: usize = 2 << 20;
 /// What waits for a slow disk. Beyond it a row is dropped and counted: polling never stands still for telemetry.
 const WAITING_MAX_BYTES: usize = 16 << 20;
 
-/// From here on whoever hands rows over should do so more slowly, as long as nothing more urgent waits for it.
-const BEHIND_BYTES: usize = WAITING_MAX_BYTES / 2;
+/// From the half on whoever hands rows over should do so more slowly, by each eighth more.
+const EIGHTH_BYTES: usize = WAITING_MAX_BYTES / 8;
 
 /// What became of a row that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ struct Door {
 struct Shared {
     inbox: Mutex<Inbox>,
     bell: Condvar,
-    behind: AtomicBool,
+    pressure: AtomicU8,
     dropped: AtomicU64,
     stored: AtomicU64,
     flash: Mutex<FlashUse>,
@@ -192,9 +192,9 @@ impl TelemetryStore {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Whether much is waiting: the writer does not keep up.
-    pub fn is_behind(&self) -> bool {
-        self.0.shared.behind.load(Ordering::Relaxed)
+    /// How far the writer is behind: 0 while less than half of what may wait does; 4 and more: hardly a row has room any more.
+    pub fn pressure(&self) -> u8 {
+        self.0.shared.pressure.load(Ordering::Relaxed)
     }
 
     /// Rows lost since the start: dropped at the door, or in a commit that failed.
@@ -283,9 +283,7 @@ impl Shared {
         }
         let is_awaited = receipt.is_some();
         inbox.receipts.extend(receipt);
-        if inbox.bytes() >= BEHIND_BYTES {
-            self.behind.store(true, Ordering::Relaxed);
-        }
+        self.pressure.store(inbox.pressure(), Ordering::Relaxed);
         let filled = !inbox.full && inbox.bytes() >= GROUP_BYTES;
         inbox.full |= filled;
         // Most rows come while a group is open, and need no look at the clock.
@@ -313,7 +311,7 @@ impl Shared {
             let wake = [inbox.due, chore].into_iter().flatten().min();
             if inbox.closing || !inbox.flushes.is_empty() || wake.is_some_and(|wake| wake <= now) {
                 let turn = inbox.turn(now, batch);
-                self.behind.store(inbox.bytes() >= BEHIND_BYTES, Ordering::Relaxed);
+                self.pressure.store(inbox.pressure(), Ordering::Relaxed);
                 return turn;
             }
             inbox = match wake {
@@ -336,6 +334,10 @@ struct Turn {
 impl Inbox {
     fn bytes(&self) -> usize {
         self.batch.bytes() + self.receipts.len() * mem::size_of::<Receipt>()
+    }
+
+    fn pressure(&self) -> u8 {
+        u8::try_from(self.bytes() / EIGHTH_BYTES).unwrap_or(u8::MAX).saturating_sub(3)
     }
 
     fn turn(&mut self, now: Instant, batch: &mut Batch) -> Turn {

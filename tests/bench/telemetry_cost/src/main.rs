@@ -159,22 +159,23 @@ fn look(settings: &Settings, name: &str, seconds: i64) -> Result<(), Failure> {
     let reader = TelemetryReader::open(&settings.dir)?;
     let end = Timestamp::from_millisecond(START_MS + seconds * 1000 + 999)?;
     let begin = Timestamp::from_millisecond((START_MS + seconds * 1000 - 86_400_000).max(START_MS))?;
-    let mut fastest = f64::INFINITY;
+    let (mut fastest, mut cpu) = (f64::INFINITY, f64::INFINITY);
     let mut found = 0;
     for _ in 0..5 {
-        let start = Instant::now();
+        let (start, busy) = (Instant::now(), cpu_ns());
         found = 0;
         for reading in reader.readings("device-42", Some("point_7"), begin, end)? {
             reading?;
             found += 1;
         }
         fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
+        cpu = cpu.min((cpu_ns() - busy) / 1e6);
     }
     let start = Instant::now();
     let hours = reader.rollups("device-42", Some("point_7"), Span::Hour, (begin, end), &TimeZone::UTC)?.len();
     let by_hour = start.elapsed().as_secs_f64() * 1e3;
     println!(
-        "{name:<8} one point's last day: {found} readings in {fastest:.1} ms; {hours} hours in {by_hour:.1} ms"
+        "{name:<8} one point's last day: {found} readings in {fastest:.1} ms ({cpu:.1} of CPU; bar: 50); {hours} hours in {by_hour:.1} ms"
     );
     Ok(())
 }
