@@ -13,8 +13,6 @@ from support.judge import Score
 from support.service import Service
 
 WAITS = {  # row: what it waits for
-    "T11": "a letter whose body is damaged within a sound page is told and set aside; to be made anew from its event",
-    "T12b": "damage in the midst of telemetry.db found, and the file put aside",
     "T28b": "`endpoint_rejects`, when an office takes nothing",
     "T33b": "dead letters: three refusals set a letter aside, `delivery retry` sends it",
     "T34": "a secret that is read again when its file changes",
@@ -25,7 +23,7 @@ WAITS = {  # row: what it waits for
     "N01": "[endpoint.mqtt]",
 }
 ELSEWHERE = {  # row: where it is broken
-    "T25": "on a virtual clock, in the courier's own tests",
+    "T25": "on a virtual clock: EVENTS=60000 cargo test --lib a_month_without_the_endpoint",
     "T40": "tests/stories/test_mqtt.py, test_what_must_not_be_believed",
     "T41": "tests/stories/test_mqtt.py, test_what_must_not_be_believed; frames in fuzz/",
 }
