@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Fuzzes every codec and every reader of files, each for FUZZ_SECONDS (60 if not said), and says how many held.
-#   bash fuzz/run.sh              all        FUZZ_SECONDS=3600 bash fuzz/run.sh rtu mbap
+#   bash fuzz/run.sh              all        FUZZ_SECONDS=3600 bash fuzz/run.sh rtu mbap        bash fuzz/run.sh --build    compiles only
 # `RUSTC_BOOTSTRAP=1 cargo fuzz run rtu fuzz/seeds/rtu` works as well, but compiles everything anew. Here only the gateway itself is watched
 # (fuzz/watched.sh), so that what it depends on is shared with `cargo build --profile ci`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 seconds="${FUZZ_SECONDS:-60}"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
+only_build=
+[ "${1:-}" = --build ] && only_build=1 && shift
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z0-9]*\)"$/\1/p' fuzz/Cargo.toml)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -14,6 +16,7 @@ passed=0 failed=0
 
 RUSTC_WRAPPER="$PWD/fuzz/watched.sh" cargo build -q --profile ci --manifest-path fuzz/Cargo.toml --target-dir "$target" $(printf -- '--bin %s ' "$@") </dev/null ||
     { echo "fuzz: the targets could not be built"; echo "0 held, 1 broken"; exit 1; }
+[ -z "$only_build" ] || exit 0
 
 # What became of one target is said in "$work/NAME.said"; whether it held, by its exit code.
 fuzz() {

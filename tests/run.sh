@@ -11,7 +11,7 @@ passed=0 failed=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-step() { printf '\n── %s\n' "$*"; }
+step() { printf '\n── %s (after %d:%02d min)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 close() { printf '\n%d passed, %d failed\n' "$passed" "$failed"; exit $((failed > 0)); }
 give_up() { printf 'tests/run.sh: %s\n' "$1" >&2; failed=$((failed + 1)); close; }
 # count LOG WORD…: the sum of the numbers that stand before these words
@@ -96,8 +96,10 @@ stories() {
     tail -1 "$log" >"$log.end"
     tally $status "$log.end" passed failed error
 }
-# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise. Those that measure
-# time run one by one.
+# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise, and the fuzz targets are
+# compiled with what they leave (SCHED_IDLE: whoever wants to run goes first). Those that measure time run one by one, and with nothing beside.
+chrt --idle 0 bash fuzz/run.sh --build >"$logs/fuzz.build" 2>&1 </dev/null &
+targets=$!
 stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-2}" --dist loadgroup
 
 step "tests/faults/run.sh"
@@ -106,6 +108,7 @@ status=$?
 grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
 tally $status "$logs/faults.end" held broken
 
+wait $targets || cat "$logs/fuzz.build"
 stories alone -m alone
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} each)"

@@ -98,6 +98,7 @@ fn devices_of(bus: &BusId, devices: &[Device], own: bool) -> Vec<BusDevice> {
         ix: DeviceIx(ix as u32),
         id: device.id.clone(),
         address: device.address.clone(),
+        medium: device.medium,
         profile: Arc::clone(&device.profile),
     });
     known.collect()

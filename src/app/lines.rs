@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     domain::{
-        BusId, DeviceId, Diagnosis, Failure, Garble, Raw, Table,
+        BusId, DeviceId, Diagnosis, Failure, Garble, Medium, Raw, Table,
         inquiry::{Inquire, Inquired, Wanted, Whom},
         tape::{TapePage, TapeWish},
     },
@@ -32,6 +32,7 @@ pub struct OneLine {
 pub struct Lines {
     buses: HashMap<BusId, OneLine>,
     devices: HashMap<DeviceId, (BusId, Address, Link)>,
+    media: HashMap<BusId, Medium>,
 }
 
 impl Lines {
@@ -40,7 +41,8 @@ impl Lines {
             let link = device.profile.link.clone();
             (device.id.clone(), (device.bus.clone(), device.address.clone(), link))
         };
-        Self { buses, devices: devices.iter().map(known).collect() }
+        let media = devices.iter().map(|device| (device.bus.clone(), device.medium)).collect();
+        Self { buses, devices: devices.iter().map(known).collect(), media }
     }
 
     /// Makes one exchange, as soon as the line has time for it.
@@ -55,13 +57,14 @@ impl Lines {
             return Inquired::Garbled(Garble::Unaskable.diagnosis());
         }
         let said_by = link.clone();
+        let medium = self.media.get(&bus).copied().unwrap_or_default();
         let (reply, answer) = oneshot::channel();
         match line.counter.inquiries.try_send(Inquiry { unit, link, ask, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return Inquired::Busy,
         }
         match timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => told(answer, &said_by),
+            Ok(Ok(answer)) => told(answer, &said_by, medium),
             // the bus ended, or has no time: it sees that nobody waits any more
             Ok(Err(_)) | Err(_) => Inquired::Busy,
         }
@@ -109,14 +112,16 @@ fn fits_a_question(ask: &Ask) -> bool {
     }
 }
 
-fn told(answer: Result<Raw, AskFault>, link: &Link) -> Inquired {
+fn told(answer: Result<Raw, AskFault>, link: &Link, medium: Medium) -> Inquired {
     let diagnosis =
-        |fault: &AskFault| link.diagnose(&Failure::from(fault)).unwrap_or_else(Diagnosis::unasked);
+        |fault: &AskFault| link.diagnose(&Failure::from(fault), medium).unwrap_or_else(Diagnosis::unasked);
     match answer {
         Ok(Raw::Registers { words, .. }) => Inquired::Words(words),
         Ok(Raw::Bits { bits, .. }) => Inquired::Bits(bits),
         Ok(Raw::Frame { bytes, .. } | Raw::Payload { bytes, .. }) => Inquired::Frame(bytes.to_vec()),
-        Err(AskFault::Silent { waited }) => Inquired::Silent { waited_ms: waited.as_millis() as u64 },
+        Err(fault @ AskFault::Silent { waited }) => {
+            Inquired::Silent { waited_ms: waited.as_millis() as u64, told: diagnosis(&fault) }
+        }
         Err(fault @ AskFault::Refused { code }) => Inquired::Refused { code, told: diagnosis(&fault) },
         Err(fault @ AskFault::Garbled { .. }) => Inquired::Garbled(diagnosis(&fault)),
         Err(fault @ AskFault::LineDown(_)) => Inquired::LineDown(diagnosis(&fault)),

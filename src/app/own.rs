@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::{Bus, Endpoint, Site},
-    domain::{BusId, ClassName, DeviceId},
+    domain::{BusId, ClassName, DeviceId, Medium},
     profile::{Address, Device, Profile},
     uplink::own_device,
 };
@@ -35,6 +35,7 @@ fn devices(buses: &[Bus], devices: &[Device], profile: &Arc<Profile>) -> Vec<Dev
             name: bus.id.to_string(),
             profile: Arc::clone(profile),
             bus: bus.id.clone(),
+            medium: Medium::Inside,
             address: Address::Text(bus.id.to_string()),
             tags: BTreeMap::from([
                 ("bus".to_owned(), bus.id.to_string()),
@@ -52,6 +53,7 @@ fn flash(profile: &Arc<Profile>) -> Device {
         name: "网关闪存".to_owned(),
         profile: Arc::clone(profile),
         bus: "gateway:flash".into(),
+        medium: Medium::Inside,
         address: Address::Text("flash".to_owned()),
         tags: BTreeMap::new(),
     }
@@ -64,6 +66,7 @@ fn store(profile: &Arc<Profile>) -> Device {
         name: "网关存储".to_owned(),
         profile: Arc::clone(profile),
         bus: "gateway:store".into(),
+        medium: Medium::Inside,
         address: Address::Text("store".to_owned()),
         tags: BTreeMap::new(),
     }
@@ -95,6 +98,7 @@ fn endpoints(endpoints: &[Endpoint], profile: &Arc<Profile>) -> Vec<Device> {
         name: format!("{} {}", endpoint.purpose.title().zh, endpoint.id),
         profile: Arc::clone(profile),
         bus: BusId::from(own_device(&endpoint.id).as_str()),
+        medium: Medium::Inside,
         address: Address::Text(endpoint.id.to_string()),
         tags: BTreeMap::from([("endpoint".to_owned(), endpoint.id.to_string())]),
     });

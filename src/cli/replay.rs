@@ -23,7 +23,7 @@ use super::{
 use crate::{
     alarm::Override,
     document::Problems,
-    domain::{BusId, DeviceIx, Lang, Mono, Stamp},
+    domain::{BusId, DeviceIx, Lang, Medium, Mono, Stamp},
     fieldbus::{BusDevice, replay::Player},
     profile::{Address, Device, Library},
     say,
@@ -213,7 +213,15 @@ fn device(named: &recording::DeviceNamed, library: &Library, lang: Lang) -> Opti
         Named::Address(text) => Address::Text(text.clone()),
     };
     let (id, name, bus) = (named.id.clone(), named.name.clone(), named.bus.clone());
-    Some(Device { id, name, profile: known, bus, address, tags: Default::default() })
+    Some(Device {
+        id,
+        name,
+        profile: known,
+        bus,
+        medium: Medium::default(),
+        address,
+        tags: Default::default(),
+    })
 }
 
 fn players(header: &Header, devices: &[Device], lang: Lang) -> HashMap<BusId, Player> {
@@ -224,6 +232,7 @@ fn players(header: &Header, devices: &[Device], lang: Lang) -> HashMap<BusId, Pl
             ix: DeviceIx(ix),
             id: device.id.clone(),
             address: device.address.clone(),
+            medium: device.medium,
             profile: Arc::clone(&device.profile),
         });
         match Player::new(&bus.id, &bus.kind, its.collect()) {

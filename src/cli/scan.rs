@@ -25,7 +25,7 @@ use crate::{
     app::lines::plain_modbus,
     config::Site,
     document::Problems,
-    domain::{BusId, Diagnosis, Lang, Period},
+    domain::{BusId, Diagnosis, Lang, Medium, Period},
     fieldbus::modbus::{
         config::{RtuSettings, TcpSettings},
         knock::Knocker,
@@ -253,6 +253,7 @@ impl Scan<'_> {
 
     async fn host(&mut self, settings: &TcpSettings, units: &[u8]) {
         let name = format!("{}:{}", settings.host, settings.port);
+        self.line.medium = Medium::Network;
         self.progress = Progress::new(self.lang, units.len());
         self.progress.part(&name, units.len());
         let mut knocker = match Knocker::tcp(settings.clone()).await {
@@ -279,6 +280,12 @@ impl Scan<'_> {
         let link = plain_modbus(self.args.patience(OTHER_TIMEOUT));
         let round = Round { name: name.clone(), units: &units, patience: link.timeout };
         let Self { found, progress, .. } = self;
+        let of_site = self.site.iter().flat_map(|site| &site.devices);
+        self.line.medium = of_site
+            .filter(|device| device.bus == *bus)
+            .map(|device| device.medium)
+            .next()
+            .unwrap_or_default();
         self.trouble = round.inquire(through, &link, found, progress).await;
         let devices = self.site.iter().flat_map(|site| &site.devices).filter(|device| device.bus == *bus);
         for device in devices {

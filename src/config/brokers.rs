@@ -4,8 +4,13 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use super::desk::{CERTIFICATE, Desk, PRIVATE_KEY};
+use super::{
+    Bus, BusLink, Endpoint, Receiver,
+    desk::{CERTIFICATE, Desk, PRIVATE_KEY, Taken},
+    file::SiteFile,
+};
 use crate::{
+    at,
     document::Step,
     domain::{SecretFile, Text},
     fieldbus,
@@ -126,6 +131,42 @@ fn wrong_url(fault: BrokerUrlError) -> Text {
                 "只能有主机和端口；用户名和密码另写",
                 "host and port only: username and password stand apart"
             )
+        }
+    }
+}
+
+/// Two that log in to one broker by one name throw each other out, for ever: no endpoint may do so to a bus or another
+/// endpoint. (Of two buses the second is told among the buses.)
+pub(super) fn one_login_each(
+    desk: &mut Desk<'_>,
+    file: &SiteFile,
+    (buses, endpoints): (&[Bus], &[Endpoint]),
+) {
+    let on_buses = buses.iter().filter_map(|bus| {
+        let BusLink::Mqtt { broker, .. } = &bus.link else { return None };
+        Some(("bus", file.bus.iter().position(|written| written.id == bus.id)?, broker))
+    });
+    let on_endpoints = endpoints.iter().filter_map(|endpoint| {
+        let Receiver::Mqtt(receiver) = &endpoint.receiver else { return None };
+        Some((
+            "endpoint",
+            file.endpoint.iter().position(|written| written.id == endpoint.id)?,
+            &receiver.broker,
+        ))
+    });
+    let mut logins = Taken::new();
+    for (table, n, broker) in on_buses.chain(on_endpoints) {
+        let BrokerAddress { host, port, .. } = &broker.address;
+        let (login, path) =
+            (format!("{host}:{port} as {}", broker.client_id), at![table, n, "mqtt", "client_id"]);
+        if let Some(first) = logins.before(login, desk.document.place(path))
+            && table == "endpoint"
+        {
+            let told = text!(
+                "同一个服务器上 client_id 已在用（第 {first} 行），会互相踢下线",
+                "this client_id is used on the same broker already (line {first}): each would throw the other out"
+            );
+            desk.error(path, told);
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     at,
     document::Step,
-    domain::BusId,
+    domain::{BusId, Medium},
     fieldbus::{
         modbus::config::RtuTcpSettings,
         serial::config::{Framing, Settings as SerialSettings, nearest_baud},
@@ -62,6 +62,17 @@ impl BusKind {
             | BusKind::ModbusAscii
             | BusKind::ModbusDtu => true,
             BusKind::Serial | BusKind::Mqtt | BusKind::Dlt645 | BusKind::Dlt645Tcp => false,
+        }
+    }
+
+    /// What lies between the gateway and the devices of such a bus.
+    pub fn medium(self) -> Medium {
+        match self {
+            BusKind::ModbusRtu | BusKind::ModbusAscii | BusKind::Serial | BusKind::Dlt645 => Medium::Serial,
+            BusKind::ModbusRtuTcp | BusKind::Dlt645Tcp => Medium::SerialServer,
+            BusKind::ModbusDtu => Medium::Modem,
+            BusKind::ModbusTcp => Medium::Network,
+            BusKind::Mqtt => Medium::Broker,
         }
     }
 

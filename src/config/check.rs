@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     Site,
+    brokers::one_login_each,
     buses::{KnownBus, buses},
     desk::Desk,
     devices::devices,
@@ -148,6 +149,7 @@ fn site(
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
     let endpoints = endpoints(desk, &file.endpoint, &file.site.id, Fleet { library, devices: &devices });
+    one_login_each(desk, file, (&buses, &endpoints));
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let coordinates = coordinates(desk, &file.site);

@@ -176,7 +176,7 @@ fn spread(
     shared: &mut Shared,
     devices: &mut Vec<Device>,
 ) {
-    let Entry { table, profile, .. } = entry;
+    let Entry { table, kind, profile, .. } = entry;
     for number in range.numbers() {
         let Some(address) = address(desk, entry, number) else { return };
         if !own_address(desk, entry, &address, shared) {
@@ -190,6 +190,7 @@ fn spread(
             name,
             profile: profile.clone(),
             bus: table.bus.clone(),
+            medium: kind.medium(),
             address,
             tags: tags.collect(),
         });

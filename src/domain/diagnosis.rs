@@ -15,6 +15,31 @@ pub struct Diagnosis {
     pub checks: Vec<Text>,
 }
 
+/// What lies between the gateway and a device: where to look when nothing answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Medium {
+    /// A serial port of this box and two wires.
+    #[default]
+    Serial,
+    /// The network, and wires behind a serial server.
+    SerialServer,
+    /// A modem that dials in, and wires behind it.
+    Modem,
+    Network,
+    Broker,
+    /// Nothing: it is a part of the gateway itself.
+    Inside,
+}
+
+/// By what a device is told from the others on its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    UnitId,
+    MeterNumber,
+    Address,
+    Topic,
+}
+
 /// Something to look at: Chinese, English.
 type Check = (&'static str, &'static str);
 
@@ -23,6 +48,13 @@ const SWAPPED: Check = ("A/B 对调", "swap A and B");
 const OTHER_PORT: Check = ("选错串口", "the right port?");
 const DIRECTION: Check = ("收发方向（RTS）", "direction control (RTS)");
 const UNIT_ID: Check = ("站号", "unit id");
+const METER_NUMBER: Check = ("表号（12 位）", "the meter's number (12 digits)");
+const ADDRESS: Check = ("地址", "its address");
+const TOPIC: Check = ("主题", "its topic");
+const NETWORK: Check = ("网络", "the network");
+const BEHIND_MODEM: Check = ("DTU 到设备的线", "the line behind the modem");
+const SIGNAL: Check = ("信号", "its signal");
+const BROKER: Check = ("消息服务器", "the broker");
 const BAUD: Check = ("波特率/校验", "baud rate and parity");
 const TERMINATOR: Check = ("终端电阻", "terminating resistors");
 const OTHER_MASTER: Check = ("另有主站", "another master?");
@@ -58,6 +90,32 @@ impl Diagnosis {
     fn new(kind: &str, what: Text, checks: &[Check]) -> Self {
         let checks = checks.iter().map(|(zh, en)| Text::new(*zh, *en)).collect();
         Self { kind: kind.to_owned(), what, checks }
+    }
+
+    /// Nothing came: what to look at lies on the way to it.
+    pub fn silent(medium: Medium, called: Called) -> Self {
+        let on_the_way: &[Check] = match medium {
+            Medium::Serial => &[POWER, SWAPPED, OTHER_PORT, DIRECTION],
+            Medium::SerialServer => &[POWER, BEHIND_GATEWAY, SWAPPED, BAUD],
+            Medium::Modem => &[POWER, BEHIND_MODEM, SWAPPED, SIGNAL],
+            Medium::Network => &[POWER, NETWORK],
+            Medium::Broker => &[POWER, SIGNAL, BROKER],
+            Medium::Inside => &[],
+        };
+        let name = match called {
+            Called::UnitId => UNIT_ID,
+            Called::MeterNumber => METER_NUMBER,
+            Called::Address => ADDRESS,
+            Called::Topic => TOPIC,
+        };
+        let told = match medium {
+            Medium::Broker => text!("没有收到它的消息", "nothing is heard of it"),
+            Medium::Serial | Medium::SerialServer | Medium::Modem => {
+                text!("线上没有任何应答", "nothing answers")
+            }
+            Medium::Network | Medium::Inside => text!("没有任何应答", "nothing answers"),
+        };
+        Self::new("silent", told, &[on_the_way, &[name]].concat())
     }
 
     /// On one line: `what；check → check`.
@@ -118,12 +176,9 @@ impl Diagnosis {
 
 impl Failure {
     /// `None` where nothing is wrong yet. A refusal is read as a Modbus exception: a [`Link`](crate::profile::Link) knows better.
-    pub fn diagnosis(&self) -> Option<Diagnosis> {
+    pub fn diagnosis(&self, medium: Medium, called: Called) -> Option<Diagnosis> {
         match self {
-            Failure::Silent => {
-                let told = text!("线上没有任何应答", "nothing answers");
-                Some(Diagnosis::new("silent", told, &[POWER, SWAPPED, OTHER_PORT, DIRECTION, UNIT_ID]))
-            }
+            Failure::Silent => Some(Diagnosis::silent(medium, called)),
             Failure::Garbled { what } => Some(what.diagnosis()),
             Failure::Refused { code } => Some(Diagnosis::exception(*code)),
             Failure::LineDown { fault } => Some(fault.diagnosis()),
@@ -276,7 +331,7 @@ mod tests {
             ),
         ];
         for (failure, want) in cases {
-            let told = failure.diagnosis().expect("something is wrong");
+            let told = failure.diagnosis(Medium::Serial, Called::UnitId).expect("something is wrong");
             assert_eq!(told.line(Lang::Zh), want);
             let english = told.line(Lang::En);
             assert!(english.is_ascii() || english.contains('→'), "{english}");
@@ -286,10 +341,37 @@ mod tests {
             );
         }
         assert_eq!(Diagnosis::unasked().line(Lang::Zh), "收到非请求帧，已忽略；另有主站 → 主动上报的设备");
-        assert_eq!(Failure::NotHeardYet.diagnosis(), None);
+        assert_eq!(Failure::NotHeardYet.diagnosis(Medium::Serial, Called::UnitId), None);
         assert_eq!(
             Diagnosis { checks: vec![], ..Diagnosis::unasked() }.line(Lang::Zh),
             "收到非请求帧，已忽略"
         );
+    }
+    #[test]
+    fn a_silent_device_is_looked_for_where_its_line_goes() {
+        let cases = [
+            (
+                Medium::Serial,
+                Called::MeterNumber,
+                "线上没有任何应答；供电 → A/B 对调 → 选错串口 → 收发方向（RTS） → 表号（12 位）",
+            ),
+            (
+                Medium::SerialServer,
+                Called::UnitId,
+                "线上没有任何应答；供电 → 串口服务器后面的线 → A/B 对调 → 波特率/校验 → 站号",
+            ),
+            (
+                Medium::Modem,
+                Called::UnitId,
+                "线上没有任何应答；供电 → DTU 到设备的线 → A/B 对调 → 信号 → 站号",
+            ),
+            (Medium::Network, Called::UnitId, "没有任何应答；供电 → 网络 → 站号"),
+            (Medium::Broker, Called::Topic, "没有收到它的消息；供电 → 信号 → 消息服务器 → 主题"),
+        ];
+        for (medium, called, want) in cases {
+            let told = Diagnosis::silent(medium, called);
+            assert_eq!(told.line(Lang::Zh), want);
+            assert_eq!(told.line(Lang::En).contains("swap A and B"), want.contains("A/B"), "{medium:?}");
+        }
     }
 }

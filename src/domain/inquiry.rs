@@ -41,6 +41,7 @@ pub enum Inquired {
     Frame(Vec<u8>),
     Silent {
         waited_ms: u64,
+        told: Diagnosis,
     },
     /// The device is there and said no.
     Refused {

@@ -28,7 +28,7 @@ pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
-pub use diagnosis::Diagnosis;
+pub use diagnosis::{Called, Diagnosis, Medium};
 pub use ending::{Ending, Reply};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;

@@ -39,7 +39,9 @@ use super::{
     unit::{Layout, Slot, Unit},
 };
 use crate::{
-    domain::{BusId, Clock, DeviceId, DeviceIx, Diagnosis, Failure, Heard, Lang, PointIx, Raw, Receipt},
+    domain::{
+        BusId, Clock, DeviceId, DeviceIx, Diagnosis, Failure, Heard, Lang, Medium, PointIx, Raw, Receipt,
+    },
     profile::{Address, Profile},
 };
 
@@ -52,6 +54,7 @@ pub struct BusDevice {
     pub ix: DeviceIx,
     pub id: DeviceId,
     pub address: Address,
+    pub medium: Medium,
     pub profile: Arc<Profile>,
 }
 

@@ -196,6 +196,7 @@ impl Show {
             ix,
             id: "bus:test".into(),
             address: Address::Text("test".into()),
+            medium: Medium::Inside,
             profile: product(Link::Mqtt(MqttLink { topic: String::new(), heartbeat: None })),
         });
         for (device, (unit, _)) in parts.devices.iter_mut().zip(devices) {
@@ -671,7 +672,14 @@ async fn a_line_reports_on_itself_on_a_beat_and_when_its_state_changes() {
     assert_eq!(states(&reports(&mut show, 9 * SECOND).await), ["up"], "at once, not on the beat");
     let babble = LineFault::Babble { bytes: 5_000_000, over: 5 * SECOND };
     show.set(Scene::Says(Unasked::Gone(babble))).await;
-    assert_eq!(states(&reports(&mut show, SECOND).await), ["babbling"]);
+    let babbling = reports(&mut show, SECOND).await;
+    assert_eq!((states(&babbling), &babbling[0]["losses"]), (vec!["babbling".to_owned()], &2.into()));
+    let rested = reports(&mut show, 295 * SECOND).await;
+    assert_eq!(
+        rested.last().map(|report| &report["losses"]),
+        Some(&1.into()),
+        "after five minutes it is forgotten"
+    );
     show.end().await;
 }
 

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{BusCounters, BusDevice, BusParts};
 use crate::{
-    domain::{DeviceIx, Heard, ManualClock, Table},
+    domain::{DeviceIx, Heard, ManualClock, Medium, Table},
     profile::{
         Address, Dialect, FrameLength, FrameShape, Link, ModbusLink, Profile, Read, SerialEvent, SerialLink,
         SerialRequest,
@@ -25,6 +25,7 @@ pub fn parts(devices: &[(&str, Arc<Profile>)]) -> (BusParts, mpsc::Receiver<Hear
         ix: DeviceIx(ix),
         id: format!("device-{address}").into(),
         address: Address::Text((*address).to_owned()),
+        medium: Medium::Serial,
         profile: profile.clone(),
     });
     let parts = BusParts {

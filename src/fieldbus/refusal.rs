@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{BusDevice, plan::Ask};
 use crate::{
-    domain::{BusId, DeviceIx, Failure, Lang, Table},
+    domain::{BusId, DeviceIx, Failure, Lang, Medium, Table},
     profile::Link,
 };
 
@@ -56,7 +56,8 @@ impl Refusals {
 }
 
 fn words(link: &Link, code: u16) -> String {
-    link.diagnose(&Failure::Refused { code }).map_or_else(String::new, |told| told.line(Lang::En))
+    link.diagnose(&Failure::Refused { code }, Medium::default())
+        .map_or_else(String::new, |told| told.line(Lang::En))
 }
 
 /// The registers as they go over the wire: whoever reads this is about to ask how they are counted.

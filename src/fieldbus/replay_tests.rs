@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     document::Problems,
-    domain::Mono,
+    domain::{Medium, Mono},
     profile::{Address, Library},
 };
 
@@ -21,7 +21,13 @@ fn profile() -> Arc<Profile> {
 }
 
 fn device() -> BusDevice {
-    BusDevice { ix: DeviceIx(0), id: "x".into(), address: Address::Unit(1), profile: profile() }
+    BusDevice {
+        ix: DeviceIx(0),
+        id: "x".into(),
+        address: Address::Unit(1),
+        medium: Medium::Serial,
+        profile: profile(),
+    }
 }
 
 fn at(ms: u64) -> Stamp {

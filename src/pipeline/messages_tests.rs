@@ -68,6 +68,7 @@ impl Bench {
             name: String::new(),
             profile: Arc::clone(&PROFILE),
             bus: "broker".into(),
+            medium: crate::domain::Medium::Broker,
             address: Address::Text("7".to_owned()),
             tags: BTreeMap::new(),
         };

@@ -75,6 +75,7 @@ fn device(library: &Library, id: &str, profile: &str, unit: u8) -> Device {
         name: id.to_owned(),
         profile: library.profile(profile).unwrap(),
         bus: "lan".into(),
+        medium: crate::domain::Medium::Network,
         address: Address::Unit(unit),
         tags: BTreeMap::new(),
     }

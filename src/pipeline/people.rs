@@ -74,7 +74,7 @@ impl Pipeline {
                         Truth::Unknown => LinkState::Unknown,
                     },
                     answered_at: latest.answered().map(|at| at.wall),
-                    diagnosis: latest.trouble().and_then(|why| device.profile.link.diagnose(&why)),
+                    diagnosis: latest.trouble().and_then(|why| device.diagnose(&why)),
                 }
             })
             .collect()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Profile;
-use crate::domain::{BusId, DeviceFacts, DeviceId, EndpointId};
+use crate::domain::{BusId, DeviceFacts, DeviceId, Diagnosis, EndpointId, Failure, Medium};
 
 #[derive(Debug)]
 pub struct Device {
@@ -11,6 +11,7 @@ pub struct Device {
     pub name: String,
     pub profile: Arc<Profile>,
     pub bus: BusId,
+    pub medium: Medium,
     pub address: Address,
     pub tags: BTreeMap<String, String>,
 }
@@ -63,6 +64,11 @@ impl Device {
     /// The gateway's own store.
     pub fn is_own_store(&self) -> bool {
         self.profile.id.as_str() == OWN_STORE
+    }
+
+    /// A failure in words. `None` where nothing is wrong yet.
+    pub fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
+        self.profile.link.diagnose(failure, self.medium)
     }
 
     pub fn facts(&self) -> DeviceFacts {

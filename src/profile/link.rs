@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Diagnosis, Failure};
+use crate::domain::{Called, Diagnosis, Failure, Medium};
 
 #[derive(Clone, Debug)]
 pub enum Link {
@@ -13,15 +13,24 @@ pub enum Link {
 }
 
 impl Link {
-    /// A failure in words, as this product means it. `None` where nothing is wrong yet.
-    pub fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
+    /// A failure in words, as this product means it behind `medium`. `None` where nothing is wrong yet.
+    pub fn diagnose(&self, failure: &Failure, medium: Medium) -> Option<Diagnosis> {
         match (self, failure) {
             (Link::Modbus(link), Failure::Refused { code }) => Some(link.dialect.refusal(*code)),
             (Link::Dlt645(_), Failure::Refused { code }) => Some(Dlt645Link::refusal(*code)),
             (Link::Serial(_) | Link::Mqtt(_), Failure::Refused { code }) => {
                 Some(Diagnosis::vendor_error(*code))
             }
-            (_, failure) => failure.diagnosis(),
+            (_, failure) => failure.diagnosis(medium, self.called()),
+        }
+    }
+
+    fn called(&self) -> Called {
+        match self {
+            Link::Modbus(_) => Called::UnitId,
+            Link::Serial(_) => Called::Address,
+            Link::Mqtt(_) => Called::Topic,
+            Link::Dlt645(_) => Called::MeterNumber,
         }
     }
 }

@@ -12,16 +12,7 @@ from support.compound import Panels, http_endpoint, inspectors, site_text
 from support.judge import Score
 from support.service import Service
 
-WAITS = {  # row: what it waits for
-    "T28b": "`endpoint_rejects`, when an office takes nothing",
-    "T33b": "dead letters: three refusals set a letter aside, `delivery retry` sends it",
-    "T34": "a secret that is read again when its file changes",
-    "T38": "[endpoint.mqtt]",
-    "T39": "[endpoint.mqtt]",
-    "T42b": "an alarm when somebody else uses our client id",
-    "T43": "[endpoint.mqtt]",
-    "N01": "[endpoint.mqtt]",
-}
+WAITS = {}  # row: what it waits for
 ELSEWHERE = {  # row: where it is broken
     "T25": "on a virtual clock: EVENTS=60000 cargo test --lib a_month_without_the_endpoint",
     "T40": "tests/stories/test_mqtt.py, test_what_must_not_be_believed",

@@ -252,6 +252,7 @@ def test_poison_is_set_aside(ill, score):
     service.cli("delivery", "retry", "office", "--as", "值班员")
     wait_until(lambda: offices["office"].accepted(), 10, "sent on request")
     panels.push("panel-1", False)
+    wait_until(lambda: len(offices["office"].accepted()) >= 2, 10, "what comes later too")
     recover(score, service, offices)
     end(score, service, offices, panels)
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from support.gateway import entrapment_table, inspector_table, site_head
+from support.gateway import entrapment_table, inspector_table, site_head, tcp_bus
 from support.lift import Lift
 from support.waiting import wait_until
 
@@ -26,11 +26,7 @@ def small_disk(tmp_path):
 def site(folder, tcp, inspector):
     small = 'events_max = "8MiB"\ntelemetry_max = "8MiB"\n\n[console]'
     return site_head(folder).replace("\n[console]", small, 1) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp.port}
+{tcp_bus(tcp.port)}
 
 [[device]]
 id      = "lift-1"

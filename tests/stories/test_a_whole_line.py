@@ -1,6 +1,6 @@
 """A whole line is lost: one alarm, told to whoever wants to hear of what hangs on it, and none for each device. And it ends by itself."""
 from modbus_tcp import ModbusTcp
-from support.gateway import inspector_table, site_head
+from support.gateway import inspector_table, site_head, tcp_bus
 from support.lift import Lift
 from support.waiting import never, wait_until
 
@@ -9,11 +9,7 @@ LIFTS = [1, 2, 3]
 
 def site(folder, port, inspector_port):
     return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {port}
+{tcp_bus(port)}
 
 [[device]]
 repeat  = "1..3"

@@ -8,21 +8,11 @@ import zoneinfo
 import pytest
 
 from lamps import RtuLamps, TcpLamps
-from support.gateway import BINARY, site_head
+from support.gateway import BINARY, site_head, tcp_bus
 from support.machine import free_port
 from support.waiting import never, wait_until
 
 DIMMING, CHARGE = 0x21, 0x22
-
-
-def tcp_bus(port):
-    return f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {port}
-"""
 
 
 def rtu_bus(pty):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.gateway import entrapment_table, inspector_table, site_head
+from support.gateway import entrapment_table, inspector_table, site_head, tcp_bus
 from support.lift import FLOOR, SPEED, Lift
 from support.machine import free_port
 from support.waiting import never, wait_until
@@ -17,11 +17,7 @@ BODY_RULE = "{ status = [200], body = 'ResponseStatusObject.StatusCode == 0' }"
 
 def site(folder, tcp_port, lifts, endpoint="", profile="elevator/story-tcp"):
     return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp_port}
+{tcp_bus(tcp_port)}
 
 [[device]]
 repeat  = "1..{lifts}"

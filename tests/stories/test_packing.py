@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from support.gateway import BINARY, site_head
+from support.gateway import BINARY, site_head, tcp_bus
 from support.machine import free_port
 from support.telemetry import rows
 from support.truth import TICK_MS, TruthUnits, ticks_before, write_profiles
@@ -32,11 +32,7 @@ def site(folder, profiles, port):
     text = site_head(folder).replace("profile_dirs = [", f'profile_dirs = ["{profiles}", ')
     text = text.replace("\n[console]", 'telemetry_max = "8MiB"\n\n[console]')  # so that it packs every few seconds
     return text + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {port}
+{tcp_bus(port)}
 
 [[device]]
 repeat  = "1..{UNITS}"

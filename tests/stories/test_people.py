@@ -3,18 +3,14 @@ import os
 import sqlite3
 import stat
 
-from support.gateway import BINARY, entrapment_table, inspector_table, run_binary, site_head
+from support.gateway import BINARY, entrapment_table, inspector_table, run_binary, site_head, tcp_bus
 from support.lift import Lift
 from support.waiting import wait_until
 
 
 def bus(port):
     return f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {port}
+{tcp_bus(port)}
 """
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 
 from platform_office import Bearer, Digest, Platform
-from support.gateway import ENTRAPMENT, entrapment_table, site_head
+from support.gateway import ENTRAPMENT, entrapment_table, site_head, tcp_bus
 from support.lift import Lift
 from support.machine import free_port
 from support.wrong_tls import Authority, TlsServer, openssl
@@ -43,11 +43,7 @@ def login(kind, folder, user, password):
 
 def site(folder, tcp_port, endpoints):
     return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp_port}
+{tcp_bus(tcp_port)}
 
 [[device]]
 id      = "lift-1"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mqtt_publisher import Publisher
-from support.gateway import entrapment_table, inspector_table, site_head
+from support.gateway import entrapment_table, inspector_table, site_head, tcp_bus
 from support.lift import Lift
 from support.waiting import wait_until
 
@@ -21,11 +21,7 @@ BAD = ["down", "down", "503", "500", "cut", "hang"]
 
 def site(folder, tcp_port, inspector_port):
     return site_head(folder) + f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {tcp_port}
+{tcp_bus(tcp_port)}
 
 [[device]]
 repeat  = "1..{LIFTS}"

@@ -261,7 +261,7 @@ ROWS = [
     ("rs485-1", "no_direction", r"rs485-a 的驱动不提供 RS-485 方向控制.*；适配器自己换向就去掉 rs485 → 否则换驱动支持的串口", r"; leave rs485 out if the adapter switches by itself", "Bus is down"),
     ("libmodbus-1", "refused", "设备在线：没有该地址（异常 02）；0 基或 1 基", "exception 02: no such address; counted from 0 or from 1?", "exception 02: no such address"),
     ("pymodbus-2", "refused", "设备在线：内部故障（异常 04）；看设备面板 → 放慢周期", "exception 04: the device failed; look at the device's panel", "exception 04: the device failed"),
-    ("tcp-silent-1", "silent", "线上没有任何应答；供电 → A/B 对调", "nothing answers; power → swap A and B", "silent for"),
+    ("tcp-silent-1", "silent", "没有任何应答；供电 → 网络 → 站号", "nothing answers; power → the network → unit id", "silent for"),
     ("tcp-drops-1", "hung_up", "设备断开了连接（.*）；别的主站占用了它的连接 → 供电", r"the connection was closed by the device \(.*\); does another master hold", "the connection was closed by the device"),
     ("tcp-babbles-1", "foreign", "应答的协议不对；端口和协议选错", "not Modbus; the right port and protocol?", "not Modbus"),
     ("tcp-count-1", "count", r"应答了 \d+ 个值，问的是 \d+ 个；拆小读取块", r"\d+ values instead of \d+; fewer registers at once", r"\d+ values instead of \d+"),
@@ -272,12 +272,6 @@ ROWS = [
 ]
 
 
-
-
-# where the screen has other words for the same: on a network there is no A and no B
-ON_SCREEN = {"tcp-silent-1": ("检查供电、网络、站号", "Check power, network, unit id")}
-
-
 def pattern(words):
     return re.compile(words if "\\" in words or ".*" in words else re.escape(words))
 
@@ -286,7 +280,6 @@ def pattern(words):
 def test_a_silence_is_named(scene, device, kind, zh, en, log):
     told = wait_until(lambda: (scene.diagnosis(device) or {}).get("kind") == kind and scene.diagnosis(device), 30, f"{device} is {kind}", every=0.3)
     bus = device.rsplit("-", 1)[0]
-    zh, en = ON_SCREEN.get(device, (zh, en))
     for lang, words, line_of in (("zh", zh, f"总线 {bus}"), ("en", en, f"bus {bus}")):
         text = scene.says(lang)
         assert any(pattern(words).search(line) for line in text.splitlines() if device in line or line_of in line), f"{words}\nnot said of {device} in\n{text}"

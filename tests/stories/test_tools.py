@@ -12,7 +12,7 @@ import pytest
 
 import rtu
 from rtu_hostile import RtuHostile
-from support.gateway import ENTRAPMENT, PROFILES, at_ns, entrapment_table, run_binary, site_head
+from support.gateway import ENTRAPMENT, PROFILES, at_ns, entrapment_table, run_binary, site_head, tcp_bus
 from support.lift import FLOOR, Lift
 from support.waiting import wait_until
 
@@ -79,11 +79,7 @@ unit    = 1
 
 def lan(port):
     return f"""
-[[bus]]
-id = "lan"
-[bus.modbus_tcp]
-host = "127.0.0.1"
-port = {port}
+{tcp_bus(port)}
 
 [[device]]
 id      = "lift-2"

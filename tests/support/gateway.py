@@ -39,6 +39,14 @@ listen = "127.0.0.1:{free_port()}"
 """
 
 
+def tcp_bus(port, name="lan"):
+    return f"""[[bus]]
+id = "{name}"
+[bus.modbus_tcp]
+host = "127.0.0.1"
+port = {port}"""
+
+
 def inspector_table(port, more="", accept="{ status = [200, 201, 202, 204, 409] }"):
     return f"""
 [[endpoint]]

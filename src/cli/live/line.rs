@@ -9,7 +9,7 @@ use crate::{
     cli::exit,
     console::door::{self, Answer, Question},
     domain::{
-        BusId, Diagnosis, Failure, Lang, Raw, Text,
+        BusId, Diagnosis, Failure, Lang, Medium, Raw, Text,
         inquiry::{Inquire, Inquired, Wanted, Whom},
     },
     fieldbus::{
@@ -95,18 +95,19 @@ impl LiveLine {
     ) -> (Result<Raw, NoAnswer>, Duration) {
         let began = Instant::now();
         if let Err(fault) = self.connect().await {
-            return (Err(NoAnswer::of(&AskFault::LineDown(fault), link)), began.elapsed());
+            let medium = Medium::default();
+            return (Err(NoAnswer::of(&AskFault::LineDown(fault), link, medium)), began.elapsed());
         }
         let began = Instant::now();
-        let answer = match self {
-            LiveLine::Rtu(driver) => driver.ask(unit, link, ask).await,
-            LiveLine::Tcp(driver) => driver.ask(unit, link, ask).await,
+        let (answer, medium) = match self {
+            LiveLine::Rtu(driver) => (driver.ask(unit, link, ask).await, Medium::Serial),
+            LiveLine::Tcp(driver) => (driver.ask(unit, link, ask).await, Medium::Network),
             LiveLine::Through { dir, bus } => {
                 let answer = inquire(dir, bus, unit, link, ask, member).await;
                 return (answer, began.elapsed());
             }
         };
-        (answer.map_err(|fault| NoAnswer::of(&fault, link)), began.elapsed())
+        (answer.map_err(|fault| NoAnswer::of(&fault, link, medium)), began.elapsed())
     }
 }
 
@@ -182,7 +183,7 @@ fn understood(answer: Inquired, ask: &Ask) -> Result<Raw, NoAnswer> {
         (Inquired::Frame(bytes), &Ask::Frame { request }) => {
             Ok(Raw::Frame { frame: request, bytes: bytes.into() })
         }
-        (Inquired::Silent { .. }, _) => Err(NoAnswer::silent()),
+        (Inquired::Silent { told, .. }, _) => no(Why::Silent, told),
         (Inquired::Refused { code, told }, _) => no(Why::Refused(code), told),
         (Inquired::Garbled(told), _) => no(Why::Garbled, told),
         (Inquired::LineDown(told), _) => no(Why::LineDown, told),
@@ -200,20 +201,15 @@ fn understood(answer: Inquired, ask: &Ask) -> Result<Raw, NoAnswer> {
 }
 
 impl NoAnswer {
-    fn of(fault: &AskFault, link: &Link) -> Self {
+    fn of(fault: &AskFault, link: &Link, medium: Medium) -> Self {
         let why = match fault {
             AskFault::Silent { .. } => Why::Silent,
             AskFault::Garbled { .. } => Why::Garbled,
             AskFault::Refused { code } => Why::Refused(*code),
             AskFault::LineDown(_) => Why::LineDown,
         };
-        let told = link.diagnose(&Failure::from(fault));
+        let told = link.diagnose(&Failure::from(fault), medium);
         Self { why, told: told.unwrap_or_else(Diagnosis::unasked) }
-    }
-
-    fn silent() -> Self {
-        let told = Failure::Silent.diagnosis().unwrap_or_else(Diagnosis::unasked);
-        Self { why: Why::Silent, told }
     }
 
     fn trouble(why: Why, what: Text) -> Self {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::live::{LiveLine, Why},
-    domain::{Diagnosis, Failure, Garble, Table},
+    domain::{Called, Diagnosis, Failure, Garble, Medium, Table},
     fieldbus::{
         driver::LineFault,
         modbus::knock::{IDENTIFY, Knocked, Knocker, Outcome, READ_ONE, REPORT_ID, Sort, identity},
@@ -47,6 +47,7 @@ pub struct Line {
     pub masters: BTreeSet<u8>,
     pub echo: bool,
     pub noise: bool,
+    pub medium: Medium,
 }
 
 /// One run of knocks with the same settings.
@@ -67,7 +68,7 @@ impl Line {
             Line { .. } if counts.exceptions > 0 => Failure::Refused { code: 0 },
             Line { .. } => Failure::Silent,
         };
-        failure.diagnosis().unwrap_or_else(Diagnosis::unasked)
+        failure.diagnosis(self.medium, Called::UnitId).unwrap_or_else(Diagnosis::unasked)
     }
 
     fn heard(&mut self, knocked: &Knocked) {

@@ -131,7 +131,7 @@ fn print_devices(out: &mut impl Write, site: &Site, live: &Live, lang: Lang) -> 
     let alone = |device: &&DeviceStatus| !line_is_down(device);
     let those = |link: LinkState| live.devices.iter().filter(move |device| device.link == link).filter(alone);
     for device in those(LinkState::Lost).take(MOST_LINES) {
-        writeln!(out, "{}", offline(device, links.get(device.bus.as_str()).copied(), lang))?;
+        writeln!(out, "{}", offline(device, lang))?;
     }
     let more = those(LinkState::Lost).count().saturating_sub(MOST_LINES);
     if more > 0 {
@@ -197,62 +197,14 @@ fn line_is_down(device: &DeviceStatus) -> bool {
     device.diagnosis.as_ref().is_some_and(Diagnosis::is_of_the_line)
 }
 
-/// A device that is asked and one that speaks by itself are looked for in different places. `link` is unknown if the site
-/// file was changed since the gateway read it.
-fn offline(device: &DeviceStatus, link: Option<&BusLink>, lang: Lang) -> String {
+fn offline(device: &DeviceStatus, lang: Lang) -> String {
     let (id, bus) = (&device.id, &device.bus);
     let last = device.answered_at.map_or_else(|| say!(lang, "从未应答", "never heard"), |at| ago(at, lang));
-    let advice = match link {
-        Some(BusLink::ModbusRtu(_) | BusLink::ModbusAscii(_)) => say!(
-            lang,
-            "检查供电、接线、站号；网关继续重试。",
-            "Check power, wiring, unit id; the gateway keeps trying."
-        ),
-        Some(BusLink::ModbusTcp(_)) => say!(
-            lang,
-            "检查供电、网络、站号；网关继续重试。",
-            "Check power, network, unit id; the gateway keeps trying."
-        ),
-        Some(BusLink::Dlt645(_)) => say!(
-            lang,
-            "检查供电、RS-485 接线、表号（12 位）；网关继续重试。",
-            "Check power, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
-        ),
-        Some(BusLink::Dlt645Tcp(_)) => say!(
-            lang,
-            "检查串口服务器、RS-485 接线、表号（12 位）；网关继续重试。",
-            "Check the serial server, RS-485 wiring, the meter's number (12 digits); the gateway keeps trying."
-        ),
-        Some(BusLink::ModbusRtuTcp(_)) => say!(
-            lang,
-            "检查供电、串口服务器到设备的接线、波特率、站号；网关继续重试。",
-            "Check power, the wiring from the serial server to it, baud rate, unit id; the gateway keeps trying."
-        ),
-        Some(BusLink::ModbusDtu(_)) => say!(
-            lang,
-            "检查供电、DTU 到设备的接线、DTU 信号、站号；网关继续重试。",
-            "Check power, the wiring from the modem to it, the modem's signal, unit id; the gateway keeps trying."
-        ),
-        Some(BusLink::Serial(_)) => say!(
-            lang,
-            "检查供电、接线、地址；网关继续监听。",
-            "Check power, wiring, address; the gateway keeps listening."
-        ),
-        Some(BusLink::Mqtt { .. }) => say!(
-            lang,
-            "检查设备供电、信号和消息服务器；网关继续监听。",
-            "Check its power, its signal and the broker; the gateway keeps listening."
-        ),
-        None => say!(lang, "检查供电和接线。", "Check power and wiring."),
-    };
-    let advice = match &device.diagnosis {
-        Some(told) if told.kind != "silent" || link.is_some_and(is_serial) => told.line(lang),
-        Some(_) | None => advice,
-    };
+    let told = device.diagnosis.as_ref().map_or_else(String::new, |told| told.line(lang));
     say!(
         lang,
-        "✕ 离线 {id}（总线 {bus}），最近应答：{last}。{advice}",
-        "✕ offline {id} (bus {bus}), last heard: {last}. {advice}"
+        "✕ 离线 {id}（总线 {bus}），最近应答：{last}。{told}",
+        "✕ offline {id} (bus {bus}), last heard: {last}. {told}"
     )
 }
 

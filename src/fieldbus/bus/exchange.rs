@@ -213,7 +213,8 @@ impl<D: Driver> Bus<D> {
     /// A whole exchange without a valid answer. A unit that is lost now is only probed.
     fn missed(&mut self, unit: usize, tries: u32, fault: &AskFault) {
         let change = self.units[unit].health.missed(tries, matches!(fault, AskFault::Silent { .. }));
-        let told = self.units[unit].device.profile.link.diagnose(&Failure::from(fault));
+        let device = &self.units[unit].device;
+        let told = device.profile.link.diagnose(&Failure::from(fault), device.medium);
         let checks = told.map_or_else(String::new, |told| told.checks_line(Lang::En));
         self.log_change(unit, change, &format!("{fault}; {checks}"));
         if let Some(at) = self.units[unit].health.probe_at(Instant::now()) {

@@ -1,6 +1,6 @@
 //! The line under the bus: opened, lost, tried again; its devices are told once of each.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -19,6 +19,10 @@ use crate::{
 /// within ten seconds.
 const FIRST_REOPEN: Duration = Duration::from_millis(500);
 const LONGEST_REOPEN: Duration = Duration::from_secs(8);
+/// A line that is lost again and again within so long is unsteady.
+const UNSTEADY_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// More losses than this say nothing more.
+const MOST_LOSSES: usize = 100;
 /// How long a line is left alone on which somebody babbles.
 const BABBLE_REST: Duration = Duration::from_secs(30);
 
@@ -33,11 +37,36 @@ pub(super) struct LineState {
     pub told_down: Option<LineFault>,
     /// It was opened again after they were told; they do not know yet.
     pub just_back: bool,
+    /// When it went down of late, the oldest first.
+    losses: VecDeque<Instant>,
+    /// Why it went down last.
+    pub last_fault: Option<LineFault>,
 }
 
 impl LineState {
     pub fn new(now: Instant) -> Self {
-        Self { opened_before: false, retry_at: now, wait: FIRST_REOPEN, told_down: None, just_back: false }
+        Self {
+            opened_before: false,
+            retry_at: now,
+            wait: FIRST_REOPEN,
+            told_down: None,
+            just_back: false,
+            losses: VecDeque::new(),
+            last_fault: None,
+        }
+    }
+
+    /// How often it went down within the last five minutes.
+    pub fn losses(&self, now: Instant) -> usize {
+        self.losses.iter().filter(|lost| now.duration_since(**lost) < UNSTEADY_WITHIN).count()
+    }
+
+    fn lost(&mut self, fault: LineFault, now: Instant) {
+        if self.losses.len() == MOST_LOSSES {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(now);
+        self.last_fault = Some(fault);
     }
 
     /// Something was heard on it, or a question waited out. Returns whether that is news.
@@ -121,6 +150,7 @@ impl<D: Driver> Bus<D> {
         if self.line.told_down.replace(fault.clone()).is_some() {
             return Ok(());
         }
+        self.line.lost(fault.clone(), Instant::now());
         let checks = fault.diagnosis().checks_line(Lang::En);
         warn!(bus = %self.id, error = %fault, checks, "Bus is down.");
         for unit in 0..self.units.len() {

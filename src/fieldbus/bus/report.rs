@@ -34,6 +34,8 @@ struct Report {
     utilisation: f64,
     devices: usize,
     devices_lost: usize,
+    /// How often it went down within the last five minutes.
+    losses: usize,
 }
 
 impl Reporter {
@@ -58,7 +60,7 @@ impl<D: Driver> Bus<D> {
         let Some(own) = self.reporter.own.as_ref().filter(|_| self.reporter.due <= now) else {
             return Ok(());
         };
-        let report = self.report();
+        let report = self.report(now);
         let bytes = serde_json::to_vec(&report).expect("numbers and texts");
         let heard = Heard {
             device: own.ix,
@@ -71,8 +73,10 @@ impl<D: Driver> Bus<D> {
         self.sender.send(heard).await.map_err(|_| BusError::NobodyListens { bus: self.id.clone() })
     }
 
-    fn report(&self) -> Report {
+    fn report(&self, now: Instant) -> Report {
+        let losses = self.line.losses(now);
         let (state, why) = match self.line.fault() {
+            None if losses > 0 => ("up", self.line.last_fault.as_ref().map(LineFault::to_string)),
             None => ("up", None),
             Some(fault @ LineFault::Babble { .. }) => ("babbling", Some(fault.to_string())),
             Some(fault) => ("down", Some(fault.to_string())),
@@ -84,6 +88,7 @@ impl<D: Driver> Bus<D> {
             utilisation: self.counters.busy_permille.load(Relaxed) as f64 / 10.0,
             devices: self.units.len(),
             devices_lost: lost.count(),
+            losses,
         }
     }
 }

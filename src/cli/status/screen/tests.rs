@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::{
     config,
-    domain::{AlarmState, Priority, Text},
+    domain::{AlarmState, Called, Medium, Priority, Text},
     store::AlarmRow,
     text,
 };
@@ -33,7 +33,10 @@ fn devices(prefix: &str, bus: &str, link: LinkState, count: usize) -> Vec<Device
         bus: bus.into(),
         link,
         answered_at: None,
-        diagnosis: None,
+        diagnosis: (link == LinkState::Lost).then(|| match bus {
+            "broker" => Diagnosis::silent(Medium::Broker, Called::Topic),
+            _ => Diagnosis::silent(Medium::Serial, Called::UnitId),
+        }),
     };
     (1..=count).map(device).collect()
 }
@@ -92,8 +95,8 @@ fn who_was_lost_is_named_and_who_was_not_heard_yet_is_counted() {
         shown(gateway(), Vec::new(), Lang::Zh)[1..],
         [
             "● 没有未关闭的报警",
-            "✕ 离线 lift-1（总线 lifts），最近应答：从未应答。检查供电、接线、站号；网关继续重试。",
-            "✕ 离线 car-1（总线 broker），最近应答：从未应答。检查设备供电、信号和消息服务器；网关继续监听。",
+            "✕ 离线 lift-1（总线 lifts），最近应答：从未应答。线上没有任何应答；供电 → A/B 对调 → 选错串口 → 收发方向（RTS） → 站号",
+            "✕ 离线 car-1（总线 broker），最近应答：从未应答。没有收到它的消息；供电 → 信号 → 消息服务器 → 主题",
             "○ 40 台设备启动后尚未上报",
             "● 上报目标 property：已送达 0，待发 0",
         ]
