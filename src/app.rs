@@ -39,7 +39,7 @@ use self::{
     lines::Lines, porter::Porter, timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
-    alarm::{Engine, Latest, Override, Rule, Rules},
+    alarm::{Customs, Engine, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, PrivateStore, Site},
     console::door::{self, Visit},
     domain::{
@@ -48,7 +48,9 @@ use crate::{
         timetable::{Place, Schedule},
     },
     ops::watchdog,
-    pipeline::{Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Trouble, Upkeep},
+    pipeline::{
+        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Trouble, Upkeep,
+    },
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
     uplink::{Router, Template, Wants, readings::Origin},
@@ -260,6 +262,7 @@ struct CoreParts {
     /// Who wants to hear of these classes wants to hear that their line is down.
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
     overrides: Vec<Override>,
+    customs: Customs,
     routes: Vec<(EndpointId, Wants)>,
     /// Of endpoints whose letters have a form of their own.
     templates: HashMap<EndpointId, Template>,
@@ -288,6 +291,7 @@ impl Parts {
             classes_on,
             devices,
             overrides: site.overrides,
+            customs: site.customs,
             routes,
             templates,
         };
@@ -361,6 +365,7 @@ impl Core {
         });
         let watched = watched.collect::<Result<_, _>>()?;
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
+        let engine = engine.with_customs(parts.customs);
         let router = Router::new(parts.timezone, parts.routes)
             .keep_telling(recovered.told)
             .in_their_words(parts.templates)
@@ -385,6 +390,7 @@ impl Core {
             asked,
             progress: Arc::new(Progress::default()),
             trouble: Trouble::default(),
+            spare: Spare::default(),
             upkeep: Upkeep::reporting_as(own_store),
             recent: Recent::default(),
             messages: BTreeMap::new(),
@@ -399,10 +405,26 @@ impl Core {
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site, or when
     /// it goes on under another name.
     async fn end_orphans(&mut self) -> anyhow::Result<()> {
-        let orphans = std::mem::take(&mut self.orphans).into_iter().filter_map(|orphan| orphan.occurrence);
+        let orphans = std::mem::take(&mut self.orphans);
+        let (open, held): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|orphan| orphan.state.is_some());
+        self.forget(held).await?;
+        let orphans = open.into_iter().filter_map(|orphan| orphan.occurrence);
         let superseded = std::mem::take(&mut self.superseded);
         self.end(orphans.collect(), Orphaned::RuleRemoved).await?;
         self.end(superseded, Orphaned::Superseded).await
+    }
+
+    /// What a person held back of a rule that is gone.
+    async fn forget(&mut self, held: Vec<AlarmMemory>) -> anyhow::Result<()> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let alarms = held.into_iter().map(|held| AlarmMemory::normal(held.key)).collect();
+        match self.pipeline.events.commit(store::Commit { alarms, ..store::Commit::default() }).await {
+            // the next start tries again
+            Err(error) if error.passes() => Ok(()),
+            forgotten => forgotten.context("forget what was held back"),
+        }
     }
 
     async fn end(&mut self, occurrences: Vec<OccurrenceId>, why: Orphaned) -> anyhow::Result<()> {

@@ -42,7 +42,7 @@ use crate::{
         status::{DeviceStatus, MessageCounts},
     },
     profile::Device,
-    store::{AuditEntry, Commit, EventStore, Row, StoreError, TelemetryStore, evidence::Sealed},
+    store::{AuditEntry, Commit, EventStore, StoreError, TelemetryStore, evidence::Sealed},
 };
 
 /// How many exchanges one batch takes: enough to share a commit, few enough to stay prompt.
@@ -51,6 +51,8 @@ const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// A pipeline that did not come around for this long was frozen or starved: it comes around every second.
 const STOOD_STILL: Duration = Duration::from_secs(5);
+/// How long the pipeline waits after a batch for a store that is behind.
+const BREATHER: Duration = Duration::from_millis(5);
 /// How often one device's unreadable messages are told at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 
@@ -100,6 +102,26 @@ pub struct Pipeline {
     /// What is on its way to devices.
     pub operations: Operations,
     pub private: Private,
+    pub spare: Spare,
+}
+
+/// Memory of rows that are stored, for the next ones: on the field's thread every reading goes through some.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<Vec<(PointIx, Sample)>>);
+
+impl Spare {
+    fn give(&mut self) -> Vec<(PointIx, Sample)> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// No more than one batch needs, and no large ones: those are few.
+    fn take_back(&mut self, mut samples: Vec<(PointIx, Sample)>) {
+        const LARGE: usize = 128;
+        if self.0.len() < BATCH && (1..=LARGE).contains(&samples.capacity()) {
+            samples.clear();
+            self.0.push(samples);
+        }
+    }
 }
 
 /// A row that waits for the decisions made from it to be on disk.
@@ -123,6 +145,7 @@ impl Pipeline {
                     _ => {
                         self.take_more(&mut batch).await;
                         self.carry(&mut batch).await?;
+                        self.let_store_catch_up().await;
                     }
                 },
                 () = sleep(wait) => {}
@@ -213,7 +236,8 @@ impl Pipeline {
                 return Some((device, at.wall, without_value(&points, Quality::CommFail), receipt));
             }
         };
-        let samples = self.devices[device.0 as usize].profile.decode(&raw, &points).samples;
+        let memory = self.spare.give();
+        let samples = self.devices[device.0 as usize].profile.decode_into(memory, &raw, &points).samples;
         self.engine.heard(device, &samples, at);
         Some((device, at.wall, samples, receipt))
     }
@@ -238,8 +262,9 @@ impl Pipeline {
                 continue;
             }
             let samples = self.private.kept(device, samples);
-            let kept = self.telemetry.keep(Row { device, at, samples, receipt });
+            let kept = self.telemetry.keep_lent(device, at, &samples, receipt);
             self.note_telemetry(kept);
+            self.spare.take_back(samples);
         }
         Ok(())
     }

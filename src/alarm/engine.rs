@@ -2,28 +2,28 @@
 //!
 //! Alarm memory follows the disk, never leads it: a decision that was not committed is simply made again.
 
+mod orders;
+mod slot;
+mod waiting;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    Latest, Rule, Truth, WorkedOut,
-    delay::Delay,
-    lifecycle::{self, Input},
-};
+pub use self::orders::TurnedDown;
+use self::slot::Slot;
+use super::{Customs, EscalationPlan, Latest, Rule, lifecycle};
 use crate::domain::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, DeviceId, DeviceIx, Failure, Mono, OccurrenceId,
     PointIx, Sample, Stamp, TransitionKind,
 };
-
-/// A delay shorter than this is not worth a write; a restart simply starts it again.
-const KEEP_AFTER: Duration = Duration::from_secs(1);
-/// A running delay is written again this often, well within what a restart may bridge.
-const KEEP_EVERY: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub struct Engine {
     devices: Vec<Watched>,
     /// Devices with a delay running: they are looked at again without a reading.
     waiting: BTreeSet<DeviceIx>,
+    /// Devices with a shelf, an escalation or a rescue that goes by time.
+    timed: BTreeSet<DeviceIx>,
+    customs: Customs,
     boot_id: String,
 }
 
@@ -34,19 +34,14 @@ struct Watched {
     alarms: Vec<Slot>,
     /// Nothing has changed since the last look, and nothing is running.
     settled: bool,
+    /// It is looked at then all the same.
+    timer: Mono,
 }
 
-#[derive(Debug)]
-struct Slot {
-    rule: Rule,
-    worked_out: WorkedOut,
-    memory: AlarmMemory,
-    running: Option<Delay>,
-    /// When the running delay was last written.
-    kept: Option<Mono>,
-    /// Decided but not on disk yet: it stands, whatever comes after, until it is.
-    decided: Option<Change>,
-}
+/// No timer runs.
+const NEVER: Mono = Mono(Duration::MAX);
+/// Something is left to be looked at.
+const AT_ONCE: Mono = Mono(Duration::ZERO);
 
 /// What is to be committed, then applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,11 +54,25 @@ pub struct Change {
     pub memory: AlarmMemory,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub kind: TransitionKind,
     pub at: Stamp,
-    input: Input,
+    /// A person's step that is no acknowledgement.
+    pub done: Option<Acknowledgement>,
+    /// Nobody outside is told.
+    pub withheld: bool,
+    /// It is open, and they hear of it for the first time.
+    pub announced: bool,
+}
+
+/// One look at an alarm: of which, when, by which customs.
+struct Look<'a> {
+    device: DeviceIx,
+    slot: usize,
+    now: Stamp,
+    boot_id: &'a str,
+    plan: &'a EscalationPlan,
 }
 
 /// What an acknowledgement comes to.
@@ -94,12 +103,45 @@ impl Engine {
                 )
             });
             let alarms = alarms.collect();
-            Watched { id, latest, alarms, settled: false }
+            Watched { id, latest, alarms, settled: false, timer: NEVER }
         });
         let devices = devices.collect();
-        let mut orphans: Vec<_> = recovered.into_values().filter(|memory| memory.state.is_some()).collect();
+        let customs = Customs::default();
+        let (waiting, timed) = (BTreeSet::new(), BTreeSet::new());
+        let mut engine = Self { devices, waiting, timed, customs, boot_id: boot_id.to_owned() };
+        engine.set_timers();
+        let mut orphans: Vec<_> = recovered
+            .into_values()
+            .filter(|memory| memory.state.is_some() || !memory.overlay.is_plain())
+            .collect();
         orphans.sort_by(|a, b| a.key.cmp(&b.key));
-        (Self { devices, waiting: BTreeSet::new(), boot_id: boot_id.to_owned() }, orphans)
+        (engine, orphans)
+    }
+
+    /// By this site's customs.
+    pub fn with_customs(mut self, customs: Customs) -> Self {
+        self.customs = customs;
+        self.set_timers();
+        self
+    }
+
+    fn set_timers(&mut self) {
+        for place in 0..self.devices.len() {
+            self.set_timer(DeviceIx(place as u32));
+        }
+    }
+
+    /// Looks for the next of a device's timers.
+    fn set_timer(&mut self, device: DeviceIx) {
+        let watched = &mut self.devices[device.0 as usize];
+        let alarms = watched.alarms.iter();
+        let next = alarms.filter_map(|alarm| alarm.next_timer(&self.customs.escalation, &self.boot_id));
+        watched.timer = next.min().unwrap_or(NEVER);
+        if watched.timer == NEVER {
+            self.timed.remove(&device);
+        } else {
+            self.timed.insert(device);
+        }
     }
 
     pub fn device(&self, device: DeviceIx) -> (&DeviceId, &Latest) {
@@ -146,19 +188,27 @@ impl Engine {
     /// What follows from all that is known of `device` at `now`. Changes no alarm: see [`Engine::apply`].
     pub fn decide(&mut self, device: DeviceIx, now: Stamp) -> Vec<Change> {
         let watched = &mut self.devices[device.0 as usize];
-        if watched.settled {
+        if watched.settled && now.mono < watched.timer {
             return Vec::new();
         }
         let Watched { latest, alarms, .. } = watched;
         let looks = alarms.iter_mut().enumerate();
+        let look = |slot| Look { device, slot, now, boot_id: &self.boot_id, plan: &self.customs.escalation };
         let changes: Vec<Change> =
-            looks.filter_map(|(slot, alarm)| alarm.look(device, slot, latest, now, &self.boot_id)).collect();
+            looks.filter_map(|(slot, alarm)| alarm.look(latest, &look(slot))).collect();
         let running = alarms.iter().any(|alarm| alarm.running.is_some());
         watched.settled = !running && changes.is_empty();
         if running {
             self.waiting.insert(device);
         } else {
             self.waiting.remove(&device);
+        }
+        if !changes.is_empty() {
+            // Until it is on disk and applied, it is decided again.
+            watched.timer = AT_ONCE;
+            self.timed.insert(device);
+        } else if now.mono >= watched.timer {
+            self.set_timer(device);
         }
         changes
     }
@@ -167,13 +217,19 @@ impl Engine {
     pub fn due(&self, now: Mono) -> (Vec<DeviceIx>, Option<Mono>) {
         let mut due = Vec::new();
         let mut next = None::<Mono>;
-        for device in &self.waiting {
-            let Some(deadline) = self.devices[device.0 as usize].deadline() else { continue };
-            if deadline <= now {
-                due.push(*device);
-            } else {
-                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+        let mut note = |device: DeviceIx, at: Mono| {
+            if at <= now {
+                due.push(device);
+            } else if at != NEVER {
+                next = Some(next.map_or(at, |next| next.min(at)));
             }
+        };
+        for device in &self.waiting {
+            let watched = &self.devices[device.0 as usize];
+            note(*device, watched.deadline().map_or(watched.timer, |delay| delay.min(watched.timer)));
+        }
+        for device in self.timed.iter().filter(|device| !self.waiting.contains(device)) {
+            note(*device, self.devices[device.0 as usize].timer);
         }
         (due, next)
     }
@@ -187,11 +243,15 @@ impl Engine {
         for (ix, watched) in self.devices.iter().enumerate() {
             for (slot, alarm) in watched.alarms.iter().enumerate() {
                 if is_meant(&alarm.memory) {
-                    return alarm.acknowledge(DeviceIx(ix as u32), slot, who, at);
+                    return alarm.acknowledge(&self.look(DeviceIx(ix as u32), slot, at), who);
                 }
             }
         }
         Acknowledged::NoSuchAlarm
+    }
+
+    fn look(&self, device: DeviceIx, slot: usize, now: Stamp) -> Look<'_> {
+        Look { device, slot, now, boot_id: &self.boot_id, plan: &self.customs.escalation }
     }
 
     /// What was decided is on disk now.
@@ -199,21 +259,24 @@ impl Engine {
         for change in changes {
             let watched = &mut self.devices[change.device.0 as usize];
             let alarm = &mut watched.alarms[change.slot];
-            // A person's acknowledgement does not touch the condition: what is running goes on.
-            if matches!(change.step, Some(Step { input: Input::Raise | Input::Return, .. })) {
+            if change.ends_the_delay(alarm.memory.state) {
                 alarm.running = None;
             }
             alarm.decided = None;
             alarm.memory = change.stored();
             alarm.kept = alarm.memory.delay.map(|delay| delay.seen);
             watched.settled = false;
+            // What else is due is looked at in the next turn: one step of an alarm at a time.
+            watched.timer = AT_ONCE;
+            self.timed.insert(change.device);
         }
     }
 
-    /// The alarms of all devices that are not normal.
+    /// The alarms of all devices that are not normal, or that something lies over.
     pub fn standing(&self) -> impl Iterator<Item = &AlarmMemory> {
         let alarms = self.devices.iter().flat_map(|watched| &watched.alarms);
-        alarms.map(|alarm| &alarm.memory).filter(|memory| memory.state.is_some())
+        let memories = alarms.map(|alarm| &alarm.memory);
+        memories.filter(|memory| memory.state.is_some() || !memory.overlay.is_plain())
     }
 }
 
@@ -221,7 +284,10 @@ impl Change {
     /// What stands on disk afterwards: an alarm that closed is normal again.
     pub fn stored(&self) -> AlarmMemory {
         match self.memory.state {
-            Some(AlarmState::Closed) => AlarmMemory::normal(self.memory.key.clone()),
+            Some(AlarmState::Closed) => AlarmMemory {
+                overlay: self.memory.overlay.of_the_next(),
+                ..AlarmMemory::normal(self.memory.key.clone())
+            },
             None
             | Some(
                 AlarmState::ActiveUnacknowledged
@@ -229,6 +295,12 @@ impl Change {
                 | AlarmState::ReturnedUnacknowledged,
             ) => self.memory.clone(),
         }
+    }
+
+    /// A delay waits for the opposite of what is; what a person does but closing does not touch the condition, and what is running
+    /// goes on.
+    fn ends_the_delay(&self, before: Option<AlarmState>) -> bool {
+        self.step.is_some() && lifecycle::is_active(before) != lifecycle::is_active(self.memory.state)
     }
 }
 
@@ -238,102 +310,7 @@ impl Watched {
     }
 }
 
-impl Slot {
-    fn restore(rule: Rule, memory: AlarmMemory, boot_id: &str) -> Self {
-        // Another boot's monotonic time says nothing in this one.
-        let same_boot = memory.boot_id == boot_id;
-        let running = memory.delay.filter(|_| same_boot).map(Delay::restored);
-        let kept = memory.delay.map(|delay| delay.seen);
-        Self { rule, worked_out: WorkedOut::default(), memory, running, kept, decided: None }
-    }
-
-    /// The truth that the running delay waits for, how long, and what then happens.
-    fn awaits(&self) -> (Truth, Duration, Input) {
-        if lifecycle::is_active(self.memory.state) {
-            (Truth::False, self.rule.alarm.off_delay, Input::Return)
-        } else {
-            (Truth::True, self.rule.alarm.on_delay, Input::Raise)
-        }
-    }
-
-    fn look(
-        &mut self,
-        device: DeviceIx,
-        slot: usize,
-        latest: &Latest,
-        now: Stamp,
-        boot_id: &str,
-    ) -> Option<Change> {
-        if let Some(decided) = &self.decided {
-            return Some(decided.clone());
-        }
-        let (wanted, limit, input) = self.awaits();
-        let truth = self.rule.truth(latest, now.mono, &mut self.worked_out);
-        self.running = Delay::observe(self.running, truth, wanted, limit, now.mono);
-        if self.running.is_some_and(|delay| delay.is_over(limit)) {
-            let (state, kind) = lifecycle::next(self.memory.state, input, self.rule.alarm.latching)?;
-            let memory = self.after(state, kind, now);
-            self.decided = Some(Change { device, slot, step: Some(Step { kind, at: now, input }), memory });
-            return self.decided.clone();
-        }
-        let delay = self.running.map(|delay| delay.since);
-        let keep = match (delay, self.kept) {
-            (None, kept) => kept.is_some(),
-            (Some(delay), None) => delay.credited >= KEEP_AFTER,
-            (Some(delay), Some(kept)) => delay.seen.since(kept) >= KEEP_EVERY,
-        };
-        keep.then(|| {
-            let memory = AlarmMemory { delay, boot_id: boot_id.to_owned(), ..self.memory.clone() };
-            Change { device, slot, step: None, memory }
-        })
-    }
-
-    fn deadline(&self) -> Option<Mono> {
-        let (_, limit, _) = self.awaits();
-        let running = self.running?;
-        let over = running.deadline(limit)?;
-        let keep = match self.kept {
-            None => running.since.seen + KEEP_AFTER.saturating_sub(running.since.credited),
-            Some(kept) => kept + KEEP_EVERY,
-        };
-        Some(over.min(keep))
-    }
-
-    fn after(&self, state: AlarmState, kind: TransitionKind, at: Stamp) -> AlarmMemory {
-        let mut memory = AlarmMemory { state: Some(state), delay: None, ..self.memory.clone() };
-        match kind {
-            TransitionKind::Raised => {
-                memory.raised_at = Some(memory.raised_at.unwrap_or(at.wall));
-                memory.returned_at = None;
-                memory.acknowledged = None;
-            }
-            TransitionKind::Returned | TransitionKind::Closed if memory.returned_at.is_none() => {
-                memory.returned_at = Some(at.wall);
-            }
-            TransitionKind::Returned
-            | TransitionKind::Closed
-            | TransitionKind::Acknowledged
-            | TransitionKind::Drill => {}
-        }
-        memory
-    }
-
-    fn acknowledge(&self, device: DeviceIx, slot: usize, who: Acknowledgement, at: Stamp) -> Acknowledged {
-        match lifecycle::next(self.memory.state, Input::Acknowledge, self.rule.alarm.latching) {
-            Some((state, kind)) => {
-                let mut memory = self.after(state, kind, at);
-                memory.acknowledged = Some(who);
-                memory.delay = self.memory.delay;
-                let step = Step { kind, at, input: Input::Acknowledge };
-                Acknowledged::Change(Box::new(Change { device, slot, step: Some(step), memory }))
-            }
-            None => match &self.memory.acknowledged {
-                Some(first) => Acknowledged::Already { by: first.by.clone() },
-                None => Acknowledged::NoSuchAlarm,
-            },
-        }
-    }
-}
-
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -19,16 +19,9 @@ const STUCK: Duration = Duration::from_secs(30);
 pub struct Latest {
     profile: Arc<Profile>,
     points: Vec<Point>,
-    /// How long a good value may be acted upon, per point; `None`: until the next one.
-    fresh_for: Box<[Option<Duration>]>,
-    /// So long every one of them may.
-    surely_fresh_for: Duration,
+    freshness: Freshness,
     /// Counts the changes.
     changes: u64,
-    /// Its values are asked for, so there is always a next one; others come when they come.
-    polled: bool,
-    /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
-    not_before: Mono,
     link: Truth,
     /// The loss of its whole line is the line's own alarm: then nobody knows how this device is.
     line_reports: bool,
@@ -37,6 +30,47 @@ pub struct Latest {
     silence: Option<Failure>,
     /// Points that it refuses, and with which code.
     refused: BTreeMap<PointIx, u16>,
+}
+
+/// How long a good value may be acted upon. In nanoseconds, as [`Moment`].
+#[derive(Debug)]
+struct Freshness {
+    /// Per point; `None`: until the next one.
+    fresh_for: Box<[Option<u64>]>,
+    /// So long every one of them may.
+    surely_for: u64,
+    /// Its values are asked for, so there is always a next one; others come when they come.
+    polled: bool,
+    /// Polled values from before this moment do not count: nobody could have withdrawn them in time.
+    not_before: u64,
+}
+
+impl Freshness {
+    fn of(profile: &Profile) -> Self {
+        let limit = |point| fresh_for(profile, point).map(nanos);
+        let fresh_for: Box<[_]> = profile.all_points().map(limit).collect();
+        Self {
+            surely_for: fresh_for.iter().flatten().min().copied().unwrap_or(u64::MAX),
+            fresh_for,
+            polled: match profile.link {
+                Link::Modbus(_) | Link::Dlt645(_) => true,
+                Link::Serial(_) | Link::Mqtt(_) => false,
+            },
+            not_before: 0,
+        }
+    }
+
+    /// Whether a value of `point` that was read at `then` may still be acted upon.
+    #[inline]
+    fn is_fresh(&self, point: usize, then: Moment, now: u64) -> bool {
+        let age = now.saturating_sub(then.mono);
+        let in_time = age <= self.surely_for || self.fresh_for[point].is_none_or(|limit| age <= limit);
+        in_time && (!self.polled || then.mono >= self.not_before)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// One point, as it was read last. Small: every reading of every device passes through one of these.
@@ -68,18 +102,11 @@ pub fn fresh_for(profile: &Profile, point: PointIx) -> Option<Duration> {
 impl Latest {
     /// `line_reports`: its line says by itself when it is down.
     pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
-        let fresh_for: Box<[_]> = profile.all_points().map(|point| fresh_for(&profile, point)).collect();
         Self {
-            points: fresh_for.iter().map(|_| Point::default()).collect(),
-            surely_fresh_for: fresh_for.iter().flatten().min().copied().unwrap_or(Duration::MAX),
-            fresh_for,
+            points: profile.points.iter().map(|_| Point::default()).collect(),
+            freshness: Freshness::of(&profile),
             changes: 0,
-            polled: match profile.link {
-                Link::Modbus(_) | Link::Dlt645(_) => true,
-                Link::Serial(_) | Link::Mqtt(_) => false,
-            },
             profile,
-            not_before: Mono(Duration::ZERO),
             link: Truth::Unknown,
             line_reports,
             answered: None,
@@ -95,8 +122,9 @@ impl Latest {
     /// The device spoke: these points have these values. Returns whether anything is different from before.
     pub fn heard(&mut self, samples: &[(PointIx, Sample)], at: Stamp) -> bool {
         let mut different = self.link != Truth::False;
+        let moment = Moment::from(at);
         for (point, sample) in samples {
-            different |= self.note(*point, sample, at);
+            different |= self.note(*point, sample, moment);
         }
         self.link = Truth::False;
         self.answered = Some(at);
@@ -113,7 +141,7 @@ impl Latest {
         let mut different = false;
         for (point, sample) in samples {
             if !self.good(*point, at.mono) {
-                different |= self.note(*point, sample, at);
+                different |= self.note(*point, sample, at.into());
             }
         }
         different
@@ -123,7 +151,7 @@ impl Latest {
     pub fn garbled(&mut self, points: &[PointIx], at: Stamp) -> bool {
         let before = std::mem::replace(&mut self.link, Truth::True);
         points.iter().fold(before != Truth::True, |different, point| {
-            self.note(*point, &Sample::without_value(Quality::DecodeError), at) | different
+            self.note(*point, &Sample::without_value(Quality::DecodeError), at.into()) | different
         })
     }
 
@@ -137,7 +165,7 @@ impl Latest {
         };
         let mut different = self.link != link;
         for point in points {
-            different |= self.note(*point, &Sample::without_value(Quality::CommFail), at);
+            different |= self.note(*point, &Sample::without_value(Quality::CommFail), at.into());
         }
         self.link = link;
         match why {
@@ -153,23 +181,24 @@ impl Latest {
         different
     }
 
-    fn note(&mut self, point: PointIx, sample: &Sample, at: Stamp) -> bool {
+    fn note(&mut self, point: PointIx, sample: &Sample, at: Moment) -> bool {
         let index = usize::from(point.0);
-        let Some(Point { read, .. }) = self.points.get(index) else { return false };
-        // A value that had gone stale is different again when it is read anew.
-        let same = read
-            .as_ref()
-            .is_some_and(|(last, then)| last == sample && self.is_fresh(index, then.mono(), at.mono));
-        let point = &mut self.points[index];
+        let Some(point) = self.points.get_mut(index) else { return false };
         match &mut point.read {
-            Some((_, then)) if same => *then = at.into(),
-            read => {
-                *read = Some((sample.clone(), at.into()));
-                self.changes += 1;
-                point.changed = self.changes;
+            // A value that had gone stale is different again when it is read anew.
+            Some((last, then)) if last == sample && self.freshness.is_fresh(index, *then, at.mono) => {
+                *then = at;
+                return false;
             }
+            Some((last, then)) => {
+                last.clone_from(sample);
+                *then = at;
+            }
+            read @ None => *read = Some((sample.clone(), at)),
         }
-        !same
+        self.changes += 1;
+        point.changed = self.changes;
+        true
     }
 
     /// A number that grows with each change of any of `points`.
@@ -180,14 +209,7 @@ impl Latest {
 
     /// The gateway itself stood still until `now`: what was polled before may long be over.
     pub fn stood_still(&mut self, now: Mono) {
-        self.not_before = now;
-    }
-
-    /// Whether a value read at `then` may still be acted upon.
-    fn is_fresh(&self, point: usize, then: Mono, now: Mono) -> bool {
-        let age = now.since(then);
-        let in_time = age <= self.surely_fresh_for || self.fresh_for[point].is_none_or(|limit| age <= limit);
-        in_time && (!self.polled || then >= self.not_before)
+        self.freshness.not_before = nanos(now.0);
     }
 
     /// Whether the link to the device is lost.
@@ -210,7 +232,7 @@ impl Latest {
     pub fn sample(&self, point: PointIx, now: Mono) -> Option<(Sample, Stamp)> {
         let index = usize::from(point.0);
         let (sample, at) = self.points.get(index)?.read.as_ref()?;
-        let fresh = self.is_fresh(index, at.mono(), now);
+        let fresh = self.freshness.is_fresh(index, *at, nanos(now.0));
         Some((if fresh { sample.clone() } else { sample.clone().aged() }, (*at).into()))
     }
 
@@ -218,7 +240,7 @@ impl Latest {
     pub fn good(&self, point: PointIx, now: Mono) -> bool {
         let index = usize::from(point.0);
         let read = self.points.get(index).and_then(|point| point.read.as_ref());
-        read.is_some_and(|(sample, at)| sample.is_good() && self.is_fresh(index, at.mono(), now))
+        read.is_some_and(|(sample, at)| sample.is_good() && self.freshness.is_fresh(index, *at, nanos(now.0)))
     }
 
     /// The last value of a point, however old.
@@ -228,22 +250,16 @@ impl Latest {
     }
 }
 
-impl Moment {
-    fn mono(self) -> Mono {
-        Mono(Duration::from_nanos(self.mono))
-    }
-}
-
 impl From<Stamp> for Moment {
     fn from(Stamp { mono, wall }: Stamp) -> Self {
-        Self { mono: mono.0.as_nanos() as u64, wall: wall.as_microsecond() }
+        Self { mono: nanos(mono.0), wall: wall.as_microsecond() }
     }
 }
 
 impl From<Moment> for Stamp {
     fn from(moment: Moment) -> Self {
         let wall = Timestamp::from_microsecond(moment.wall).expect("it came from a timestamp");
-        Self { mono: moment.mono(), wall }
+        Self { mono: Mono(Duration::from_nanos(moment.mono)), wall }
     }
 }
 

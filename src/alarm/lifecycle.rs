@@ -1,4 +1,5 @@
-//! The table of ISA-18.2 states: every state, every input, in one match that the compiler checks.
+//! The table of ISA-18.2 / IEC 62682: every state, every input, in matches that the compiler checks. What holds an alarm back
+//! (shelved, suppressed by design, out of service) lies over its state, which goes on being tracked.
 
 use crate::domain::{AlarmState, TransitionKind};
 
@@ -8,8 +9,12 @@ pub enum Input {
     Raise,
     /// The condition has been gone for the off-delay.
     Return,
+    /// The same, of an occurrence that was held back from its beginning: nobody knows of it, so nobody has to take it on.
+    ReturnUntold,
     /// A named person took it on.
     Acknowledge,
+    /// A named person closes it and says why. Whether the condition is gone, or unknown, is asked before.
+    Close,
 }
 
 /// The state after `input`, and what the step is called; `None` where the input changes nothing.
@@ -31,14 +36,42 @@ pub fn next(state: Option<AlarmState>, input: Input, latching: bool) -> Option<(
         (Some(ActiveAcknowledged), Input::Return) if latching => {
             Some((ReturnedUnacknowledged, TransitionKind::Returned))
         }
-        (Some(ActiveAcknowledged), Input::Return) | (Some(ReturnedUnacknowledged), Input::Acknowledge) => {
+        (Some(ActiveAcknowledged), Input::Return)
+        | (Some(ReturnedUnacknowledged), Input::Acknowledge)
+        | (Some(ActiveUnacknowledged | ActiveAcknowledged), Input::ReturnUntold)
+        | (Some(ActiveUnacknowledged | ActiveAcknowledged | ReturnedUnacknowledged), Input::Close) => {
             Some((Closed, TransitionKind::Closed))
         }
         (Some(ActiveUnacknowledged | ActiveAcknowledged), Input::Raise)
         | (Some(ActiveAcknowledged), Input::Acknowledge)
-        | (Some(ReturnedUnacknowledged), Input::Return)
-        | (None | Some(Closed), Input::Return | Input::Acknowledge)
+        | (Some(ReturnedUnacknowledged), Input::Return | Input::ReturnUntold)
+        | (None | Some(Closed), Input::Return | Input::ReturnUntold | Input::Acknowledge | Input::Close)
         | (Some(Closed), Input::Raise) => None,
+    }
+}
+
+/// What keeps an alarm from being announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// By a person, for a while.
+    Shelved,
+    /// By design.
+    Suppressed,
+    /// By a person, for as long as something is taken out.
+    OutOfService,
+}
+
+/// What it is called when `held` begins or ends; `None` where that changes nothing, because it `is` so already.
+pub fn turn(held: Held, is: bool, begins: bool) -> Option<TransitionKind> {
+    match (held, is, begins) {
+        (Held::Shelved, false, true) => Some(TransitionKind::Shelved),
+        (Held::Shelved, true, false) => Some(TransitionKind::Unshelved),
+        (Held::Suppressed, false, true) => Some(TransitionKind::Suppressed),
+        (Held::Suppressed, true, false) => Some(TransitionKind::Unsuppressed),
+        (Held::OutOfService, false, true) => Some(TransitionKind::OutOfService),
+        (Held::OutOfService, true, false) => Some(TransitionKind::InService),
+        (Held::Shelved | Held::Suppressed | Held::OutOfService, true, true)
+        | (Held::Shelved | Held::Suppressed | Held::OutOfService, false, false) => None,
     }
 }
 
@@ -47,6 +80,15 @@ pub fn is_active(state: Option<AlarmState>) -> bool {
     match state {
         Some(AlarmState::ActiveUnacknowledged | AlarmState::ActiveAcknowledged) => true,
         None | Some(AlarmState::ReturnedUnacknowledged | AlarmState::Closed) => false,
+    }
+}
+
+/// Whether somebody is still to be found who takes it on: a latching one wants a person though its condition is gone.
+pub fn wants_a_person(state: Option<AlarmState>, latching: bool) -> bool {
+    match state {
+        Some(AlarmState::ActiveUnacknowledged) => true,
+        Some(AlarmState::ReturnedUnacknowledged) => latching,
+        None | Some(AlarmState::ActiveAcknowledged | AlarmState::Closed) => false,
     }
 }
 
@@ -60,26 +102,45 @@ mod tests {
             ActiveAcknowledged as Acked, ActiveUnacknowledged as Unacked, Closed,
             ReturnedUnacknowledged as Returned,
         };
-        use Input::{Acknowledge, Raise, Return};
+        use Input::{Acknowledge, Close, Raise, Return, ReturnUntold};
+        use TransitionKind as T;
+        let (raised, returned) = (Some((Unacked, T::Raised)), Some((Returned, T::Returned)));
+        let (acked, closed) = (Some((Acked, T::Acknowledged)), Some((Closed, T::Closed)));
+        let states = [None, Some(Unacked), Some(Acked), Some(Returned), Some(Closed)];
+        // by input: from normal, unacknowledged, acknowledged, returned, closed; then the one that latching changes
+        let table = [
+            (Raise, [raised, None, None, raised, None], None),
+            (Return, [None, returned, closed, None, None], Some((2, returned))),
+            (ReturnUntold, [None, closed, closed, None, None], None),
+            (Acknowledge, [None, acked, None, closed, None], None),
+            (Close, [None, closed, closed, closed, None], None),
+        ];
+        for (input, row, latched) in table {
+            for (n, (state, plain)) in states.into_iter().zip(row).enumerate() {
+                assert_eq!(next(state, input, false), plain, "{state:?} + {input:?}");
+                let latching = latched.filter(|(at, _)| *at == n).map_or(plain, |(_, after)| after);
+                assert_eq!(next(state, input, true), latching, "{state:?} + {input:?}, latching");
+            }
+        }
+        for (n, state) in states.into_iter().enumerate() {
+            assert_eq!(is_active(state), [1, 2].contains(&n), "{state:?}");
+            assert_eq!(wants_a_person(state, false), n == 1, "{state:?}");
+            assert_eq!(wants_a_person(state, true), [1, 3].contains(&n), "{state:?}, latching");
+        }
+    }
+
+    #[test]
+    fn what_holds_back_begins_once_and_ends_once() {
         use TransitionKind as T;
         let table = [
-            // state, input, not latching, latching
-            (None, Raise, Some((Unacked, T::Raised)), Some((Unacked, T::Raised))),
-            (None, Return, None, None),
-            (None, Acknowledge, None, None),
-            (Some(Unacked), Raise, None, None),
-            (Some(Unacked), Return, Some((Returned, T::Returned)), Some((Returned, T::Returned))),
-            (Some(Unacked), Acknowledge, Some((Acked, T::Acknowledged)), Some((Acked, T::Acknowledged))),
-            (Some(Acked), Raise, None, None),
-            (Some(Acked), Return, Some((Closed, T::Closed)), Some((Returned, T::Returned))),
-            (Some(Acked), Acknowledge, None, None),
-            (Some(Returned), Raise, Some((Unacked, T::Raised)), Some((Unacked, T::Raised))),
-            (Some(Returned), Return, None, None),
-            (Some(Returned), Acknowledge, Some((Closed, T::Closed)), Some((Closed, T::Closed))),
+            (Held::Shelved, T::Shelved, T::Unshelved),
+            (Held::Suppressed, T::Suppressed, T::Unsuppressed),
+            (Held::OutOfService, T::OutOfService, T::InService),
         ];
-        for (state, input, plain, latching) in table {
-            assert_eq!(next(state, input, false), plain, "{state:?} + {input:?}");
-            assert_eq!(next(state, input, true), latching, "{state:?} + {input:?}, latching");
+        for (held, begun, ended) in table {
+            assert_eq!(turn(held, false, true), Some(begun));
+            assert_eq!(turn(held, true, false), Some(ended));
+            assert_eq!((turn(held, true, true), turn(held, false, false)), (None, None), "{held:?}");
         }
     }
 }

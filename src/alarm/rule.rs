@@ -23,6 +23,7 @@ pub struct Override {
     pub latching: Option<bool>,
     /// `Some(false)`: the rule is off. Never for life-safety alarms.
     pub enabled: Option<bool>,
+    pub rescue_within: Option<Duration>,
 }
 
 /// Whether a condition holds. Unknown is not normal: it neither raises nor clears.
@@ -37,6 +38,8 @@ pub enum Truth {
 pub struct Rule {
     pub alarm: ClassAlarm,
     condition: Condition,
+    /// While this holds the alarm is not announced.
+    suppression: Option<Condition>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,8 +89,13 @@ impl Rules {
             if !enabled && !alarm.life_safety {
                 continue;
             }
+            // A product that cannot tell is never suppressed.
+            let suppression = match &alarm.suppress_when {
+                Some(text) => expression(profile, &alarm, text)?.ok(),
+                None => None,
+            };
             match condition(profile, &alarm)? {
-                Ok(condition) => rules.on.push(Rule { alarm, condition }),
+                Ok(condition) => rules.on.push(Rule { alarm, condition, suppression }),
                 Err(lacking) => rules.off.push((alarm.name, lacking)),
             }
         }
@@ -106,6 +114,7 @@ impl Override {
         alarm.on_delay = self.on_delay.unwrap_or(alarm.on_delay);
         alarm.off_delay = self.off_delay.unwrap_or(alarm.off_delay);
         alarm.priority = self.priority.unwrap_or(alarm.priority);
+        alarm.rescue_within = alarm.rescue_within.map(|own| self.rescue_within.unwrap_or(own));
         // Only a person ends what is a matter of life.
         alarm.latching = alarm.life_safety || self.latching.unwrap_or(alarm.latching);
     }
@@ -116,10 +125,17 @@ fn condition(
     profile: &Profile,
     alarm: &ClassAlarm,
 ) -> Result<Result<Condition, Vec<PointName>>, RuleProblem> {
-    let text = match &alarm.when {
-        When::LinkLost => return Ok(Ok(Condition::LinkLost)),
-        When::Expression(text) => text,
-    };
+    match &alarm.when {
+        When::LinkLost => Ok(Ok(Condition::LinkLost)),
+        When::Expression(text) => expression(profile, alarm, text),
+    }
+}
+
+fn expression(
+    profile: &Profile,
+    alarm: &ClassAlarm,
+    text: &str,
+) -> Result<Result<Condition, Vec<PointName>>, RuleProblem> {
     let expression = Expression::compile(text).map_err(|why| RuleProblem {
         class: profile.class.name.clone(),
         alarm: alarm.name.clone(),
@@ -147,7 +163,26 @@ pub struct WorkedOut(Option<(u64, Truth)>);
 impl Rule {
     /// Whether the condition holds at `now`. Unknown if any point it names is not good then.
     pub fn truth(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Truth {
-        let Condition::Expression { expression, points } = &self.condition else {
+        self.condition.truth(latest, now, worked_out)
+    }
+
+    /// Whether what makes the alarm meaningless is the case. `None`: nothing does.
+    pub fn suppression(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Option<Truth> {
+        self.suppression.as_ref().map(|suppression| suppression.truth(latest, now, worked_out))
+    }
+
+    /// The points it names.
+    pub fn points(&self) -> &[PointIx] {
+        match &self.condition {
+            Condition::LinkLost => &[],
+            Condition::Expression { points, .. } => points,
+        }
+    }
+}
+
+impl Condition {
+    fn truth(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Truth {
+        let Condition::Expression { expression, points } = self else {
             return latest.link_lost();
         };
         if !points.iter().all(|point| latest.good(*point, now)) {
@@ -167,13 +202,5 @@ impl Rule {
         };
         worked_out.0 = Some((change, truth));
         truth
-    }
-
-    /// The points it names.
-    pub fn points(&self) -> &[PointIx] {
-        match &self.condition {
-            Condition::LinkLost => &[],
-            Condition::Expression { points, .. } => points,
-        }
     }
 }

@@ -1,31 +1,30 @@
-//! `alarms list|ack`: what is active, and a named person taking it on.
+//! `alarms`: what is active, and what named persons do about it.
 
-use std::{
-    io::{self, ErrorKind, Write},
-    sync::Arc,
-    time::Duration,
-};
+mod list;
+mod order;
+mod show;
+mod stats;
+mod words;
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets::NOTHING};
 use jiff::{Timestamp, tz::TimeZone};
-use serde_json::json;
 
-use super::{
-    exit,
-    site::{SiteArgs, if_stored},
-};
+pub use self::words::{overlay_words, shown_state};
+use self::{list::ListArgs, show::ShowArgs, stats::StatsArgs};
+use super::{exit, site::SiteArgs};
 use crate::{
     app,
     config::{self, Site},
     console::door::{self, Answer, Question},
     domain::{
         AlarmState, Lang, OccurrenceId, Priority, SystemClock,
-        command::{Command, Outcome},
+        command::{Act, Command, Outcome},
     },
     say,
-    store::{Access, AlarmFilter, AlarmRow, Alarms, Reader, StoreError},
+    store::{Access, StoreError},
 };
 
 #[derive(Debug, Args)]
@@ -40,21 +39,22 @@ enum AlarmsVerb {
     List(ListArgs),
     /// A person takes an alarm on / 确认报警
     Ack(AckArgs),
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    site: SiteArgs,
-    /// Closed ones too, the latest first / 包括已关闭的
-    #[arg(long)]
-    all: bool,
-    /// Of one device only / 仅某台设备
-    #[arg(long, value_name = "ID")]
-    device: Option<String>,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
+    /// One alarm, step by step / 单个报警的全过程
+    Show(ShowArgs),
+    /// How much the alarms ask of people (EEMUA 191) / 报警负荷
+    Stats(StatsArgs),
+    /// Not announced for a while / 搁置
+    Shelve(order::HoldArgs),
+    /// Announced again / 取消搁置
+    Unshelve(order::BackArgs),
+    /// An alarm or a device out of service / 停用
+    OutOfService(order::OutArgs),
+    /// Back in service / 恢复使用
+    InService(order::BackArgs),
+    /// Help for someone shut in: dispatched, arrived, released / 救援：派遣、到场、解救
+    Rescue(order::RescueArgs),
+    /// A person closes it and says why / 关闭
+    Close(order::CloseArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,92 +77,18 @@ impl AlarmsArgs {
     /// If the store cannot be read or the answer cannot be printed.
     pub fn run(self, lang: Lang) -> anyhow::Result<u8> {
         match self.verb {
-            AlarmsVerb::List(args) => list(&args, lang),
+            AlarmsVerb::List(args) => list::list(&args, lang),
             AlarmsVerb::Ack(args) => ack(args, lang),
+            AlarmsVerb::Show(args) => show::show(&args, lang),
+            AlarmsVerb::Stats(args) => stats::stats(&args, lang),
+            AlarmsVerb::Shelve(args) => args.run(lang),
+            AlarmsVerb::Unshelve(args) => args.run(Act::Unshelve, lang),
+            AlarmsVerb::OutOfService(args) => args.run(lang),
+            AlarmsVerb::InService(args) => args.run(Act::PutBack, lang),
+            AlarmsVerb::Rescue(args) => args.run(lang),
+            AlarmsVerb::Close(args) => args.run(lang),
         }
     }
-}
-
-fn list(args: &ListArgs, lang: Lang) -> anyhow::Result<u8> {
-    let site = match args.site.look(lang) {
-        Ok(site) => site,
-        Err(code) => return Ok(code),
-    };
-    let filter = AlarmFilter { closed: args.all, device: args.device.clone(), ..AlarmFilter::default() };
-    let found = match if_stored(Reader::open(&site.store.dir), lang)? {
-        Some(reader) => reader.alarms(&filter)?,
-        None => Alarms::default(),
-    };
-    write_list(&found, args, &site.timezone, lang, &mut io::stdout().lock(), &mut io::stderr().lock())?;
-    Ok(exit::OK)
-}
-
-/// The alarms go to `out`; what was left out is said to `talk`.
-fn write_list(
-    found: &Alarms,
-    args: &ListArgs,
-    zone: &TimeZone,
-    lang: Lang,
-    out: &mut impl Write,
-    talk: &mut impl Write,
-) -> io::Result<()> {
-    if args.json {
-        for row in &found.rows {
-            writeln!(out, "{}", record(row, zone))?;
-        }
-    } else if found.rows.is_empty() {
-        let nothing = match args.all {
-            true => say!(lang, "没有报警记录。", "No alarms on record."),
-            false => say!(lang, "没有未关闭的报警。", "No open alarms."),
-        };
-        writeln!(out, "{nothing}")?;
-    } else {
-        writeln!(out, "{}", table(&found.rows, zone, lang))?;
-    }
-    if found.left_out > 0 {
-        let more = found.left_out;
-        let told = say!(
-            lang,
-            "… 还有 {more} 条未列出；用 --device 只看一台设备。",
-            "… and {more} more, not listed; --device shows those of one device."
-        );
-        writeln!(talk, "{told}")?;
-    }
-    Ok(())
-}
-
-fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
-    json!({
-        "id": row.occurrence, "occurrence": row.occurrence, "device": row.device, "alarm": row.alarm, "name": row.alarm,
-        "title": row.title, "priority": row.priority, "state": row.state,
-        "raised_at": local(row.raised_at, zone),
-        "returned_at": row.returned_at.map(|at| local(at, zone)),
-        "acknowledged": row.acknowledged.as_ref().map(|ack| json!({
-            "by": ack.by, "at": local(ack.at, zone), "note": ack.note, "from": ack.from,
-        })),
-        "demo": row.demo,
-    })
-}
-
-fn table(rows: &[AlarmRow], zone: &TimeZone, lang: Lang) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(match lang {
-        Lang::Zh => ["编号", "级别", "状态", "开始", "设备", "报警", "确认人"],
-        Lang::En => ["id", "priority", "state", "raised", "device", "alarm", "acknowledged by"],
-    });
-    for row in rows {
-        table.add_row([
-            row.occurrence.clone(),
-            priority_word(row.priority, lang),
-            state_word(row.state, lang),
-            local(row.raised_at, zone),
-            format!("{} {}", row.device, row.device_name),
-            row.title.get(lang).to_owned(),
-            row.acknowledged.as_ref().map_or_else(|| "–".to_owned(), |ack| ack.by.clone()),
-        ]);
-    }
-    table
 }
 
 /// The shape (for those who do not see colour) and the word of a priority.
@@ -284,7 +210,9 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::NOTHING_FOUND
         }
-        Outcome::NoSuchDevice { .. }
+        Outcome::Ordered { .. }
+        | Outcome::TurnedDown { .. }
+        | Outcome::NoSuchDevice { .. }
         | Outcome::NoSuchCommand { .. }
         | Outcome::Operated { .. }
         | Outcome::Retried { .. }
@@ -306,67 +234,5 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::UNEXPECTED
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Text;
-
-    fn listed(words: &[&str], left_out: u64, rows: Vec<AlarmRow>, lang: Lang) -> (String, String) {
-        let command = <ListArgs as Args>::augment_args(clap::Command::new("list").no_binary_name(true));
-        let args =
-            <ListArgs as clap::FromArgMatches>::from_arg_matches(&command.get_matches_from(words)).unwrap();
-        let (mut out, mut talk) = (Vec::new(), Vec::new());
-        write_list(&Alarms { rows, left_out }, &args, &TimeZone::UTC, lang, &mut out, &mut talk).unwrap();
-        (String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
-    }
-
-    fn trapped(state: AlarmState) -> AlarmRow {
-        AlarmRow {
-            occurrence: "9c1e-12".to_owned(),
-            device: "lift-1".to_owned(),
-            device_name: "1号电梯".to_owned(),
-            alarm: "passenger_trapped".to_owned(),
-            title: Text::new("电梯困人", "passenger trapped"),
-            priority: Priority::Critical,
-            state,
-            raised_at: "2026-11-23T06:03:11.482Z".parse().unwrap(),
-            returned_at: None,
-            acknowledged: None,
-            demo: false,
-        }
-    }
-
-    #[test]
-    fn nothing_found_is_said_as_what_was_asked() {
-        for (words, zh, en) in [
-            (&[][..], "没有未关闭的报警。\n", "No open alarms.\n"),
-            (&["--all"], "没有报警记录。\n", "No alarms on record.\n"),
-            (&["--json"], "", ""),
-            (&["--all", "--json"], "", ""),
-        ] {
-            for (lang, expected) in [(Lang::Zh, zh), (Lang::En, en)] {
-                let (out, talk) = listed(words, 0, Vec::new(), lang);
-                assert_eq!((out.as_str(), talk.as_str()), (expected, ""), "{words:?} {lang:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn states_have_the_words_of_the_trade_and_what_is_left_out_is_said() {
-        for (state, word) in [
-            (AlarmState::ActiveUnacknowledged, "报警中·未确认"),
-            (AlarmState::ActiveAcknowledged, "报警中·已确认"),
-            (AlarmState::ReturnedUnacknowledged, "已恢复·未确认"),
-            (AlarmState::Closed, "已关闭"),
-        ] {
-            let (out, talk) = listed(&["--all"], 7, vec![trapped(state)], Lang::Zh);
-            assert!(out.contains(word) && out.contains("9c1e-12"), "{word}: {out}");
-            assert!(talk.contains("还有 7 条未列出"), "{talk}");
-        }
-        let (out, talk) = listed(&["--json"], 7, vec![trapped(AlarmState::Closed)], Lang::En);
-        assert!(out.lines().count() == 1 && talk.contains("and 7 more"), "{out}{talk}");
     }
 }

@@ -288,6 +288,8 @@ fn sentence(outcome: &Outcome, lang: Lang) -> String {
             say!(lang, "没有下发：未能记录（{why}）", "not sent: it could not be recorded ({why})")
         }
         Outcome::Acknowledged { .. }
+        | Outcome::Ordered { .. }
+        | Outcome::TurnedDown { .. }
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
@@ -308,6 +310,8 @@ fn outcome_record(outcome: &Outcome) -> serde_json::Value {
         }
         Outcome::NotStored { why } => json!({ "outcome": "not_stored", "why": why }),
         Outcome::Acknowledged { .. }
+        | Outcome::Ordered { .. }
+        | Outcome::TurnedDown { .. }
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
@@ -332,6 +336,8 @@ fn code_of(outcome: &Outcome) -> u8 {
         Outcome::NoSuchDevice { .. } | Outcome::NoSuchCommand { .. } => exit::NOTHING_FOUND,
         Outcome::NotStored { .. }
         | Outcome::Acknowledged { .. }
+        | Outcome::Ordered { .. }
+        | Outcome::TurnedDown { .. }
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }

@@ -102,8 +102,10 @@ fn flow<'a>(site: &'a Site, endpoint: &'a Endpoint, devices: &[(&Device, BTreeSe
     for (device, classes) in devices {
         // a rule that is not valid keeps the gateway from starting, and says so there
         let rules = Rules::compile(&device.id, &device.profile, &site.overrides).unwrap_or_default();
-        let wanted =
-            rules.on.iter().filter(|rule| wants.is_alarm_wanted(rule.alarm.priority, classes.iter()));
+        let wanted = rules.on.iter().filter(|rule| {
+            wants.is_alarm_wanted(rule.alarm.priority, classes.iter())
+                || site.customs.escalation.calls(&endpoint.id, rule.alarm.priority)
+        });
         let mut any = wants.readings && wants.classes.contains(&device.profile.class.name);
         for rule in wanted {
             any = true;

@@ -70,6 +70,7 @@ Examples / 示例:
   gatehouse status                                 one screen / 一屏总览
   gatehouse alarms list                            what is active / 当前报警
   gatehouse alarms ack 9c1e-12 --as 张伟           a person takes it on / 确认
+  gatehouse alarms shelve gate-east/tamper --for 2h --by 张伟 --reason 维修   not announced for a while / 搁置
   gatehouse commands send lamp-3 set_dimming 40 --as 张伟   tell a device, once / 下发命令
   gatehouse readings lift-3-1 --point floor        what was stored / 历史读数";
 
@@ -105,7 +106,7 @@ enum Verb {
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
     Readings(readings::ReadingsArgs),
-    /// Alarms: list, acknowledge / 报警
+    /// Alarms: list, acknowledge, shelve, rescue, close / 报警
     Alarms(alarms::AlarmsArgs),
     /// What devices can be told: list, send / 设备命令
     Commands(commands::CommandsArgs),

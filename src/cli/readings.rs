@@ -122,7 +122,7 @@ impl FromStr for Moment {
 
 impl Moment {
     /// An hour that the clock skipped or had twice is taken as clocks usually are: the first of two, after the gap.
-    fn place(self, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
+    pub fn place(self, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
         match self {
             Moment::Exact(at) => Ok(at),
             Moment::Local(at) => zone.to_timestamp(at),

@@ -17,7 +17,7 @@ use crate::{
     config::Site,
     console::door::{self, Answer, Question},
     domain::{
-        AlarmState, Lang, Text,
+        AlarmState, Lang, Overlay, Text,
         status::{Failing, Live},
     },
     say,
@@ -118,10 +118,8 @@ fn gateway(answer: io::Result<Answer>) -> Gateway {
 }
 
 fn unacknowledged(alarm: &AlarmRow) -> bool {
-    match alarm.state {
-        AlarmState::ActiveUnacknowledged | AlarmState::ReturnedUnacknowledged => true,
-        AlarmState::ActiveAcknowledged | AlarmState::Closed => false,
-    }
+    // what is held back wants nobody now; the screen shows it
+    alarm.state.is_unacknowledged() && !alarm.overlay.is_held()
 }
 
 /// Why letters for it wait: as the running gateway has it, else as the store has it.
@@ -170,6 +168,10 @@ fn code(seen: &Seen) -> u8 {
     }
 }
 
+fn count(seen: &Seen, is: impl Fn(&Overlay) -> bool) -> usize {
+    seen.alarms.iter().filter(|alarm| is(&alarm.overlay)).count()
+}
+
 fn record(site: &Site, seen: &Seen) -> serde_json::Value {
     let zone = &site.timezone;
     let queued = |id: &str| seen.deliveries.iter().find(|delivery| delivery.endpoint == id);
@@ -181,7 +183,10 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
             Gateway::Runs(_) | Gateway::Rests => None,
         },
         "alarms": {
-            "open": seen.alarms.len(),
+            "open": seen.alarms.iter().filter(|alarm| alarm.state != AlarmState::Closed).count(),
+            "shelved": count(seen, |over| over.shelf.is_some()),
+            "suppressed": count(seen, |over| over.suppressed),
+            "out_of_service": count(seen, |over| over.out_of_service.is_some()),
             "unacknowledged": seen.alarms.iter().filter(|alarm| unacknowledged(alarm)).count(),
         },
         "endpoints": site.endpoints.iter().map(|endpoint| {

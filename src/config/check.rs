@@ -16,6 +16,7 @@ use super::{
     Site,
     brokers::one_login_each,
     buses::{KnownBus, buses},
+    customs::customs,
     desk::Desk,
     devices::devices,
     endpoints::endpoints,
@@ -152,6 +153,7 @@ fn site(
     one_login_each(desk, file, (&buses, &endpoints));
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
+    let customs = customs(desk, file);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
@@ -171,6 +173,7 @@ fn site(
             devices,
             endpoints,
             overrides,
+            customs,
             coordinates,
             schedules,
             own_line,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
+    alarm::ShelvingLimits,
     domain::{
         AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId,
         SecretFile, Size, Value, timetable::At,
@@ -35,6 +36,9 @@ pub struct SiteFile {
     pub alarm: Vec<AlarmTable>,
     #[serde(default)]
     pub schedule: Vec<ScheduleTable>,
+    #[serde(default)]
+    pub shelving: ShelvingTable,
+    pub escalation: Option<EscalationTable>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -210,6 +214,72 @@ pub struct AlarmTable {
     pub priority: Option<Priority>,
     pub latching: Option<bool>,
     pub enabled: Option<bool>,
+    /// Of an entrapment: within this, help must have arrived.
+    pub rescue_within: Option<Period>,
+}
+
+/// The longest that a person may keep an alarm from being announced, by priority; `"0s"`: never. What is a matter of life, and critical
+/// alarms of elevators, are never shelved.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Shelving")]
+pub struct ShelvingTable {
+    pub critical: Period,
+    pub high: Period,
+    pub medium: Period,
+    pub low: Period,
+    /// The longest that an alarm or a device may be out of service.
+    pub out_of_service: Period,
+}
+
+/// What happens while nobody acknowledges. Without this table: nothing.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Escalation")]
+pub struct EscalationTable {
+    /// Of which alarms.
+    #[serde(default = "default_escalated")]
+    pub priorities: Vec<Priority>,
+    /// The next contact, then the one after, and so on.
+    #[serde(default)]
+    pub step: Vec<EscalationStepTable>,
+    /// After the last step it is announced anew this often; left out: no more.
+    pub again: Option<Period>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EscalationStep")]
+pub struct EscalationStepTable {
+    /// Since the announcement before it.
+    #[serde(default = "default_next_contact")]
+    pub after: Period,
+    /// Endpoints that are told from then on, besides those that want the alarm anyway.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointId>,
+    /// Whose turn it is, for people.
+    pub contact: Option<String>,
+}
+
+fn default_escalated() -> Vec<Priority> {
+    vec![Priority::Critical, Priority::High]
+}
+
+fn default_next_contact() -> Period {
+    Period(Duration::from_secs(60))
+}
+
+impl Default for ShelvingTable {
+    fn default() -> Self {
+        let ShelvingLimits { critical, high, medium, low, out_of_service } = ShelvingLimits::default();
+        Self {
+            critical: Period(critical),
+            high: Period(high),
+            medium: Period(medium),
+            low: Period(low),
+            out_of_service: Period(out_of_service),
+        }
+    }
 }
 
 /// Tells devices something at a time of each day, or of some days.

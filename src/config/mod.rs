@@ -3,6 +3,7 @@
 mod brokers;
 mod buses;
 mod check;
+mod customs;
 mod desk;
 mod devices;
 mod drill;

@@ -130,12 +130,24 @@ fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm
     if alarm.life_safety {
         as_urgent(desk, n, table, alarm);
     }
-    let AlarmTable { class: _, device: _, name: _, on_delay, off_delay, priority, latching, enabled } = table;
+    let AlarmTable {
+        class: _,
+        device: _,
+        name: _,
+        on_delay,
+        off_delay,
+        priority,
+        latching,
+        enabled,
+        rescue_within,
+    } = table;
+    rescue(desk, n, table, alarm);
     let none = on_delay.is_none()
         && off_delay.is_none()
         && priority.is_none()
         && latching.is_none()
-        && enabled.is_none();
+        && enabled.is_none()
+        && rescue_within.is_none();
     if none {
         desk.warning(at!["alarm", n, "name"], text!("这一条什么也没改", "this override changes nothing"));
     }
@@ -160,6 +172,18 @@ fn as_urgent(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAla
     }
 }
 
+fn rescue(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm) {
+    let Some(within) = table.rescue_within else { return };
+    let name = &table.name;
+    let path = at!["alarm", n, "rescue_within"];
+    if alarm.rescue_within.is_none() {
+        let told = text!("\"{name}\" 没有救援计时", "\"{name}\" has no rescue clock");
+        desk.error(path, told);
+    } else if within.0.is_zero() || within.0 > Duration::from_secs(86_400) {
+        desk.error(path, text!("须大于 0，不超过 1d", "it is more than 0 and 1d at most"));
+    }
+}
+
 fn as_override(table: &AlarmTable) -> Override {
     Override {
         device: table.device.clone(),
@@ -170,6 +194,7 @@ fn as_override(table: &AlarmTable) -> Override {
         priority: table.priority,
         latching: table.latching,
         enabled: table.enabled,
+        rescue_within: table.rescue_within.map(Into::into),
     }
 }
 

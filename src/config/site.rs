@@ -11,7 +11,7 @@ use std::{
 use jiff::tz::TimeZone;
 
 use crate::{
-    alarm::Override,
+    alarm::{Customs, Override},
     domain::{BusId, EndpointId, Period, Size, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, serial},
     mqtt::{Broker, BrokerAddress},
@@ -34,6 +34,7 @@ pub struct Site {
     pub devices: Vec<profile::Device>,
     pub endpoints: Vec<Endpoint>,
     pub overrides: Vec<Override>,
+    pub customs: Customs,
     pub coordinates: Option<Coordinates>,
     pub schedules: Vec<Schedule>,
     /// How much of what its lines carry is kept in memory, of all together; 0: nothing.

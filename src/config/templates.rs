@@ -12,8 +12,8 @@ use super::{desk::Desk, secret::Secrets};
 use crate::{
     document::Step,
     domain::{
-        Acknowledgement, AlarmFacts, AlarmName, AlarmState, DeviceFacts, Event, Kind as PointKind, Quality,
-        ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+        Acknowledgement, AlarmFacts, AlarmName, AlarmState, DeviceFacts, Event, Kind as PointKind, Overlay,
+        Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
     },
     profile::{Class, ClassAlarm, ClassPoint, Device, Library},
     store::evidence,
@@ -183,6 +183,10 @@ impl Kind<'_> {
                 returned_at: later.then_some(at),
                 acknowledged,
                 reason: None,
+                overlay: Overlay::default(),
+                done: None,
+                withheld: false,
+                announced: false,
             },
             readings: self.points.iter().map(|point| (point.name.clone(), reading(point, there))).collect(),
             time_quality: TimeQuality::Synced,

@@ -55,6 +55,41 @@ fn told(dir: &TempDir, checked: &Checked) -> Vec<String> {
 }
 
 #[test]
+fn what_people_may_and_who_is_told_next_is_checked() {
+    let dir = TempDir::new().unwrap();
+    let facts = [
+        ("", None),
+        ("[shelving]\nhigh = '2h'\n[escalation]\n[[escalation.step]]\ncontact = '值班'\n", None),
+        ("[shelving]\nhigh = '8d'\n", Some("a shelf lasts 7d at most")),
+        ("[escalation]\n[[escalation.step]]\nendpoints = ['duti']\n", Some("there is no endpoint \"duti\"")),
+        ("[escalation]\n[[escalation.step]]\nafter = '0s'\n", Some("it is 1s at least")),
+        ("[escalation]\nagain = '10ms'\n", Some("it is 1s at least")),
+        ("[escalation]\n", Some("warning: nothing escalates by this")),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'e_bike'\nrescue_within = '5m'\n",
+            Some("has no rescue clock"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'passenger_trapped'\nrescue_within = '0s'\n",
+            Some("1d at most"),
+        ),
+    ];
+    for (text, expected) in facts {
+        let told = told(&dir, &check_text(&dir, &format!("{SITE}{text}")));
+        match expected {
+            None => assert_eq!(told, Vec::<String>::new(), "{text}"),
+            Some(expected) => {
+                assert!(told.len() == 1 && told[0].contains(expected), "{text}: {told:?}");
+            }
+        }
+    }
+    let site = check_text(&dir, &format!("{SITE}[shelving]\nhigh = '2h'\n[escalation]\nagain = '5m'\n")).site;
+    let customs = site.expect("it is right").customs;
+    assert_eq!(customs.shelving.of(crate::domain::Priority::High), Duration::from_secs(7200));
+    assert_eq!(customs.escalation.wait_after(0), Some(Duration::from_secs(300)));
+}
+
+#[test]
 fn the_example_is_right_once_its_secrets_exist() {
     let dir = TempDir::new().unwrap();
     let without = check_text(&dir, EXAMPLE);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AlarmName, DeviceId, Mono, OccurrenceId};
+use super::{AlarmName, DeviceId, Mono, OccurrenceId, Overlay};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -43,8 +43,42 @@ pub enum TransitionKind {
     Acknowledged,
     Returned,
     Closed,
+    /// A person keeps it from being announced for a while; that is over.
+    Shelved,
+    Unshelved,
+    /// So does the plant's own state, by design.
+    Suppressed,
+    Unsuppressed,
+    /// It, or its device, is taken out of service; and is back.
+    OutOfService,
+    InService,
+    /// Nobody acknowledged it: announced anew, to the next contact.
+    Escalated,
+    /// A step of the rescue, or that it is late.
+    Rescue,
     /// No alarm's step, but a test of the way that they take: `gatehouse.drill`.
     Drill,
+}
+
+impl TransitionKind {
+    /// The word of the contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            TransitionKind::Raised => "raised",
+            TransitionKind::Acknowledged => "acknowledged",
+            TransitionKind::Returned => "returned",
+            TransitionKind::Closed => "closed",
+            TransitionKind::Shelved => "shelved",
+            TransitionKind::Unshelved => "unshelved",
+            TransitionKind::Suppressed => "suppressed",
+            TransitionKind::Unsuppressed => "unsuppressed",
+            TransitionKind::OutOfService => "out_of_service",
+            TransitionKind::InService => "in_service",
+            TransitionKind::Escalated => "escalated",
+            TransitionKind::Rescue => "rescue",
+            TransitionKind::Drill => "drill",
+        }
+    }
 }
 
 /// One alarm of one device: everything of it is ordered, nothing across two of them.
@@ -60,7 +94,7 @@ impl fmt::Display for AlarmKey {
     }
 }
 
-/// A person took it on.
+/// A named person's word: took it on, shelved it, arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     pub by: String,
@@ -98,6 +132,8 @@ pub struct AlarmMemory {
     /// The boot that `delay.seen` counts in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+    #[serde(default, skip_serializing_if = "Overlay::is_plain")]
+    pub overlay: Overlay,
 }
 
 impl AlarmMemory {
@@ -112,6 +148,22 @@ impl AlarmMemory {
             acknowledged: None,
             delay: None,
             boot_id: String::new(),
+            overlay: Overlay::default(),
+        }
+    }
+
+    /// Normal, and nothing is under way: not worth a row.
+    pub fn is_nothing(&self) -> bool {
+        self.state.is_none() && self.delay.is_none() && self.overlay.is_plain()
+    }
+}
+
+impl AlarmState {
+    /// Whether a person has to take it on.
+    pub fn is_unacknowledged(self) -> bool {
+        match self {
+            AlarmState::ActiveUnacknowledged | AlarmState::ReturnedUnacknowledged => true,
+            AlarmState::ActiveAcknowledged | AlarmState::Closed => false,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What people ask of the gateway: everything goes in by one door, to the pipeline.
 
-use jiff::civil::Date;
+use std::time::Duration;
+
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{AlarmState, CommandName, DeviceId, Ending, EndpointId, OccurrenceId, Text, Value};
+use super::{AlarmState, CommandName, DeviceId, Ending, EndpointId, OccurrenceId, RescueStep, Text, Value};
 use crate::text;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,12 +13,70 @@ use crate::text;
 pub enum Command {
     /// A named person takes on the occurrence `alarm`.
     Acknowledge { alarm: OccurrenceId, by: String, note: Option<String>, from: String },
+    /// A named person decides something else of an alarm.
+    Alarm(Order),
     /// A device is told to do something.
     Operate(Operate),
     /// Letters that were set aside are offered again: all of the endpoint, or the one of that number.
     Retry { endpoint: EndpointId, letter: Option<i64>, by: String, from: String },
     /// All that was not delivered to an endpoint is given up.
     Discard { endpoint: EndpointId, by: String, note: Option<String>, from: String },
+}
+
+/// What a named person decides of an alarm, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// An occurrence, an alarm (`device/alarm`), or a device where that makes sense.
+    pub subject: String,
+    pub act: Act,
+    pub by: String,
+    pub note: Option<String>,
+    pub from: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// Not announced for so long.
+    Shelve {
+        length: Duration,
+    },
+    Unshelve,
+    /// Out of service for so long at most; `life_safety`: also what is a matter of life.
+    TakeOut {
+        length: Duration,
+        life_safety: bool,
+    },
+    PutBack,
+    Close,
+    Rescue {
+        step: RescueStep,
+    },
+}
+
+impl Act {
+    /// As the audit has it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Act::Shelve { .. } => "shelve",
+            Act::Unshelve => "unshelve",
+            Act::TakeOut { .. } => "take out of service",
+            Act::PutBack => "put back in service",
+            Act::Close => "close",
+            Act::Rescue { step: RescueStep::Dispatched } => "rescue dispatched",
+            Act::Rescue { step: RescueStep::Arrived } => "rescue arrived",
+            Act::Rescue { step: RescueStep::Released } => "rescue released",
+        }
+    }
+
+    /// Whether it takes a reason.
+    pub fn wants_a_reason(&self) -> bool {
+        match self {
+            Act::Shelve { .. } | Act::TakeOut { .. } | Act::Close => true,
+            Act::Unshelve | Act::PutBack | Act::Rescue { .. } => false,
+        }
+    }
 }
 
 /// A device is told `command` with `value`: once, whatever comes of it.
@@ -68,6 +128,19 @@ pub enum Outcome {
     NoSuchAlarm {
         alarm: OccurrenceId,
     },
+    /// It was done to `alarms` of them. Of one: its state after it; `until`: when it ends by itself.
+    Ordered {
+        alarms: usize,
+        state: Option<AlarmState>,
+        until: Option<Timestamp>,
+    },
+    /// Nothing came of it, and why.
+    TurnedDown {
+        no_such: bool,
+        why: Text,
+        /// When somebody did it before, or until when it goes on.
+        at: Option<Timestamp>,
+    },
     NoSuchDevice {
         device: DeviceId,
     },
@@ -107,6 +180,7 @@ impl Command {
                 let named = plain(alarm, NAME_MAX) && plain(from, NAME_MAX);
                 (!named).then(|| text!("编号不对", "this is no alarm's number"))
             }),
+            Command::Alarm(order) => order.fault(),
             Command::Operate(asked) => asked.fault(),
             Command::Retry { endpoint, by, from, .. } => {
                 who(by, None).or_else(|| endpoint_fault(endpoint, from))
@@ -115,6 +189,22 @@ impl Command {
                 who(by, note.as_deref()).or_else(|| endpoint_fault(endpoint, from))
             }
         }
+    }
+}
+
+impl Order {
+    fn fault(&self) -> Option<Text> {
+        let reason = self.note.as_deref().is_some_and(|note| !note.trim().is_empty());
+        who(&self.by, self.note.as_deref())
+            .or_else(|| {
+                let named = !self.subject.is_empty() && plain(&self.subject, 2 * NAME_MAX);
+                (!(named && plain(&self.from, NAME_MAX)))
+                    .then(|| text!("名称不对", "this names no alarm or device"))
+            })
+            .or_else(|| {
+                (self.act.wants_a_reason() && !reason)
+                    .then(|| text!("要写原因（--reason）", "it takes a reason (--reason)"))
+            })
     }
 }
 
@@ -195,6 +285,32 @@ mod tests {
         ];
         for (command, good) in facts {
             assert_eq!(command.fault().is_none(), good, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn what_takes_a_reason_is_not_done_without_one() {
+        let order = |subject: &str, act: Act, note: Option<&str>| {
+            Command::Alarm(Order {
+                subject: subject.to_owned(),
+                act,
+                by: "张伟".to_owned(),
+                note: note.map(str::to_owned),
+                from: "cli".to_owned(),
+            })
+        };
+        let (length, life_safety) = (Duration::from_secs(60), false);
+        for act in [Act::Shelve { length }, Act::TakeOut { length, life_safety }, Act::Close] {
+            for (note, good) in [(Some("维修"), true), (Some("  "), false), (None, false)] {
+                let command = order("gate-1/tamper", act.clone(), note);
+                assert_eq!(command.fault().is_none(), good, "{command:?}");
+            }
+        }
+        for act in [Act::Unshelve, Act::PutBack, Act::Rescue { step: RescueStep::Arrived }] {
+            assert_eq!(order("gate-1/tamper", act.clone(), None).fault(), None, "{act:?}");
+            for subject in ["", "gate\n1", &"长".repeat(129)] {
+                assert!(order(subject, act.clone(), None).fault().is_some(), "{subject}");
+            }
         }
     }
 

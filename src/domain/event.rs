@@ -7,8 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Loss,
-    OccurrenceId, Origin, PointName, Priority, Quality, Text, TimeQuality, TransitionKind, Value,
+    OccurrenceId, Origin, Overlay, PointName, Priority, Quality, Text, TimeQuality, TransitionKind, Value,
 };
+
+/// How the occurrences begin under which it is told what lies over an alarm that is normal: `over:device/alarm`.
+pub const OVER_NORMAL: &str = "over:";
+
+/// What is told of an alarm that is normal is told under this name.
+pub fn of_no_occurrence(key: &AlarmKey) -> OccurrenceId {
+    format!("{OVER_NORMAL}{key}").into()
+}
 
 /// 128 random bits, made once for an event; every retry to every endpoint carries it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,9 +73,24 @@ pub struct AlarmFacts {
     pub returned_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
-    /// Why it was closed, if not by the condition or a person: `rule_removed`, `superseded`.
+    /// Why it was closed: `rule_removed`, `superseded`, or a person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Overlay::is_plain")]
+    pub overlay: Overlay,
+    /// Who took this step, if a person did and it is no acknowledgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Acknowledgement>,
+    /// It stands in the record and nobody outside is told: the alarm is held back.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub withheld: bool,
+    /// It is open, and whoever wants to be told hears of it for the first time: what held it back from its beginning has ended.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub announced: bool,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

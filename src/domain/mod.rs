@@ -14,7 +14,10 @@ pub mod hindrance;
 pub mod ids;
 pub mod inquiry;
 pub mod lang;
+pub mod load;
 pub mod loss;
+pub mod overlay;
+pub mod passing;
 pub mod point;
 pub mod reading;
 pub mod secret;
@@ -39,7 +42,10 @@ pub use ids::{
     AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, PointName, ProfileId,
 };
 pub use lang::{Lang, Text};
+pub use load::{Announcement, Load};
 pub use loss::{Loss, LossClass, LossReason};
+pub use overlay::{Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
+pub use passing::{Passed, Passing};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;

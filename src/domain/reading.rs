@@ -50,10 +50,26 @@ impl Quality {
 }
 
 /// What one look at a point gave. Only `good` and `stale` carry a value, by construction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Sample {
     value: Option<Value>,
     quality: Quality,
+}
+
+/// By hand for `clone_from`: a number that takes another's place is one store, not an old value dropped and a new one made.
+impl Clone for Sample {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), quality: self.quality }
+    }
+
+    #[inline]
+    fn clone_from(&mut self, other: &Self) {
+        match (&mut self.value, &other.value) {
+            (Some(Value::Number(number)), Some(Value::Number(new))) => *number = *new,
+            (value, new) => value.clone_from(new),
+        }
+        self.quality = other.quality;
+    }
 }
 
 impl Sample {

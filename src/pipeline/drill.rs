@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::Pipeline;
 use crate::{
     domain::{
-        AlarmFacts, AlarmState, EndpointId, Event, EventId, OccurrenceId, Origin, Priority, TransitionKind,
+        AlarmFacts, AlarmState, EndpointId, Event, EventId, OccurrenceId, Origin, Overlay, Priority,
+        TransitionKind,
     },
     store::{Commit, StoreError},
     text,
@@ -71,6 +72,10 @@ impl Pipeline {
                 returned_at: None,
                 acknowledged: None,
                 reason: None,
+                overlay: Overlay::default(),
+                done: None,
+                withheld: false,
+                announced: false,
             },
             readings: BTreeMap::new(),
             time_quality: self.clock.quality(),

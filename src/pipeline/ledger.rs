@@ -6,10 +6,10 @@ use tracing::warn;
 
 use super::{Pipeline, Private};
 use crate::{
-    alarm::{Change, Latest},
+    alarm::{Change, Latest, Step},
     domain::{
         AlarmFacts, AlarmMemory, AlarmState, Event, EventId, Mono, OccurrenceId, PointIx, PointName,
-        ReadingFact, Stamp, TransitionKind,
+        ReadingFact, TransitionKind, event::of_no_occurrence,
     },
     store::{
         Commit, Recovered, StoreError,
@@ -80,11 +80,14 @@ impl Pipeline {
         let mut ledger = self.ledger.clone();
         let mut events = Vec::new();
         for change in changes {
-            let Some(step) = change.step else { continue };
+            let Some(step) = change.step.clone() else { continue };
             let seq = ledger.last_seq + 1;
             let fresh = || OccurrenceId::from(format!("{}-{seq}", ledger.epoch.get(..4).unwrap_or("0")));
-            let occurrence = change.memory.occurrence.get_or_insert_with(fresh).clone();
-            let event = self.event(change, step.kind, step.at, seq, occurrence);
+            let occurrence = match change.memory.state {
+                Some(_) => change.memory.occurrence.get_or_insert_with(fresh).clone(),
+                None => of_no_occurrence(&change.memory.key),
+            };
+            let event = self.event(change, step, seq, occurrence);
             let sealed = ledger.seal(event, &self.private);
             ledger.advance(&sealed);
             events.push(sealed);
@@ -95,8 +98,7 @@ impl Pipeline {
     fn event(
         &self,
         change: &Change,
-        kind: TransitionKind,
-        at: Stamp,
+        Step { kind, at, done, withheld, announced }: Step,
         seq: u64,
         occurrence: OccurrenceId,
     ) -> Event {
@@ -115,13 +117,21 @@ impl Pipeline {
                 name: rule.alarm.name.clone(),
                 occurrence,
                 priority: rule.alarm.priority,
-                state: memory.state.expect("a transition leads to a state"),
+                // Nothing is open: a shelf over an alarm that is normal.
+                state: memory.state.unwrap_or(AlarmState::Closed),
                 title: rule.alarm.title.clone(),
                 origin: rule.alarm.origin,
                 raised_at: memory.raised_at.unwrap_or(at.wall),
                 returned_at: memory.returned_at,
                 acknowledged: memory.acknowledged.clone(),
-                reason: None,
+                reason: done
+                    .as_ref()
+                    .filter(|_| kind == TransitionKind::Closed)
+                    .and_then(|done| done.note.clone()),
+                overlay: memory.overlay.clone(),
+                done,
+                withheld,
+                announced,
             },
             readings: facts(latest, at.mono),
             time_quality: self.clock.quality(),
@@ -151,6 +161,9 @@ impl Pipeline {
                 alarm: AlarmFacts {
                     state: AlarmState::Closed,
                     reason: Some(why.word().to_owned()),
+                    done: None,
+                    withheld: last.alarm.overlay.untold,
+                    announced: false,
                     ..last.alarm
                 },
                 time_quality: self.clock.quality(),

@@ -11,7 +11,7 @@ use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
     domain::{Clock, Heard, Letter, ManualClock, SiteFacts, Size},
-    pipeline::{Ledger, Recent, Trouble},
+    pipeline::{BREATHER, Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
     store::{CatalogueEntry, EventStore, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
 };
@@ -92,6 +92,7 @@ impl Bench {
             messages: BTreeMap::new(),
             operations: crate::pipeline::Operations::nowhere(),
             private: Default::default(),
+            spare: Default::default(),
         };
         Self { pipeline, clock, dir }
     }
@@ -253,4 +254,27 @@ async fn a_store_without_room_silences_no_urgent_alarm_and_decides_it_once() {
         assert_eq!(bench.pipeline.ledger.next_seq(), 2, "{fact}: it was decided once");
         assert_eq!(bench.pipeline.engine.standing().count(), 1, "{fact}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_behind_slows_the_field_down_for_a_moment_at_a_time() {
+    let mut bench = Bench::new();
+    bench.pipeline.telemetry = TelemetryStore::without_writer(1);
+    let begun = tokio::time::Instant::now();
+    bench.pipeline.let_store_catch_up().await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "it is not behind");
+    let samples = [(PointIx(0), Sample::good("困".repeat(30_000).as_str().into()))];
+    let mut rows = 0;
+    while !bench.pipeline.telemetry.is_behind() {
+        let kept = bench.pipeline.telemetry.keep_lent(KIOSK, Timestamp::UNIX_EPOCH, &samples, None);
+        assert_eq!(kept, crate::store::Kept::Queued);
+        rows += 1;
+        assert!(rows < 1000, "it never is");
+    }
+    for turn in 1..4 {
+        bench.pipeline.let_store_catch_up().await;
+        assert_eq!(begun.elapsed(), BREATHER * turn);
+    }
+    assert!(bench.pipeline.trouble.telemetry_behind.is_some(), "it was told");
+    assert_eq!(bench.pipeline.trouble.breathers, 2, "and counted since");
 }

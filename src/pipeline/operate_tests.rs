@@ -130,6 +130,7 @@ impl Bench {
             messages: Default::default(),
             operations: Operations::new(tell),
             private: Default::default(),
+            spare: Default::default(),
         };
         let _: &std::sync::Arc<Progress> = &pipeline.progress;
         Self { pipeline, orders, clock, recovered: operations, dir }

@@ -4,10 +4,10 @@ use tracing::debug;
 
 use super::{Asked, Pipeline, Standing};
 use crate::{
-    alarm::{Acknowledged, Truth},
+    alarm::{Acknowledged, Change, Truth, TurnedDown},
     domain::{
         Acknowledgement, DeviceIx, OccurrenceId,
-        command::{Command, Outcome},
+        command::{Act, Command, Order, Outcome},
         status::{DeviceStatus, LinkState},
     },
     store::{AuditEntry, StoreError},
@@ -26,6 +26,13 @@ impl Pipeline {
             }
             Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
                 let (outcome, error) = self.acknowledge(alarm, by, note, from).await;
+                reply
+                    .send(outcome)
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
+            }
+            Asked::Command(Command::Alarm(order), reply) => {
+                let (outcome, error) = self.order(order).await;
                 reply
                     .send(outcome)
                     .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
@@ -80,6 +87,34 @@ impl Pipeline {
             .collect()
     }
 
+    async fn order(&mut self, order: Order) -> (Outcome, Option<StoreError>) {
+        let at = self.clock.now();
+        let Order { subject, act, by, note, from } = order;
+        let who = Acknowledgement { by: by.clone(), at: at.wall, note: note.clone(), from: from.clone() };
+        let said = note.map_or_else(String::new, |note| format!(": {note}"));
+        let (changes, result, outcome) = match self.engine.order(&subject, &act, &who, at) {
+            Ok(changes) => {
+                let outcome = ordered(&changes, &act);
+                (changes, format!("done{said}"), outcome)
+            }
+            Err(turned_down) => {
+                let (why, at) = (turned_down.text(), turned_down.at());
+                let no_such = turned_down == TurnedDown::NoSuchAlarm;
+                let result = format!("turned down: {}{said}", why.en);
+                (Vec::new(), result, Outcome::TurnedDown { no_such, why, at })
+            }
+        };
+        let audit =
+            AuditEntry { at: at.wall, who: by, from, action: act.word(), object: subject, outcome: result };
+        match self.commit(changes, vec![audit]).await {
+            Ok(()) => (outcome, None),
+            Err(error) => {
+                let outcome = Outcome::NotStored { why: error.to_string() };
+                (outcome, self.survive(error).err())
+            }
+        }
+    }
+
     async fn acknowledge(
         &mut self,
         alarm: OccurrenceId,
@@ -119,5 +154,20 @@ impl Pipeline {
                 (outcome, self.survive(error).err())
             }
         }
+    }
+}
+
+fn ordered(changes: &[Change], act: &Act) -> Outcome {
+    let memory = changes.first().map(|change| &change.memory);
+    let overlay = memory.map(|memory| &memory.overlay);
+    let hold = match act {
+        Act::Shelve { .. } => overlay.and_then(|overlay| overlay.shelf.as_ref()),
+        Act::TakeOut { .. } => overlay.and_then(|overlay| overlay.out_of_service.as_ref()),
+        Act::Unshelve | Act::PutBack | Act::Close | Act::Rescue { .. } => None,
+    };
+    Outcome::Ordered {
+        alarms: changes.len(),
+        state: memory.filter(|_| changes.len() == 1).and_then(|memory| memory.state),
+        until: hold.map(|hold| hold.until),
     }
 }

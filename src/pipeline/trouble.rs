@@ -6,9 +6,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::{Pipeline, RETRY, TELL_AGAIN};
+use super::{BREATHER, Pipeline, RETRY, TELL_AGAIN};
 use crate::{
     domain::{DeviceIx, Event, Lang, Mono},
     store::{Kept, StoreError},
@@ -39,6 +40,9 @@ pub struct Trouble {
     /// Devices that fell behind what they said before, and when that was told last.
     behind: BTreeMap<DeviceIx, Mono>,
     telemetry_full: bool,
+    /// When it was told last that the store is behind, and how often it was since.
+    pub(super) telemetry_behind: Option<Mono>,
+    pub(super) breathers: u64,
     /// When the pipeline came around last.
     pub(super) last_turn: Option<Mono>,
 }
@@ -87,6 +91,25 @@ impl Pipeline {
             (Kept::Full, true) | (Kept::Queued, false) => {}
         }
         self.trouble.telemetry_full = kept == Kept::Full;
+    }
+
+    /// A store that is behind gets a moment, in which the buses fill the inbox and then wait: they poll more slowly, and nothing is lost.
+    /// No more than a moment at a time, because alarms wait for no disk.
+    pub(super) async fn let_store_catch_up(&mut self) {
+        if !self.telemetry.is_behind() {
+            return;
+        }
+        let now = self.clock.now().mono;
+        self.trouble.breathers += 1;
+        if self.trouble.telemetry_behind.is_none_or(|told| now.since(told) > TELL_AGAIN) {
+            let times = std::mem::take(&mut self.trouble.breathers);
+            warn!(
+                times,
+                "The store does not keep up with what is read: devices are asked less often than they should be until it does."
+            );
+            self.trouble.telemetry_behind = Some(now);
+        }
+        sleep(BREATHER).await;
     }
 }
 

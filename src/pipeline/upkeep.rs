@@ -11,7 +11,7 @@ use super::Pipeline;
 use crate::{
     domain::{
         AlarmFacts, AlarmState, DeviceIx, Event, EventId, Heard, Loss, LossClass, LossReason, Mono, Origin,
-        Priority, Raw, Text, TransitionKind,
+        Overlay, Priority, Raw, Text, TransitionKind,
     },
     store::{Commit, Condition, StoreError, StoreState, Untold},
 };
@@ -321,6 +321,10 @@ impl Pipeline {
                 returned_at: None,
                 acknowledged: None,
                 reason: None,
+                overlay: Overlay::default(),
+                done: None,
+                withheld: false,
+                announced: false,
             },
             readings: BTreeMap::new(),
             time_quality: self.clock.quality(),

@@ -6,6 +6,7 @@ use super::{
     Class, Link, Point, Profile, Read,
     decode::Decoder,
     plan::{Absent, Plan, Take, Turn},
+    quick::Quick,
 };
 
 impl Profile {
@@ -29,6 +30,7 @@ impl Profile {
             commands: vec![],
             link,
             decoder: Decoder::Frames,
+            quick: Quick::default(),
         }
     }
 }

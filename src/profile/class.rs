@@ -37,6 +37,10 @@ pub struct ClassAlarm {
     pub latching: bool,
     pub life_safety: bool,
     pub origin: Origin,
+    /// CEL over the class's points: while it holds, the alarm is not announced.
+    pub suppress_when: Option<String>,
+    /// Someone may be shut in: within this, help must have arrived.
+    pub rescue_within: Option<Duration>,
     pub cause: Text,
     pub response: Text,
 }
@@ -50,13 +54,17 @@ pub enum When {
     LinkLost,
 }
 
-/// The class whose devices nobody tells anything: 对电梯只读不写.
-const NEVER_TOLD: &str = "elevator";
+/// The class whose devices nobody tells anything (对电梯只读不写), and whose critical alarms nobody shelves.
+const ELEVATOR: &str = "elevator";
 
 impl Class {
     /// Nothing is ever written to a device of this class, whatever its profile says.
     pub fn is_never_told(&self) -> bool {
-        self.name.as_str() == NEVER_TOLD
+        self.is_elevator()
+    }
+
+    pub fn is_elevator(&self) -> bool {
+        self.name.as_str() == ELEVATOR
     }
 
     pub fn point(&self, name: &str) -> Option<&ClassPoint> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Profile, Read, message::Message, plan::Plan};
-use crate::domain::{PointIx, Raw, Sample, Table};
+use crate::domain::{PointIx, Raw, Sample, Table, Value};
 
 /// What one raw answer said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,10 +41,13 @@ impl Profile {
     /// Decodes `raw`; of the points in `about`, those that it speaks of, in that order. Never panics, whatever `raw`
     /// holds; what is not one of the profile's answers gives nothing.
     pub fn decode(&self, raw: &Raw, about: &[PointIx]) -> Decoded {
+        self.decode_into(Vec::new(), raw, about)
+    }
+
+    /// The same, into the memory of `samples`, which is empty.
+    pub fn decode_into(&self, samples: Vec<(PointIx, Sample)>, raw: &Raw, about: &[PointIx]) -> Decoded {
         match raw {
-            Raw::Registers { table, first, words } => {
-                self.checked(about, |read, plan| plan.of_words(stretch(read, *table, *first, words)?))
-            }
+            Raw::Registers { table, first, words } => self.registers(samples, (*table, *first, words), about),
             Raw::Bits { table, first, bits } => {
                 self.checked(about, |read, plan| plan.of_bit(*stretch(read, *table, *first, bits)?.first()?))
             }
@@ -64,12 +67,35 @@ impl Profile {
         }
     }
 
+    fn registers(
+        &self,
+        mut samples: Vec<(PointIx, Sample)>,
+        (table, first, words): (Table, u16, &[u16]),
+        about: &[PointIx],
+    ) -> Decoded {
+        samples.reserve(about.len());
+        for &ix in about {
+            match self.quick.number(ix, table, first, words) {
+                Some(number) => samples.push((ix, Sample::good(Value::Number(number)))),
+                None => samples
+                    .extend(self.sample(ix, |read, plan| plan.of_words(stretch(read, table, first, words)?))),
+            }
+        }
+        Decoded { samples, ..Decoded::default() }
+    }
+
+    fn sample(
+        &self,
+        ix: PointIx,
+        sample: impl Fn(&Read, &Plan) -> Option<Sample>,
+    ) -> Option<(PointIx, Sample)> {
+        let point = self.points.get(usize::from(ix.0))?;
+        Some((ix, sample(&point.read, &point.plan)?))
+    }
+
     fn checked(&self, about: &[PointIx], sample: impl Fn(&Read, &Plan) -> Option<Sample>) -> Decoded {
         let mut samples = Vec::with_capacity(about.len());
-        for &ix in about {
-            let point = self.points.get(usize::from(ix.0));
-            samples.extend(point.and_then(|point| Some((ix, sample(&point.read, &point.plan)?))));
-        }
+        samples.extend(about.iter().filter_map(|ix| self.sample(*ix, &sample)));
         Decoded { samples, ..Decoded::default() }
     }
 

@@ -18,6 +18,7 @@ mod link;
 mod message;
 mod plan;
 mod product;
+mod quick;
 mod schema;
 mod shown;
 mod take;

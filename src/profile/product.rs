@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Class, ClassPoint, Command, Link, decode::Decoder, plan::Plan};
+use super::{Class, ClassPoint, Command, Link, decode::Decoder, plan::Plan, quick::Quick};
 use crate::domain::{PointIx, PointName, ProfileId, Table, Text};
 
 /// One product, compiled.
@@ -20,6 +20,8 @@ pub struct Profile {
     pub link: Link,
     /// What holds for a message as a whole.
     pub(super) decoder: Decoder,
+    /// The short way of those points that have one.
+    pub(super) quick: Quick,
 }
 
 #[derive(Debug)]

@@ -59,6 +59,10 @@ pub struct ClassAlarmFile {
     pub life_safety: bool,
     #[serde(default)]
     pub origin: Origin,
+    /// CEL over the class's points: while it holds, the alarm is tracked and shown, but not announced.
+    pub suppress_when: Option<String>,
+    /// Someone may be shut in: help must have arrived within this; it is warned of after a sixth, a half and five sixths of it.
+    pub rescue_within: Option<Period>,
     pub cause: Option<Text>,
     pub response: Option<Text>,
 }

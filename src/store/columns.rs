@@ -7,7 +7,7 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::{AlarmState, Priority, TransitionKind};
+use crate::domain::{AlarmState, Priority};
 
 /// A moment as milliseconds since 1970.
 pub(super) struct Millis(pub Timestamp);
@@ -57,16 +57,6 @@ impl<T: Serialize> ToSql for Json<T> {
 impl<T: DeserializeOwned> FromSql for Json<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         serde_json::from_slice(value.as_bytes()?).map(Json).map_err(FromSqlError::other)
-    }
-}
-
-pub(super) fn kind_word(kind: TransitionKind) -> &'static str {
-    match kind {
-        TransitionKind::Raised => "raised",
-        TransitionKind::Acknowledged => "acknowledged",
-        TransitionKind::Returned => "returned",
-        TransitionKind::Closed => "closed",
-        TransitionKind::Drill => "drill",
     }
 }
 

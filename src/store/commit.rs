@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{
     AuditEntry, Commit, Recovered,
-    columns::{Count, Json, Millis, Rank, kind_word, state_word},
+    columns::{Count, Json, Millis, Rank, state_word},
     error::{File, StoreError},
     evidence::{Hash, Sealed},
     losses, operations, outbox, sum,
@@ -102,7 +102,7 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
     .execute(params![
         Count(event.seq),
         event.id,
-        if event.is_loss_report() { "loss_report" } else { kind_word(event.kind) },
+        if event.is_loss_report() { "loss_report" } else { event.kind.word() },
         event.device.id.as_str(),
         event.alarm.name.as_str(),
         event.alarm.occurrence.as_str(),
@@ -166,10 +166,10 @@ pub(super) fn rebase(conn: &Connection, epoch: &str, head: Head) -> rusqlite::Re
     .map(drop)
 }
 
-/// A normal alarm without a running delay is nothing to remember.
+/// An alarm of which there is nothing to remember has no row.
 fn remember(tx: &Transaction, memory: &AlarmMemory) -> rusqlite::Result<()> {
     let key = (memory.key.device.as_str(), memory.key.alarm.as_str());
-    if memory.state.is_none() && memory.delay.is_none() {
+    if memory.is_nothing() {
         return tx
             .prepare_cached("DELETE FROM alarm WHERE device = ?1 AND alarm = ?2")?
             .execute(key)

@@ -15,7 +15,7 @@ use super::{
     open::{self, Synchronous},
     packed::{
         CODEC,
-        chain::RowRef,
+        batch::Batch,
         tail::{Slot, Tail},
         tally::Calendar,
     },
@@ -25,7 +25,6 @@ use super::{
     retention::{self, Retention},
     shortage::{self, Missing},
 };
-use crate::domain::{DeviceIx, PointIx, Receipt, Sample};
 
 /// What a power cut may take: commits are on the disk itself only after the next checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
@@ -33,6 +32,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 const PACK_EVERY: Duration = Duration::from_secs(3600);
 /// … or has so many slots (2 MiB): the longer a block, the smaller its readings; but readers read the tail from its beginning …
 const PACK_SLOTS: i64 = 512;
+/// … or so many times that, if it is younger than this: each packing sums up hours and days anew for every device, however little it has …
+const PACK_SLOTS_TIMES: i64 = 4;
+const PACK_NOT_BEFORE: Duration = Duration::from_secs(60);
 /// … or this part of what the file may have.
 const PACK_SHARE: i64 = 64;
 /// When there was no room for blocks, it is tried again after this.
@@ -43,21 +45,6 @@ const EVICT_EVERY: Duration = Duration::from_secs(60);
 const WAL_MAX_PAGES: i64 = 4096;
 /// How often one batch may ask older rows to make room for it.
 const MAKE_ROOM_TRIES: usize = 8;
-
-/// A row on its way.
-pub(super) struct Entry {
-    pub device: DeviceIx,
-    pub at_ms: i64,
-    pub samples: Vec<(PointIx, Sample)>,
-    pub receipt: Option<Receipt>,
-}
-
-impl Entry {
-    /// Else it is only a receipt that waits for the rows before it.
-    pub(super) fn is_row(&self) -> bool {
-        !self.samples.is_empty()
-    }
-}
 
 pub(super) struct Ledger {
     settings: Settings,
@@ -85,6 +72,8 @@ struct Book {
     calendar: Calendar,
     pack_slots: i64,
     pack_at: Instant,
+    /// When the tail was begun.
+    begun_at: Instant,
     retention: Retention,
     newest_ms: Option<i64>,
     /// Since when the WAL holds what the file does not.
@@ -136,13 +125,13 @@ impl Ledger {
         Ok(book)
     }
 
-    /// All of `entries`, or none and the reason. A file that turns out damaged is put aside and they go into a new one;
+    /// All of `batch`, or none and the reason. A file that turns out damaged is put aside and they go into a new one;
     /// after any other failure but want of room it is opened anew with the next batch.
-    pub(super) fn write(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        match self.book()?.write_making_room(entries) {
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        match self.book()?.write_making_room(batch) {
             Err(StoreError::Damaged { what, .. }) => {
                 self.put_aside(&what)?;
-                self.book()?.write_making_room(entries)
+                self.book()?.write_making_room(batch)
             }
             Err(StoreError::Full { file }) => Err(StoreError::Full { file }),
             Err(error) => {
@@ -313,6 +302,7 @@ impl Book {
             calendar: Calendar(settings.timezone.clone()),
             pack_slots: PACK_SLOTS.min(open::pages(settings.telemetry_max) / PACK_SHARE).max(1),
             pack_at: now + PACK_EVERY,
+            begun_at: now,
             retention: Retention::new(settings, now),
             newest_ms: None,
             dirty_since: None,
@@ -321,13 +311,11 @@ impl Book {
         })
     }
 
-    fn write_making_room(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        let mut rows: Vec<_> = entries.iter().filter(|entry| entry.is_row()).map(row).collect();
-        rows.sort_by_key(|(device, _)| *device);
-        let slots = self.tail.put(&rows, &self.series);
+    fn write_making_room(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let slots = self.tail.put(batch, &self.series);
         let outcome = self.making_room(|conn| write(conn, &slots));
         match outcome {
-            Ok(()) => self.written(entries, slots),
+            Ok(()) => self.written(batch, slots),
             Err(_) => self.tail.lost(),
         }
         outcome
@@ -350,17 +338,18 @@ impl Book {
         Err(StoreError::Full { file: File::Telemetry })
     }
 
-    fn written(&mut self, entries: &[Entry], slots: Vec<Slot>) {
+    fn written(&mut self, batch: &Batch, slots: Vec<Slot>) {
         let now = Instant::now();
         if self.tail.slots() == 0 {
-            self.pack_at = now + PACK_EVERY;
+            (self.begun_at, self.pack_at) = (now, now + PACK_EVERY);
         }
         self.tail.kept(slots);
-        if self.tail.slots() >= self.pack_slots && self.pack_at > now + PACK_AGAIN {
+        let young = now < self.begun_at + PACK_NOT_BEFORE;
+        let enough = self.pack_slots * if young { PACK_SLOTS_TIMES } else { 1 };
+        if self.tail.slots() >= enough && self.pack_at > now + PACK_AGAIN {
             self.pack_at = now;
         }
-        let rows = entries.iter().filter(|entry| entry.is_row());
-        self.newest_ms = rows.map(|entry| entry.at_ms).max().or(self.newest_ms);
+        self.newest_ms = batch.newest_ms().or(self.newest_ms);
         self.dirty_since.get_or_insert(now);
     }
 
@@ -432,10 +421,6 @@ fn sql(source: rusqlite::Error) -> StoreError {
         true => StoreError::Damaged { file: File::Telemetry, what: source.to_string() },
         false => StoreError::sql(File::Telemetry)(source),
     }
-}
-
-fn row(entry: &Entry) -> (usize, RowRef<'_>) {
-    (entry.device.0 as usize, RowRef { at_ms: entry.at_ms, samples: &entry.samples })
 }
 
 fn write(conn: &mut Connection, slots: &[Slot]) -> rusqlite::Result<()> {

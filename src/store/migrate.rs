@@ -19,6 +19,7 @@ const TELEMETRY: &[M] = &[
     M::up(include_str!("telemetry_v1.sql")),
     M::up(include_str!("telemetry_v2.sql")),
     M::up(include_str!("telemetry_v3.sql")),
+    M::up(include_str!("telemetry_v4.sql")),
 ];
 
 pub(super) fn to_latest(conn: &mut Connection, path: &Path, file: File) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! Keeps: `events.db` (alarms, outbox, audit; every commit on disk before it is believed) and `telemetry.db` (readings).
 //! The only room that speaks SQL. One writer per file.
 
+mod alarms;
 mod ballast;
 mod book;
 mod carve;
@@ -47,6 +48,7 @@ mod tests;
 mod uploads;
 mod watermark;
 
+pub use alarms::{AlarmFilter, AlarmRow, Alarms};
 pub use ballast::{Instead, TooLarge};
 pub use condition::{Condition, StoreState};
 pub use error::{Access, File, StoreError};
@@ -57,7 +59,7 @@ pub use losses::Untold;
 pub use operations::{Fired, OpenOperation, OperationStep};
 pub use outbox::Told;
 pub use packed::tally::Span;
-pub use reader::{AlarmFilter, AlarmRow, Alarms, Broken, Delivery, Reader, Verified};
+pub use reader::{Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use remake::Scribe;
 pub use rollup::Rollup;

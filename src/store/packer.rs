@@ -106,8 +106,13 @@ impl Packer {
         }
     }
 
-    fn store(&mut self, tx: &Transaction, series: i64) -> rusqlite::Result<()> {
+    fn finish_block(&mut self) {
+        self.gathering.tally(&mut self.hours);
         self.full.extend(self.gathering.pack());
+    }
+
+    fn store(&mut self, tx: &Transaction, series: i64) -> rusqlite::Result<()> {
+        self.finish_block();
         let mut insert = tx.prepare_cached(
             "INSERT INTO block (series, from_ms, to_ms, rows, bytes, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
@@ -138,15 +143,13 @@ impl Packer {
 impl Reaper for Packer {
     fn row(&mut self, at_ms: i64, points: &[u16]) {
         if !self.gathering.takes(at_ms, points.len()) {
-            self.full.extend(self.gathering.pack());
+            self.finish_block();
         }
         self.gathering.row(at_ms, points);
-        self.hours.row(at_ms, points);
     }
 
     #[inline]
     fn cell(&mut self, point: u16, cell: Cell, column: &Column) {
         self.gathering.cell(point, cell, column);
-        self.hours.cell(point, cell, column);
     }
 }

@@ -13,63 +13,19 @@ use super::{
     open,
     privacy::{self, OuterKey, Privacy},
 };
-use crate::{
-    domain::{Acknowledgement, AlarmState, Event, Priority, Text},
-    text,
-};
+use crate::{domain::Text, text};
 
 /// How many events one look takes.
 const LOOK: u64 = 500;
 
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
 }
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reader")
     }
-}
-
-/// Which alarms to list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmFilter {
-    /// Closed ones too.
-    pub closed: bool,
-    pub device: Option<String>,
-    pub limit: usize,
-}
-
-impl Default for AlarmFilter {
-    /// What is open now, of every device.
-    fn default() -> Self {
-        Self { closed: false, device: None, limit: 1000 }
-    }
-}
-
-/// Alarms as listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alarms {
-    pub rows: Vec<AlarmRow>,
-    /// How many more there are, beyond the filter's limit.
-    pub left_out: u64,
-}
-
-/// One occurrence as its latest event has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmRow {
-    pub occurrence: String,
-    pub device: String,
-    pub device_name: String,
-    pub alarm: String,
-    pub title: Text,
-    pub priority: Priority,
-    pub state: AlarmState,
-    pub raised_at: Timestamp,
-    pub returned_at: Option<Timestamp>,
-    pub acknowledged: Option<Acknowledgement>,
-    /// It happened in a simulated compound.
-    pub demo: bool,
 }
 
 /// How one endpoint's letters stand.
@@ -123,57 +79,6 @@ impl Reader {
     #[cfg(test)]
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
-    }
-
-    /// Open alarms, the most urgent and then the oldest first; with `closed` all occurrences, the latest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn alarms(&self, filter: &AlarmFilter) -> Result<Alarms, StoreError> {
-        let look = || if filter.closed { self.every_alarm(filter) } else { self.open_alarms(filter) };
-        look().map_err(StoreError::sql(File::Events))
-    }
-
-    /// All are read and the most urgent kept: priority stands in the record, and a limit before it would hide the newest.
-    fn open_alarms(&self, filter: &AlarmFilter) -> rusqlite::Result<Alarms> {
-        let mut rows: Vec<AlarmRow> = self
-            .conn
-            .prepare_cached(
-                "SELECT e.record FROM alarm a
-                 JOIN event e ON e.seq = (SELECT max(seq) FROM event WHERE occurrence = a.occurrence)
-                 WHERE a.state IS NOT NULL AND a.state <> 'closed'
-                   AND a.device = coalesce(?1, a.device) ORDER BY e.seq",
-            )?
-            .query_map([&filter.device], alarm_row)?
-            .collect::<rusqlite::Result<_>>()?;
-        rows.sort_by_key(|row| (row.priority, row.raised_at));
-        let left_out = rows.len().saturating_sub(filter.limit) as u64;
-        rows.truncate(filter.limit);
-        Ok(Alarms { rows, left_out })
-    }
-
-    fn every_alarm(&self, filter: &AlarmFilter) -> rusqlite::Result<Alarms> {
-        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        let rows: Vec<AlarmRow> = self
-            .conn
-            .prepare_cached(
-                "SELECT record FROM event e
-                 WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
-                   AND kind NOT IN ('drill', 'loss_report') AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
-            )?
-            .query_map(params![filter.device, limit], alarm_row)?
-            .collect::<rusqlite::Result<_>>()?;
-        let left_out = match rows.len() < filter.limit {
-            true => 0,
-            false => self.occurrences(filter)?.saturating_sub(rows.len() as u64),
-        };
-        Ok(Alarms { rows, left_out })
-    }
-
-    fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
-        let sql = "SELECT count(DISTINCT occurrence) FROM event
-                   WHERE kind NOT IN ('drill', 'loss_report') AND device = coalesce(?1, device)";
-        self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
 
     /// Events after `seq`, oldest first, at most `limit`, each exactly as stored.
@@ -314,23 +219,6 @@ const DELIVERIES: &str = "
     SELECT latest.endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
            h.last_error, next_at, h.last_error_zh, h.hindrance, critical
     FROM latest LEFT JOIN outbox h ON h.row = hindered ORDER BY latest.endpoint";
-
-fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
-    let Json::<Event>(event) = row.get(0)?;
-    Ok(AlarmRow {
-        occurrence: event.alarm.occurrence.to_string(),
-        device: event.device.id.to_string(),
-        device_name: event.device.name,
-        alarm: event.alarm.name.to_string(),
-        title: event.alarm.title,
-        priority: event.alarm.priority,
-        state: event.alarm.state,
-        raised_at: event.alarm.raised_at,
-        returned_at: event.alarm.returned_at,
-        acknowledged: event.alarm.acknowledged,
-        demo: event.demo,
-    })
-}
 
 /// An end of the chain.
 struct End {

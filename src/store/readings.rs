@@ -33,7 +33,7 @@ pub struct TelemetryReader {
     conn: Connection,
     /// A file of schema 1 has neither tail nor blocks.
     packed: bool,
-    /// One of schema 2 has blocks without sums.
+    /// One before schema 4 has blocks without sums.
     summed: bool,
 }
 
@@ -61,7 +61,7 @@ impl TelemetryReader {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let conn = open::reader(dir, File::Telemetry)?;
         let version = migrate::version(&conn, File::Telemetry)?;
-        Ok(Self { conn, packed: version > 1, summed: version > 2 })
+        Ok(Self { conn, packed: version > 1, summed: version > 3 })
     }
 
     #[cfg(test)]

@@ -322,7 +322,7 @@ impl Facts {
             (Some(slot), [Null, Integer(seq), Blob(bytes)]) => {
                 self.slots.insert(slot, (*seq, bytes.clone()));
             }
-            // the index of schema 3, and the one before
+            // the index of schema 4, and the one before
             (None, [Integer(from), Integer(series), Integer(to), Integer(rows), Integer(id)]) => {
                 self.list(*id, *series, (*from, *to), Some(*rows));
             }

@@ -8,12 +8,13 @@ use std::{
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info};
 
@@ -21,13 +22,14 @@ use super::{
     Catalogue, Row, Settings,
     error::{File, StoreError},
     flash::FlashUse,
-    ledger::{Entry, Ledger},
+    ledger::Ledger,
     losses::Untold,
     open,
+    packed::batch::Batch,
     packer::Damage,
     patrol::{self, Found},
 };
-use crate::domain::{PointIx, Sample, Value};
+use crate::domain::{DeviceIx, PointIx, Receipt, Sample};
 
 /// A group is committed when its first row has waited this long …
 const GROUP_WAIT: Duration = Duration::from_secs(2);
@@ -37,6 +39,9 @@ const RECEIPT_WAIT: Duration = Duration::from_millis(100);
 const GROUP_BYTES: usize = 2 << 20;
 /// What waits for a slow disk. Beyond it a row is dropped and counted: polling never stands still for telemetry.
 const WAITING_MAX_BYTES: usize = 16 << 20;
+
+/// From here on whoever hands rows over should do so more slowly, as long as nothing more urgent waits for it.
+const BEHIND_BYTES: usize = WAITING_MAX_BYTES / 2;
 
 /// What became of a row that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,7 @@ struct Shared {
     bell: Condvar,
     /// Rings when the store is being closed.
     last_bell: Condvar,
+    behind: AtomicBool,
     dropped: AtomicU64,
     stored: AtomicU64,
     flash: Mutex<FlashUse>,
@@ -73,17 +79,19 @@ struct Shared {
 enum Taken {
     Yes,
     /// There is no room for it.
-    No(Entry),
+    No(Option<Receipt>),
     /// The store is being closed.
     Closing,
 }
 
 #[derive(Default)]
 struct Inbox {
-    entries: Vec<Entry>,
-    bytes: usize,
-    /// When `entries` are to be committed.
+    batch: Batch,
+    receipts: Vec<Receipt>,
+    /// When they are to be committed.
     due: Option<Instant>,
+    /// They are enough for a commit: it is due.
+    full: bool,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// By the patrol, for the writer to mend.
     found: Vec<Found>,
@@ -129,24 +137,40 @@ impl TelemetryStore {
         Self(Arc::new(Door { shared, thread: Mutex::new(None), patrol: Mutex::new(None), devices }))
     }
 
+    /// Of which nobody takes what is handed over.
+    #[cfg(test)]
+    pub fn without_writer(devices: usize) -> Self {
+        Self(Arc::new(Door { shared: Arc::default(), thread: Mutex::new(None), patrol: Mutex::new(None), devices }))
+    }
+
     /// Hands a row over; never blocks on the disk. One without samples is not stored, its receipt only waits its turn. Its receipt is sent once it is committed, or lost and counted:
     /// a broker that is kept waiting holds back everything behind it, alarms too.
     pub fn keep(&self, row: Row) -> Kept {
-        debug_assert!((row.device.0 as usize) < self.0.devices, "a device of the catalogue");
-        let entry = Entry {
-            device: row.device,
-            at_ms: row.at.as_millisecond(),
-            samples: row.samples,
-            receipt: row.receipt,
+        self.keep_lent(row.device, row.at, &row.samples, row.receipt)
+    }
+
+    /// The same of a row whose samples are needed again.
+    pub fn keep_lent(
+        &self,
+        device: DeviceIx,
+        at: Timestamp,
+        samples: &[(PointIx, Sample)],
+        receipt: Option<Receipt>,
+    ) -> Kept {
+        let (known, is_row) = ((device.0 as usize) < self.0.devices, !samples.is_empty());
+        debug_assert!(known, "a device of the catalogue");
+        let taken = match known {
+            true => self.0.shared.take_in(device, at, samples, receipt),
+            false => Taken::No(receipt),
         };
-        let fits = (entry.device.0 as usize) < self.0.devices;
-        match if fits { self.0.shared.take_in(entry) } else { Taken::No(entry) } {
+        match taken {
             Taken::Yes => return Kept::Queued,
-            Taken::No(entry) if !entry.is_row() => {
-                acknowledge([entry]);
-                return Kept::Queued;
+            Taken::No(receipt) => {
+                acknowledge(receipt);
+                if !is_row {
+                    return Kept::Queued;
+                }
             }
-            Taken::No(lost) => acknowledge([lost]),
             // Not acknowledged: its broker sends it again when the gateway is back.
             Taken::Closing => {}
         }
@@ -172,6 +196,11 @@ impl TelemetryStore {
         }
         self.0.shared.bell.notify_one();
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Whether much is waiting: the writer does not keep up.
+    pub fn is_behind(&self) -> bool {
+        self.0.shared.behind.load(Ordering::Relaxed)
     }
 
     /// Rows lost since the start: dropped at the door, or in a commit that failed.
@@ -293,32 +322,52 @@ impl Shared {
     }
 
     /// The writer is woken only if it has to come earlier than it meant to.
-    fn take_in(&self, entry: Entry) -> Taken {
-        let bytes = weight(&entry);
+    fn take_in(
+        &self,
+        device: DeviceIx,
+        at: Timestamp,
+        samples: &[(PointIx, Sample)],
+        receipt: Option<Receipt>,
+    ) -> Taken {
         let mut inbox = self.inbox();
         if inbox.absent {
-            return Taken::No(entry);
+            return Taken::No(receipt);
         }
         if inbox.closing || inbox.gone {
             return Taken::Closing;
         }
-        if inbox.bytes + bytes > WAITING_MAX_BYTES {
-            return Taken::No(entry);
+        if inbox.bytes() >= WAITING_MAX_BYTES {
+            return Taken::No(receipt);
         }
-        let now = Instant::now();
-        let wait = if entry.receipt.is_some() { RECEIPT_WAIT } else { GROUP_WAIT };
-        inbox.bytes += bytes;
-        inbox.entries.push(entry);
-        let due = if inbox.bytes >= GROUP_BYTES { now } else { now + wait };
-        if inbox.due.is_none_or(|known| due < known) {
-            inbox.due = Some(due);
-            self.bell.notify_one();
+        if !samples.is_empty() {
+            inbox.batch.push(device.0, at.as_millisecond(), samples);
+        }
+        let is_awaited = receipt.is_some();
+        inbox.receipts.extend(receipt);
+        if inbox.bytes() >= BEHIND_BYTES {
+            self.behind.store(true, Ordering::Relaxed);
+        }
+        let filled = !inbox.full && inbox.bytes() >= GROUP_BYTES;
+        inbox.full |= filled;
+        // Most rows come while a group is open, and need no look at the clock.
+        if inbox.due.is_none() || filled || is_awaited {
+            let wait = match (filled, is_awaited) {
+                (true, _) => Duration::ZERO,
+                (false, true) => RECEIPT_WAIT,
+                (false, false) => GROUP_WAIT,
+            };
+            let due = Instant::now() + wait;
+            if inbox.due.is_none_or(|known| due < known) {
+                inbox.due = Some(due);
+                self.bell.notify_one();
+            }
         }
         Taken::Yes
     }
 
-    /// Waits until a group is due, somebody flushes or closes, or `chore` has come.
-    fn wait(&self, chore: Option<Instant>) -> Turn {
+    /// Waits until a group is due, somebody flushes or closes, or `chore` has come. What is to be written then is in `batch`, which is
+    /// empty before.
+    fn wait(&self, chore: Option<Instant>, batch: &mut Batch) -> Turn {
         let mut inbox = self.inbox();
         loop {
             let now = Instant::now();
@@ -328,7 +377,9 @@ impl Shared {
                 || !inbox.found.is_empty()
                 || !inbox.told.is_empty();
             if asked || wake.is_some_and(|wake| wake <= now) {
-                return inbox.turn(now);
+                let turn = inbox.turn(now, batch);
+                self.behind.store(inbox.bytes() >= BEHIND_BYTES, Ordering::Relaxed);
+                return turn;
             }
             inbox = match wake {
                 Some(wake) => {
@@ -340,19 +391,9 @@ impl Shared {
     }
 }
 
-/// What a row takes while it waits.
-fn weight(entry: &Entry) -> usize {
-    let texts = |(_, sample): &(PointIx, Sample)| match sample.value() {
-        Some(Value::Text(text)) => text.len(),
-        Some(Value::Number(_) | Value::Flag(_)) | None => 0,
-    };
-    let samples = entry.samples.capacity() * mem::size_of::<(PointIx, Sample)>();
-    mem::size_of::<Entry>() + samples + entry.samples.iter().map(texts).sum::<usize>()
-}
-
-/// What the writer takes with it.
+/// What the writer takes with it, beside the rows.
 struct Turn {
-    entries: Vec<Entry>,
+    receipts: Vec<Receipt>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     found: Vec<Found>,
     told: Vec<i64>,
@@ -360,16 +401,23 @@ struct Turn {
 }
 
 impl Inbox {
-    fn turn(&mut self, now: Instant) -> Turn {
+    fn bytes(&self) -> usize {
+        self.batch.bytes() + self.receipts.len() * mem::size_of::<Receipt>()
+    }
+
+    fn turn(&mut self, now: Instant, batch: &mut Batch) -> Turn {
+        debug_assert!(batch.is_empty());
         let flushes = mem::take(&mut self.flushes);
         let take = self.closing || !flushes.is_empty() || self.due.is_some_and(|due| due <= now);
-        let mut entries = Vec::new();
+        let mut receipts = Vec::new();
         if take {
-            entries = mem::take(&mut self.entries);
-            (self.bytes, self.due) = (0, None);
+            // the two change places again and again, so that neither asks for memory anew
+            mem::swap(&mut self.batch, batch);
+            receipts = mem::take(&mut self.receipts);
+            (self.full, self.due) = (false, None);
         }
         let (found, told) = (mem::take(&mut self.found), mem::take(&mut self.told));
-        Turn { entries, flushes, found, told, closing: self.closing }
+        Turn { receipts, flushes, found, told, closing: self.closing }
     }
 }
 
@@ -404,14 +452,16 @@ fn patrol(shared: &Arc<Shared>, dir: &Path) {
 /// The thread.
 fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
     let mut failing = false;
+    let mut batch = Batch::default();
     loop {
-        let turn = shared.wait(ledger.next_chore());
-        let rows = turn.entries.iter().filter(|entry| entry.is_row()).count();
-        let outcome = if rows == 0 { Ok(()) } else { ledger.write(&turn.entries) };
+        let turn = shared.wait(ledger.next_chore(), &mut batch);
+        let rows = batch.rows();
+        let outcome = if rows == 0 { Ok(()) } else { ledger.write(&batch) };
+        batch.clear();
         report(&outcome, &mut failing, rows);
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(rows as u64, Ordering::Relaxed);
-        acknowledge(turn.entries);
+        acknowledge(turn.receipts);
         for flush in turn.flushes {
             if flush.send(echo(&outcome)).is_err() {
                 debug!("Nobody waited for a flush of telemetry.db.");
@@ -437,8 +487,8 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
 }
 
 /// Only now may a broker forget these messages.
-fn acknowledge(entries: impl IntoIterator<Item = Entry>) {
-    for receipt in entries.into_iter().filter_map(|entry| entry.receipt) {
+fn acknowledge(receipts: impl IntoIterator<Item = Receipt>) {
+    for receipt in receipts {
         if receipt.send(()).is_err() {
             debug!("Nobody waited for the receipt of a stored row.");
         }

@@ -3,17 +3,20 @@
 //! A field whose data class the endpoint may not see is not in the body at all: readings by their own class, the device's
 //! tags as operational, the person in an acknowledgement as personal.
 
+mod over;
+
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
+use self::over::Over;
 use super::Wants;
 use crate::{
     domain::{
-        AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event, Loss, LossClass,
-        LossReason, OccurrenceId, Origin, PointName, Priority, Quality, ReadingFact, SiteFacts, Text,
-        TimeQuality, TransitionKind, Value,
+        Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event, Loss,
+        LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, Quality, ReadingFact, SiteFacts,
+        Text, TimeQuality, TransitionKind, Value,
     },
     store::evidence::{Durability, Hash, Sealed},
 };
@@ -105,6 +108,8 @@ struct Alarm<'a> {
     acknowledged: Option<Acknowledged<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(flatten)]
+    over: Over<'a>,
 }
 
 #[derive(Serialize)]
@@ -147,7 +152,7 @@ impl<'a> View<'a> {
             specversion: "1.0",
             id: &event.id,
             source: format!("/gatehouse/{}", event.site.id),
-            kind: if event.is_loss_report() { "gatehouse.loss_report" } else { type_of(event.kind) },
+            kind: type_of(event),
             subject: event.key().to_string(),
             time: self.time(event.at),
             datacontenttype: "application/json",
@@ -205,13 +210,6 @@ impl<'a> View<'a> {
 
     fn alarm(&self) -> Alarm<'a> {
         let alarm = &self.event.alarm;
-        let person = self.may_see(DataClass::Personal);
-        let acknowledged = alarm.acknowledged.as_ref().map(|ack| Acknowledged {
-            by: person.then_some(ack.by.as_str()),
-            at: self.time(ack.at),
-            note: ack.note.as_deref().filter(|_| person),
-            from: &ack.from,
-        });
         Alarm {
             name: &alarm.name,
             occurrence: &alarm.occurrence,
@@ -221,8 +219,19 @@ impl<'a> View<'a> {
             origin: alarm.origin,
             raised_at: self.time(alarm.raised_at),
             returned_at: alarm.returned_at.map(|at| self.time(at)),
-            acknowledged,
+            acknowledged: alarm.acknowledged.as_ref().map(|ack| self.person(ack)),
             reason: alarm.reason.as_deref(),
+            over: self.over(),
+        }
+    }
+
+    fn person(&self, word: &'a Acknowledgement) -> Acknowledged<'a> {
+        let person = self.may_see(DataClass::Personal);
+        Acknowledged {
+            by: person.then_some(word.by.as_str()),
+            at: self.time(word.at),
+            note: word.note.as_deref().filter(|_| person),
+            from: &word.from,
         }
     }
 
@@ -255,12 +264,23 @@ pub(super) fn time(at: Timestamp, timezone: &TimeZone) -> String {
     MILLISECONDS.timestamp_with_offset_to_string(&at, timezone.to_offset(at))
 }
 
-fn type_of(kind: TransitionKind) -> &'static str {
-    match kind {
+/// A receiver that knows only `raised` hears of every alarm that is open: also of one that was held back from its beginning.
+fn type_of(event: &Event) -> &'static str {
+    match event.kind {
+        _ if event.is_loss_report() => "gatehouse.loss_report",
+        _ if event.alarm.announced => "gatehouse.alarm.raised",
         TransitionKind::Raised => "gatehouse.alarm.raised",
         TransitionKind::Acknowledged => "gatehouse.alarm.acknowledged",
         TransitionKind::Returned => "gatehouse.alarm.returned",
         TransitionKind::Closed => "gatehouse.alarm.closed",
+        TransitionKind::Shelved => "gatehouse.alarm.shelved",
+        TransitionKind::Unshelved => "gatehouse.alarm.unshelved",
+        TransitionKind::Suppressed => "gatehouse.alarm.suppressed",
+        TransitionKind::Unsuppressed => "gatehouse.alarm.unsuppressed",
+        TransitionKind::OutOfService => "gatehouse.alarm.out_of_service",
+        TransitionKind::InService => "gatehouse.alarm.in_service",
+        TransitionKind::Escalated => "gatehouse.alarm.escalated",
+        TransitionKind::Rescue => "gatehouse.alarm.rescue",
         TransitionKind::Drill => "gatehouse.drill",
     }
 }

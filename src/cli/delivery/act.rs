@@ -134,6 +134,8 @@ fn told(outcome: &Outcome, lang: Lang) -> (String, u8) {
             (told, exit::UNEXPECTED)
         }
         Outcome::Acknowledged { .. }
+        | Outcome::Ordered { .. }
+        | Outcome::TurnedDown { .. }
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::NoSuchDevice { .. }

@@ -189,7 +189,7 @@ impl Theatre {
     }
 
     fn transition(&self, change: &Change) -> Option<Said> {
-        let step = change.step?;
+        let step = change.step.as_ref()?;
         let rule = &self.engine.rule(change).alarm;
         Some(Said::Alarm {
             device: self.devices.get(change.device.0 as usize)?.id.clone(),

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Gateway, Seen, failing, messages, trouble};
 use crate::{
-    cli::alarms::{local, priority_word, state_word},
+    cli::alarms::{local, overlay_words, priority_word, shown_state},
     config::{BusLink, Site},
     domain::{
         Diagnosis, HindranceKind, Lang, TimeQuality,
@@ -106,10 +106,13 @@ fn print_alarms(out: &mut impl Write, seen: &Seen, zone: &TimeZone, lang: Lang) 
         return writeln!(out, "{}", say!(lang, "● 没有未关闭的报警", "● no open alarms"));
     }
     for alarm in seen.alarms.iter().take(MOST_LINES) {
-        let (priority, state) = (priority_word(alarm.priority, lang), state_word(alarm.state, lang));
+        let (priority, state) =
+            (priority_word(alarm.priority, lang), shown_state(alarm.state, &alarm.overlay, lang));
         let (title, device, id) = (alarm.title.get(lang), &alarm.device_name, &alarm.occurrence);
         let raised = local(alarm.raised_at, zone);
-        writeln!(out, "{priority} · {title} · {device} · {state} · {raised} · {id}")?;
+        let over = overlay_words(&alarm.overlay, zone, lang);
+        let over = over.iter().fold(String::new(), |line, word| line + " · " + word);
+        writeln!(out, "{priority} · {title} · {device} · {state}{over} · {raised} · {id}")?;
     }
     match seen.alarms.len().saturating_sub(MOST_LINES) {
         0 => Ok(()),

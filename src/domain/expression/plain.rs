@@ -3,6 +3,8 @@
 //! It says what CEL says or nothing at all: whatever is not plain (other operators, types that do not fit, a division by zero)
 //! is left to CEL, which also has the words for it.
 
+use std::cmp::Ordering;
+
 use cel::{
     IdedExpr,
     common::ast::{CallExpr, Expr, LiteralValue, operators},
@@ -115,32 +117,56 @@ impl Plain {
 
     /// Whether it holds, with names resolved by `value`; `None` where only CEL can say.
     pub fn truth<'a>(&'a self, value: &impl Fn(usize) -> Option<&'a Value>) -> Option<bool> {
-        match self.seen(value)? {
-            Seen::Flag(truth) => Some(truth),
-            Seen::Number(_) | Seen::Word(_) => None,
+        match self {
+            Plain::Flag(flag) => Some(*flag),
+            Plain::And(both) => Some(both[0].truth(value)? && both[1].truth(value)?),
+            Plain::Or(both) => Some(both[0].truth(value)? || both[1].truth(value)?),
+            Plain::Not(one) => Some(!one.truth(value)?),
+            Plain::Compare(comparison, both) => match (both[0].number(value), both[1].number(value)) {
+                (Some(left), Some(right)) => Some(comparison.is(left.partial_cmp(&right)?)),
+                (Some(_) | None, _) => comparison.holds(both[0].seen(value)?, both[1].seen(value)?),
+            },
+            Plain::Name(name) => match value(*name)? {
+                Value::Flag(flag) => Some(*flag),
+                Value::Number(_) | Value::Text(_) => None,
+            },
+            Plain::Number(_) | Plain::Whole(_) | Plain::Word(_) | Plain::Reckon(..) => None,
+        }
+    }
+
+    /// What it comes to, if that is a number: most conditions compare numbers.
+    #[inline]
+    fn number<'a>(&'a self, value: &impl Fn(usize) -> Option<&'a Value>) -> Option<f64> {
+        match self {
+            Plain::Number(number) | Plain::Whole(number) => Some(*number),
+            Plain::Name(name) => match value(*name)? {
+                Value::Number(number) => Some(*number),
+                Value::Flag(_) | Value::Text(_) => None,
+            },
+            Plain::Reckon(operation, both) => {
+                operation.result(both[0].number(value)?, both[1].number(value)?)
+            }
+            Plain::Flag(_)
+            | Plain::Word(_)
+            | Plain::And(_)
+            | Plain::Or(_)
+            | Plain::Not(_)
+            | Plain::Compare(..) => None,
         }
     }
 
     fn seen<'a>(&'a self, value: &impl Fn(usize) -> Option<&'a Value>) -> Option<Seen<'a>> {
         match self {
-            Plain::Number(number) | Plain::Whole(number) => Some(Seen::Number(*number)),
-            Plain::Flag(flag) => Some(Seen::Flag(*flag)),
             Plain::Word(word) => Some(Seen::Word(word)),
             Plain::Name(name) => Some(match value(*name)? {
                 Value::Number(number) => Seen::Number(*number),
                 Value::Flag(flag) => Seen::Flag(*flag),
                 Value::Text(text) => Seen::Word(text),
             }),
-            Plain::And(both) => Some(Seen::Flag(both[0].truth(value)? && both[1].truth(value)?)),
-            Plain::Or(both) => Some(Seen::Flag(both[0].truth(value)? || both[1].truth(value)?)),
-            Plain::Not(one) => Some(Seen::Flag(!one.truth(value)?)),
-            Plain::Compare(comparison, both) => {
-                comparison.holds(both[0].seen(value)?, both[1].seen(value)?).map(Seen::Flag)
+            Plain::Number(_) | Plain::Whole(_) | Plain::Reckon(..) => self.number(value).map(Seen::Number),
+            Plain::Flag(_) | Plain::And(_) | Plain::Or(_) | Plain::Not(_) | Plain::Compare(..) => {
+                self.truth(value).map(Seen::Flag)
             }
-            Plain::Reckon(operation, both) => match (both[0].seen(value)?, both[1].seen(value)?) {
-                (Seen::Number(left), Seen::Number(right)) => operation.result(left, right).map(Seen::Number),
-                (Seen::Number(_) | Seen::Flag(_) | Seen::Word(_), _) => None,
-            },
         }
     }
 }
@@ -153,14 +179,18 @@ impl Comparison {
             (Seen::Flag(left), Seen::Flag(right)) => left.cmp(&right),
             (Seen::Number(_) | Seen::Flag(_) | Seen::Word(_), _) => return None,
         };
-        Some(match self {
+        Some(self.is(order))
+    }
+
+    fn is(self, order: Ordering) -> bool {
+        match self {
             Comparison::Equal => order.is_eq(),
             Comparison::NotEqual => order.is_ne(),
             Comparison::Less => order.is_lt(),
             Comparison::LessOrEqual => order.is_le(),
             Comparison::Greater => order.is_gt(),
             Comparison::GreaterOrEqual => order.is_ge(),
-        })
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Check<'_> {
             }
             Some(_) | None => {}
         }
+        self.suppressed(i, &file);
         let on_delay = if link { COMM_LOSS_ON_DELAY } else { Duration::ZERO };
         let delay = |written: Option<Period>, default| written.map_or(default, Duration::from);
         ClassAlarm {
@@ -120,8 +121,27 @@ impl Check<'_> {
             latching: file.latching || file.life_safety,
             life_safety: file.life_safety,
             origin: file.origin,
+            suppress_when: file.suppress_when,
+            rescue_within: file.rescue_within.map(Duration::from),
             cause: file.cause.unwrap_or_default(),
             response: file.response.unwrap_or_default(),
+        }
+    }
+
+    /// What a device itself says of a matter of life reaches people, whatever its mode.
+    fn suppressed(&mut self, i: usize, file: &ClassAlarmFile) {
+        if file.suppress_when.is_some() && file.life_safety && file.origin == Origin::Reported {
+            let name = &file.name;
+            let told = text!(
+                "\"{name}\" 关系人身安全且由设备上报，不能抑制",
+                "\"{name}\" is a matter of life that the device itself reports: it cannot be suppressed"
+            );
+            self.key_error(at!["alarm", i, "suppress_when"], told);
+        }
+        let day = Duration::from_secs(86_400);
+        if file.rescue_within.is_some_and(|within| within.0.is_zero() || within.0 > day) {
+            let told = text!("须大于 0，不超过 1d", "it is more than 0 and 1d at most");
+            self.error(at!["alarm", i, "rescue_within"], told);
         }
     }
 
@@ -129,6 +149,10 @@ impl Check<'_> {
         let written = alarms.iter().enumerate().filter_map(|(i, alarm)| Some((i, alarm.when.as_deref()?)));
         for (i, source) in written {
             self.condition(at!["alarm", i, "when"], source, points);
+        }
+        let written = alarms.iter().enumerate();
+        for (i, source) in written.filter_map(|(i, alarm)| Some((i, alarm.suppress_when.as_deref()?))) {
+            self.condition(at!["alarm", i, "suppress_when"], source, points);
         }
     }
 
@@ -166,6 +190,8 @@ fn comm_loss() -> ClassAlarm {
         latching: false,
         life_safety: false,
         origin: Origin::Reported,
+        suppress_when: None,
+        rescue_within: None,
         cause: Text::default(),
         response: Text::default(),
     }

@@ -7,7 +7,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::ClassName,
-    profile::{Class, Link, Profile, decode::Decoder, product::Point, schema::ProfileFile},
+    profile::{Class, Link, Profile, decode::Decoder, product::Point, quick::Quick, schema::ProfileFile},
     text,
 };
 
@@ -65,6 +65,7 @@ impl Check<'_> {
             products: file.products,
             source: file.source,
             class,
+            quick: Quick::of(&points),
             points,
             commands,
             link,

@@ -449,6 +449,23 @@ fn what_a_class_can_have_wrong() {
         ),
         ("no condition", format!("{CLASS}{}", alarm.replace("when = \"f\"\n", "")), "\"when\" is missing"),
         ("an alarm twice", format!("{CLASS}{alarm}{alarm}"), "\"x\" is already there"),
+        ("suppressed by design", format!("{CLASS}{alarm}suppress_when = \"f\"\n"), ""),
+        (
+            "suppressed by what is no point",
+            format!("{CLASS}{alarm}suppress_when = \"g\"\n"),
+            "this class has no point \"g\"",
+        ),
+        (
+            "what a device says of a life is never suppressed",
+            format!("{CLASS}{alarm}life_safety = true\nsuppress_when = \"f\"\n"),
+            "it cannot be suppressed",
+        ),
+        (
+            "what is concluded may be",
+            format!("{CLASS}{alarm}life_safety = true\norigin = \"inferred\"\nsuppress_when = \"f\"\n"),
+            "",
+        ),
+        ("no time to rescue", format!("{CLASS}{alarm}rescue_within = \"0s\"\n"), "1d at most"),
         (
             "a point twice",
             format!("{CLASS}[[point]]\nname = \"n\"\nkind = \"flag\"\n"),

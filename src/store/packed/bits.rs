@@ -6,28 +6,33 @@ use super::Unreadable;
 const USUAL_TIMES: u32 = 11;
 /// How slowly [`Spread`] forgets: a sixteenth a step.
 const MEMORY: u32 = 4;
+/// So many bits can be put at once beside the seven that may be held: then no shift is by all 64.
+const AT_ONCE: u32 = 56;
 /// A step of so many bits never counts as usual.
 const USUAL_BITS: u32 = 56;
 
 #[derive(Default)]
 pub struct BitWriter {
+    /// Written up to `at`; what is beyond is room.
     out: Vec<u8>,
+    at: usize,
+    /// What is no whole byte yet.
     held: u64,
-    /// How many bits of `held`: fewer than 32 between two calls.
+    /// How many bits of `held`: fewer than 8 between two calls.
     count: u32,
 }
 
 impl BitWriter {
     /// After what `out` has already.
     pub fn after(out: Vec<u8>) -> Self {
-        Self { out, held: 0, count: 0 }
+        Self { at: out.len(), out, held: 0, count: 0 }
     }
 
     /// The lowest `count` bits of `bits`, which has no others.
     #[inline]
     pub fn put(&mut self, bits: u64, count: u32) {
         debug_assert!(count <= 64 && (count == 64 || bits >> count == 0));
-        if count > 32 {
+        if count > AT_ONCE {
             self.put_short(bits & 0xffff_ffff, 32);
             self.put_short(bits >> 32, count - 32);
         } else {
@@ -35,15 +40,25 @@ impl BitWriter {
         }
     }
 
+    /// Eight bytes are written whatever there is, so that no branch depends on how much it is.
     #[inline]
     fn put_short(&mut self, bits: u64, count: u32) {
         self.held |= bits << self.count;
         self.count += count;
-        if self.count >= 32 {
-            self.out.extend_from_slice(&(self.held as u32).to_le_bytes());
-            self.held >>= 32;
-            self.count -= 32;
+        let held = self.held.to_le_bytes();
+        match self.out.get_mut(self.at..).and_then(|room| room.first_chunk_mut::<8>()) {
+            Some(room) => *room = held,
+            None => self.put_growing(held),
         }
+        self.at += (self.count >> 3) as usize;
+        self.held >>= self.count & !7;
+        self.count &= 7;
+    }
+
+    #[cold]
+    fn put_growing(&mut self, held: [u8; 8]) {
+        self.out.resize((self.at * 2).max(self.at + 256), 0);
+        self.out[self.at..self.at + 8].copy_from_slice(&held);
     }
 
     /// A number of unknown size: how many bits, then they.
@@ -59,8 +74,8 @@ impl BitWriter {
 
     /// Filled up to a whole byte.
     pub fn finish(mut self) -> Vec<u8> {
-        let bytes = self.count.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.held.to_le_bytes()[..bytes]);
+        // what is held stands behind the whole bytes already
+        self.out.truncate(self.at + usize::from(self.count > 0));
         self.out
     }
 }
@@ -142,13 +157,12 @@ impl<'a> BitReader<'a> {
         Ok(ones)
     }
 
-    /// A usual step with `low` lower bits, if there are surely enough bits for one; else nothing is taken.
-    #[inline]
+    /// A usual step with `low` lower bits, if there are surely enough bits for one; else nothing is taken. It fills up each time: a
+    /// branch that asks whether it must is one that nobody can foresee.
+    #[inline(always)]
     fn usual(&mut self, low: u32) -> Option<u64> {
         let most = USUAL_TIMES + low;
-        if self.count < most {
-            self.fill();
-        }
+        self.fill();
         let times = self.held.trailing_ones();
         if times >= USUAL_TIMES || self.count < most {
             return None;
@@ -207,37 +221,50 @@ impl Spread {
         self.mean = self.mean - (self.mean >> MEMORY) + step;
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, out: &mut BitWriter, step: u64) {
         let low = self.low_bits();
         let times = step >> low;
-        if times < u64::from(USUAL_TIMES) {
+        let head = times.min(u64::from(USUAL_TIMES)) as u32 + 1;
+        if times < u64::from(USUAL_TIMES) && head + low <= AT_ONCE {
             let (ones, rest) = ((1 << times) - 1, step & ((1 << low) - 1));
-            let head = times as u32 + 1;
-            if head + low <= 32 {
-                out.put_short(ones | rest << head, head + low);
-            } else {
-                out.put_short(ones, head);
-                out.put(rest, low);
-            }
+            out.put_short(ones | rest << head, head + low);
+        } else {
+            Self::put_long(out, step, low);
+        }
+        self.learn(step, low);
+    }
+
+    #[cold]
+    fn put_long(out: &mut BitWriter, step: u64, low: u32) {
+        let times = step >> low;
+        if times < u64::from(USUAL_TIMES) {
+            out.put((1 << times) - 1, times as u32 + 1);
+            out.put(step & ((1 << low) - 1), low);
         } else {
             out.put((1 << USUAL_TIMES) - 1, USUAL_TIMES + 1);
             out.put_number(step);
         }
-        self.learn(step, low);
     }
 
     pub fn put_other(out: &mut BitWriter) {
         out.put((1 << (USUAL_TIMES + 1)) - 1, USUAL_TIMES + 1);
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, bits: &mut BitReader) -> Result<Step, Unreadable> {
         let low = self.low_bits();
-        if let Some(step) = bits.usual(low) {
-            self.learn(step, low);
-            return Ok(Step::By(step));
+        match bits.usual(low) {
+            Some(step) => {
+                self.learn(step, low);
+                Ok(Step::By(step))
+            }
+            None => self.take_long(bits, low),
         }
+    }
+
+    #[cold]
+    fn take_long(&mut self, bits: &mut BitReader, low: u32) -> Result<Step, Unreadable> {
         let times = bits.ones(USUAL_TIMES)?;
         let step = if times < USUAL_TIMES {
             u64::from(times) << low | bits.take(low)?

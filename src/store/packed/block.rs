@@ -1,7 +1,7 @@
 //! Some minutes of one device: one column of times, one column a point.
 //!
 //! ```text
-//! block  = 1  rows  length of the times  length of the shapes  columns  { point  length }*   each a varint
+//! block  = 2  rows  length of the times  length of the shapes  columns  { point  length }*   each a varint
 //!          times  shapes  column*
 //! column = 0  cell*                 each cell a step from the one before
 //!        | 1  { still  cell }*      first how many stay as the one before, then one that does not
@@ -19,10 +19,13 @@ use super::{
     chain::Reaper,
     column::{Clock, Column, ROW_MAX_SAMPLES, Shapes},
     tail::{put_varint, take_varint},
+    tally::Tallies,
 };
 use crate::domain::{PointIx, Sample};
 
-const LAYOUT: u8 = 1;
+/// 1: what schema 2 wrote. 2: cells may be of any kind there is now.
+const LAYOUTS: std::ops::RangeInclusive<u8> = 1..=2;
+const LAYOUT: u8 = 2;
 const ROWS_MAX: usize = 1 << 14;
 /// A block never spans more than this, so whoever looks for a moment knows how far before it a block may begin.
 pub const SPAN_MAX_MS: i64 = 4 * 3_600_000;
@@ -57,6 +60,26 @@ impl Gathering {
             || (self.times.len() < ROWS_MAX && self.samples + points <= SAMPLES_MAX && span <= SPAN_MAX_MS)
     }
 
+    /// Adds up what has been gathered.
+    pub fn tally(&self, tallies: &mut Tallies) {
+        let Some(shape) = self.shapes.first() else { return };
+        // Each point once, and all rows alike: then a column has a cell for each row.
+        let alike = self.shapes.iter().all(|other| Arc::ptr_eq(shape, other) || shape == other);
+        if alike && shape.iter().all(|point| self.columns[usize::from(*point)].len() == self.times.len()) {
+            let columns = shape.iter().map(|point| (*point, self.columns[usize::from(*point)].as_slice()));
+            return tallies.add_columns(&self.times, columns, &self.words);
+        }
+        let mut places = vec![0; self.columns.len()];
+        for (at_ms, shape) in self.times.iter().zip(&self.shapes) {
+            for point in shape.iter().map(|point| usize::from(*point)) {
+                let place = places[point]..places[point] + 1;
+                let column = (point as u16, &self.columns[point][place]);
+                tallies.add_columns(&[*at_ms], std::iter::once(column), &self.words);
+                places[point] += 1;
+            }
+        }
+    }
+
     /// What has been gathered, and begins anew; `None` if that is nothing.
     pub fn pack(&mut self) -> Option<Packed> {
         if self.times.is_empty() {
@@ -65,7 +88,7 @@ impl Gathering {
         let (mut times, mut clock) = (BitWriter::default(), Clock::default());
         self.times.iter().for_each(|at_ms| clock.put(&mut times, *at_ms));
         let (mut shapes, mut known) = (BitWriter::default(), Shapes::default());
-        self.shapes.iter().for_each(|shape| known.put(&mut shapes, shape.iter().copied()));
+        self.shapes.iter().for_each(|shape| known.put(&mut shapes, shape));
         let (times, shapes) = (times.finish(), shapes.finish());
         let columns: Vec<_> = (0u64..)
             .zip(&self.columns)
@@ -177,7 +200,7 @@ impl<'a> Block<'a> {
         let mut number =
             || take_varint(&mut rest).and_then(|number| usize::try_from(number).ok()).ok_or(lost);
         let [rows, times, shapes, columns] = [number()?, number()?, number()?, number()?];
-        if *layout != LAYOUT || rows > ROWS_MAX || columns > ROW_MAX_SAMPLES {
+        if !LAYOUTS.contains(layout) || rows > ROWS_MAX || columns > ROW_MAX_SAMPLES {
             return Err(lost);
         }
         let lengths: Vec<(usize, usize)> =

@@ -4,14 +4,12 @@ use jiff::Timestamp;
 
 use super::{
     Unreadable,
+    batch::RowRef,
     bits::{BitReader, BitWriter},
     cell::Cell,
     column::{Clock, Column, ROW_MAX_SAMPLES, Shapes, TEXT_MAX_BYTES},
 };
-use crate::{
-    domain::{PointIx, Sample},
-    store::outbox::cut,
-};
+use crate::store::outbox::cut;
 
 /// A chain begins anew after so many rows: what damage to one of its sections may cost.
 const CHAIN_ROWS: u32 = 256;
@@ -31,13 +29,6 @@ pub struct Chain {
     place: u64,
 }
 
-/// One row as it is handed over.
-#[derive(Debug)]
-pub struct RowRef<'a> {
-    pub at_ms: i64,
-    pub samples: &'a [(PointIx, Sample)],
-}
-
 /// Rows written: the place in the chain, and the bits.
 pub struct Section {
     pub place: u64,
@@ -53,48 +44,46 @@ pub trait Reaper {
 }
 
 impl Chain {
-    /// As many of `rows` as belong into one section, and how many they were; `rows` is not empty.
-    pub fn put(&mut self, rows: &[RowRef<'_>]) -> (Section, usize) {
+    /// As many of `rows` as belong into one section; there is at least one.
+    pub fn put<'a>(&mut self, rows: &mut impl Iterator<Item = RowRef<'a>>) -> Section {
         if self.rows >= CHAIN_ROWS {
             *self = Chain::default();
         }
         let (mut out, mut samples, mut count) = (BitWriter::default(), 0, 0);
-        while let Some(row) = rows.get(count)
-            && (count == 0 || samples < SECTION_SAMPLES)
+        while (count == 0 || samples < SECTION_SAMPLES)
+            && let Some(row) = rows.next()
         {
-            self.put_row(&mut out, row);
-            samples += row.samples.len().max(1);
+            self.put_row(&mut out, row.cut(ROW_MAX_SAMPLES));
+            samples += row.points.len().max(1);
             count += 1;
         }
-        let section = Section { place: self.place, rows: count as u64, bits: out.finish() };
+        let section = Section { place: self.place, rows: count, bits: out.finish() };
         self.place += 1;
         self.rows += count as u32;
-        (section, count)
+        section
     }
 
-    fn put_row(&mut self, out: &mut BitWriter, row: &RowRef<'_>) {
-        debug_assert!(row.samples.len() <= ROW_MAX_SAMPLES);
-        let samples = &row.samples[..row.samples.len().min(ROW_MAX_SAMPLES)];
+    fn put_row(&mut self, out: &mut BitWriter, row: RowRef<'_>) {
         self.clock.put(out, row.at_ms);
-        self.shapes.put(out, samples.iter().map(|(point, _)| point.0));
-        if self.is_still(samples) {
+        self.shapes.put(out, row.points);
+        if self.is_still(row) {
             return out.put(1, 1);
         }
         out.put(0, 1);
-        for (point, sample) in samples {
-            let column = column(&mut self.columns, point.0);
-            let (cell, text) = Cell::of(sample, column.usual());
-            column.put(out, cell, cut(text, TEXT_MAX_BYTES));
+        for (point, cell) in row.cells() {
+            let column = column(&mut self.columns, point);
+            match cell.kind.is_text() {
+                false => column.put_plain(out, cell, ""),
+                true => column.put_plain(out, cell, cut(row.text(cell), TEXT_MAX_BYTES)),
+            }
         }
     }
 
     /// Nothing has changed. Most rows that have show it with one of their first samples.
-    fn is_still(&self, samples: &[(PointIx, Sample)]) -> bool {
-        samples.iter().all(|(point, sample)| {
-            self.columns.get(usize::from(point.0)).is_some_and(|column| {
-                let (cell, text) = Cell::of(sample, column.usual());
-                column.stands_at(cell, cut(text, TEXT_MAX_BYTES))
-            })
+    fn is_still(&self, row: RowRef<'_>) -> bool {
+        row.cells().all(|(point, cell)| {
+            let column = self.columns.get(usize::from(point));
+            column.is_some_and(|column| column.came_before(cell, || cut(row.text(cell), TEXT_MAX_BYTES)))
         })
     }
 

@@ -15,14 +15,20 @@ const WORD_BITS: u32 = 6;
 pub const TEXT_MAX_BYTES: usize = 1024;
 const TEXT_BITS: u32 = 11;
 
-/// What both the writer and the reader of a column know at each moment.
+/// What both the writer and the reader of a column know at each moment. Small: every reading of every device passes through one.
 #[derive(Clone, Default)]
 pub struct Column {
     kind: Kind,
     last: i64,
     spread: Spread,
-    words: Vec<Arc<str>>,
+    /// Most columns never have any.
+    words: Option<Box<Words>>,
+    /// The writer's: the last sample as it came.
+    came: Cell,
 }
+
+#[derive(Clone, Default)]
+struct Words(Vec<Arc<str>>);
 
 /// Known, or said in full here.
 enum Said {
@@ -31,14 +37,13 @@ enum Said {
 }
 
 impl Column {
-    #[inline]
-    pub fn usual(&self) -> Kind {
-        self.kind
+    fn words(&self) -> &[Arc<str>] {
+        self.words.as_ref().map_or(&[], |words| &words.0)
     }
 
     /// The word that a text's cell means.
     pub fn word(&self, number: i64) -> Option<Arc<str>> {
-        self.words.get(usize::try_from(number).ok()?).cloned()
+        self.words().get(usize::try_from(number).ok()?).cloned()
     }
 
     /// Whether `cell` is what the column stands at. Of a text `text` is the word.
@@ -50,16 +55,39 @@ impl Column {
         if !cell.kind.is_text() {
             return cell.number == self.last;
         }
-        usize::try_from(self.last).ok().and_then(|at| self.words.get(at)).is_some_and(|word| **word == *text)
+        self.stands_at_word(text)
     }
 
+    fn stands_at_word(&self, text: &str) -> bool {
+        usize::try_from(self.last)
+            .ok()
+            .and_then(|at| self.words().get(at))
+            .is_some_and(|word| **word == *text)
+    }
+
+    /// Whether a sample as it came is the one that came before. Of a text `text` is the word.
     #[inline]
+    pub fn came_before<'a>(&self, plain: Cell, text: impl FnOnce() -> &'a str) -> bool {
+        match plain.kind.is_text() {
+            false => plain == self.came,
+            true => plain.kind == self.came.kind && self.stands_at_word(text()),
+        }
+    }
+
+    /// A sample as it came.
+    #[inline]
+    pub fn put_plain(&mut self, out: &mut BitWriter, plain: Cell, text: &str) {
+        self.put_beyond(out, plain.shortened(self.kind), text, 0);
+        self.came = plain;
+    }
+
+    #[inline(always)]
     pub fn put(&mut self, out: &mut BitWriter, cell: Cell, text: &str) {
         self.put_beyond(out, cell, text, 0);
     }
 
     /// `least`: a step of fewer cannot come here, so they are not counted.
-    #[inline]
+    #[inline(always)]
     pub fn put_beyond(&mut self, out: &mut BitWriter, cell: Cell, text: &str, least: u64) {
         if cell.kind.is_text() {
             return self.put_text(out, cell.kind, text, least);
@@ -67,12 +95,17 @@ impl Column {
         if cell.kind == self.kind {
             self.spread.put(out, zigzag(cell.number.wrapping_sub(self.last)).wrapping_sub(least));
         } else {
-            self.put_kind(out, cell.kind);
-            if !matches!(cell.kind.form(), Form::Missing) {
-                out.put_number(zigzag(cell.number));
-            }
+            self.put_anew(out, cell);
         }
         self.last = cell.number;
+    }
+
+    #[cold]
+    fn put_anew(&mut self, out: &mut BitWriter, cell: Cell) {
+        self.put_kind(out, cell.kind);
+        if !matches!(cell.kind.form(), Form::Missing) {
+            out.put_number(zigzag(cell.number));
+        }
     }
 
     fn put_kind(&mut self, out: &mut BitWriter, kind: Kind) {
@@ -81,8 +114,9 @@ impl Column {
         self.kind = kind;
     }
 
+    #[cold]
     fn put_text(&mut self, out: &mut BitWriter, kind: Kind, text: &str, least: u64) {
-        let known = self.words.iter().position(|word| **word == *text).map(|at| at as i64);
+        let known = self.words().iter().position(|word| **word == *text).map(|at| at as i64);
         match known {
             Some(number) if kind == self.kind => {
                 self.spread.put(out, zigzag(number - self.last).wrapping_sub(least));
@@ -105,19 +139,20 @@ impl Column {
     }
 
     fn learn(&mut self, word: Arc<str>) -> i64 {
-        if self.words.len() == WORDS_MAX {
-            self.words.clear();
+        let Words(words) = &mut **self.words.get_or_insert_default();
+        if words.len() == WORDS_MAX {
+            words.clear();
         }
-        self.words.push(word);
-        self.words.len() as i64 - 1
+        words.push(word);
+        words.len() as i64 - 1
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, bits: &mut BitReader) -> Result<Cell, Unreadable> {
         self.take_beyond(bits, 0)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn take_beyond(&mut self, bits: &mut BitReader, least: u64) -> Result<Cell, Unreadable> {
         match self.spread.take(bits)? {
             Step::By(step) => self.last = self.last.wrapping_add(unzigzag(step.wrapping_add(least))),
@@ -140,7 +175,7 @@ impl Column {
             Form::Missing => 0,
             Form::Text => match self.take_word(bits)? {
                 Said::Known(number) => number,
-                Said::New => self.words.len() as i64 - 1,
+                Said::New => self.words().len() as i64 - 1,
             },
         };
         Ok(())
@@ -197,8 +232,8 @@ pub const ROW_MAX_SAMPLES: usize = 1 << 16;
 
 impl Shapes {
     /// `points` is a row's list, in the row's order.
-    pub fn put(&mut self, out: &mut BitWriter, points: impl ExactSizeIterator<Item = u16> + Clone) {
-        let is = |list: &Arc<[u16]>| list.len() == points.len() && points.clone().eq(list.iter().copied());
+    pub fn put(&mut self, out: &mut BitWriter, points: &[u16]) {
+        let is = |list: &Arc<[u16]>| **list == *points;
         if self.lists.get(self.last).is_some_and(is) {
             return out.put(1, 1);
         }
@@ -211,9 +246,8 @@ impl Shapes {
             }
             None => {
                 out.put(0, 1);
-                let list: Arc<[u16]> = points.collect();
-                put_list(out, &list);
-                self.learn(list);
+                put_list(out, points);
+                self.learn(points.into());
             }
         }
     }

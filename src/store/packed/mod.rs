@@ -1,12 +1,13 @@
 //! Readings in as few bytes as they have news in them, exact to the bit. Pure: no file, no SQL.
 //!
-//! A row goes first into the *tail*, where all devices stand together as they came ([`tail`], [`chain`]: each row as the difference
+//! A row ([`batch`]) goes first into the *tail*, where all devices stand together as they came ([`tail`], [`chain`]: each row as the difference
 //! to the device's row before), and minutes later into a *block* of its own device ([`block`]: one column of times, one column a
 //! point). Both write a column the same way ([`column`]): whole numbers ([`cell`]), their steps by a code that follows how large steps
 //! have been ([`bits`]). What that leaves no general compressor makes smaller, so there is none.
 //!
 //! Decoding is total: any bytes are read or refused, within [`SAMPLES_MAX`].
 
+pub mod batch;
 mod bits;
 pub mod block;
 mod cell;

@@ -11,7 +11,8 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
 use super::{
     Unreadable,
-    chain::{Chain, Reaper, RowRef, Section},
+    batch::Batch,
+    chain::{Chain, Reaper, Section},
 };
 
 /// As much as SQLite keeps on one page of 4096 bytes, so that a commit writes one page over and no others.
@@ -53,17 +54,17 @@ impl Tail {
         Self { chains: (0..devices).map(|_| Chain::default()).collect(), open }
     }
 
-    /// What the slots must hold for `rows` to be kept, each with its device; rows of one device stand together. The tail goes on from
-    /// there once [`Self::kept`] is told, or from where it was after [`Self::lost`].
-    pub fn put<'a>(&mut self, rows: &[(usize, RowRef<'a>)], series: &[i64]) -> Vec<Slot> {
+    /// What the slots must hold for the rows of `batch` to be kept. The tail goes on from there once [`Self::kept`] is told, or from where
+    /// it was after [`Self::lost`]. `series` is by device.
+    pub fn put(&mut self, batch: &Batch, series: &[i64]) -> Vec<Slot> {
         let mut draft = Draft { done: Vec::new(), slot: self.open.clone(), frame: None };
-        for of_one in rows.chunk_by(|one, next| one.0 == next.0) {
-            let device = of_one[0].0;
-            let mut left: Vec<RowRef> = of_one.iter().map(|(_, row)| RowRef { ..*row }).collect();
-            while !left.is_empty() {
-                let (section, count) = self.chains[device].put(&left);
+        let places = batch.by_device();
+        for of_one in places.chunk_by(|one, next| batch.device(*one) == batch.device(*next)) {
+            let device = batch.device(of_one[0]) as usize;
+            let mut rows = of_one.iter().map(|place| batch.row(*place));
+            while rows.len() > 0 {
+                let section = self.chains[device].put(&mut rows);
                 draft.add(series[device] as u64, &section);
-                left.drain(..count);
             }
         }
         draft.finish()
@@ -99,14 +100,14 @@ struct Draft {
 
 impl Draft {
     fn add(&mut self, series: u64, section: &Section) {
-        let mut bytes = Vec::with_capacity(section.bits.len() + 16);
+        let mut begin = Vec::with_capacity(4 * VARINT_MAX);
         for number in [series, section.place, section.rows, section.bits.len() as u64] {
-            put_varint(&mut bytes, number);
+            put_varint(&mut begin, number);
         }
-        bytes.extend_from_slice(&section.bits);
+        let length = begin.len() + section.bits.len();
         let head = if self.frame.is_none() { FRAME_HEAD } else { 0 };
         // One that is longer than a slot has one of its own, of several pages.
-        if !self.slot.bytes.is_empty() && self.slot.bytes.len() + head + bytes.len() > SLOT_BYTES {
+        if !self.slot.bytes.is_empty() && self.slot.bytes.len() + head + length > SLOT_BYTES {
             self.close();
             let next = Slot { slot: self.slot.slot + 1, seq: self.slot.seq + 1, bytes: Vec::new() };
             self.done.push(std::mem::replace(&mut self.slot, next));
@@ -115,7 +116,8 @@ impl Draft {
             self.frame = Some(self.slot.bytes.len());
             self.slot.bytes.extend_from_slice(&[0; FRAME_HEAD]);
         }
-        self.slot.bytes.extend_from_slice(&bytes);
+        self.slot.bytes.extend_from_slice(&begin);
+        self.slot.bytes.extend_from_slice(&section.bits);
     }
 
     fn close(&mut self) {
@@ -199,6 +201,9 @@ impl Link {
             .inspect_err(|_| self.0 = Chain::default())
     }
 }
+
+/// Seven bits a byte.
+const VARINT_MAX: usize = 10;
 
 pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {

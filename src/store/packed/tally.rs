@@ -112,6 +112,32 @@ impl Counting {
         }
     }
 
+    /// The same for each of many, one after the other.
+    fn add_all(&mut self, times: &[i64], cells: &[Cell], words: &[Arc<str>]) {
+        let rising = times.first().is_some_and(|first| *first >= self.last_ms) && times.is_sorted();
+        let kind = cells.first().map_or(Kind::default(), |cell| cell.kind);
+        let alike = kind.is_good() && cells.iter().all(|cell| cell.kind == kind);
+        // Nearly every column is like this.
+        if let (true, true, Form::Number, [.., last_ms], [.., last]) =
+            (rising, alike, kind.form(), times, cells)
+        {
+            let (mut low, mut high, mut total) = (self.low, self.high, self.total);
+            for value in cells.iter().filter_map(|cell| cell.value()) {
+                (low, high) = (low.min(value), high.max(value));
+                total += value;
+                self.numbers += 1;
+                self.count += 1;
+            }
+            (self.low, self.high, self.total) = (low, high, total);
+            (self.last, self.last_ms) = (*last, *last_ms);
+            return;
+        }
+        for (at_ms, cell) in times.iter().zip(cells) {
+            let word = || words.get(usize::try_from(cell.number).ok()?).cloned();
+            self.add(*at_ms, *cell, word);
+        }
+    }
+
     fn finish(&self) -> Tally {
         let last = self.last.sample(|| self.word.clone()).and_then(|sample| sample.value().cloned());
         Tally {
@@ -191,11 +217,30 @@ impl Tallies {
         }
     }
 
+    /// Rows that all have these points: column after column, the words of texts by their place in `words`.
+    pub(super) fn add_columns<'a>(
+        &mut self,
+        times: &[i64],
+        columns: impl Iterator<Item = (u16, &'a [Cell])> + Clone,
+        words: &[Arc<str>],
+    ) {
+        let mut rest = 0..times.len();
+        while let Some(first) = times.get(rest.start) {
+            self.begin(*first);
+            let inside = times[rest.clone()].iter().take_while(|at_ms| self.around.contains(at_ms)).count();
+            let span = rest.start..rest.start + inside.max(1);
+            for (point, cells) in columns.clone() {
+                self.counting(point).add_all(&times[span.clone()], &cells[span.clone()], words);
+            }
+            rest.start = span.end;
+        }
+    }
+
     /// A sample that stands by itself.
     pub fn add(&mut self, at_ms: i64, point: PointIx, sample: &Sample) {
         self.begin(at_ms);
-        let (cell, text) = Cell::of(sample, Kind::default());
-        self.counting(point.0).add(at_ms, cell, || Some(text.into()));
+        let (cell, text) = Cell::plain(sample);
+        self.counting(point.0).add(at_ms, cell, || text.cloned());
     }
 }
 

@@ -1,11 +1,15 @@
+mod old_format;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::{
     Cell, Column,
+    batch::Batch,
     block::{Block, Gathering, SPAN_MAX_MS},
-    chain::{Reaper, RowRef},
+    cell::Kind,
+    chain::Reaper,
     tail::{self, Link, SLOT_BYTES, Slot, Tail},
     tally::{Calendar, Span, Tallies},
 };
@@ -29,16 +33,18 @@ impl Reaper for Sheaf {
     }
 }
 
-fn refs(rows: &Rows) -> Vec<(usize, RowRef<'_>)> {
-    rows.iter().map(|(at_ms, samples)| (0, RowRef { at_ms: *at_ms, samples })).collect()
+fn batch(rows: &[(i64, Samples)]) -> Batch {
+    let mut batch = Batch::default();
+    rows.iter().for_each(|(at_ms, samples)| batch.push(0, *at_ms, samples));
+    batch
 }
 
 /// Into the tail, `commit` rows at a time; what its slots hold then.
 fn into_tail(rows: &Rows, commit: usize) -> Vec<Slot> {
     let mut tail = Tail::after(1, 0, 0);
     let mut slots: Vec<Slot> = Vec::new();
-    for some in refs(rows).chunks(commit.max(1)) {
-        let written = tail.put(some, &[7]);
+    for some in rows.chunks(commit.max(1)) {
+        let written = tail.put(&batch(some), &[7]);
         slots.retain(|slot| written.iter().all(|new| new.slot != slot.slot));
         slots.extend(written.clone());
         tail.kept(written);
@@ -111,6 +117,7 @@ fn number() -> impl Strategy<Value = f64> {
         4 => (0u16..40).prop_map(|m| f64::from(m) * 0.1),
         1 => any::<u64>().prop_map(f64::from_bits),
         1 => any::<f32>().prop_map(f64::from),
+        2 => (-9000i32..400_000, 1..7i32).prop_map(|(m, e)| f64::from((f64::from(m) / 10f64.powi(e)) as f32)),
         1 => any::<i64>().prop_map(|m| m as f64),
         1 => Just(-0.0),
     ]
@@ -195,6 +202,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #[test]
+    fn every_number_in_every_kind_is_itself_to_the_bit(
+        value in prop_oneof![number(), any::<u64>().prop_map(f64::from_bits), prop::sample::select(&SPECIAL[..])],
+        usual in 0u64..64,
+    ) {
+        let Some(usual) = Kind::checked(usual) else { return Ok(()) };
+        let (plain, _) = Cell::plain(&Sample::good(Value::Number(value)));
+        let cell = plain.shortened(usual);
+        prop_assert_eq!(cell.value().map(f64::to_bits), Some(value.to_bits()), "{:?}", cell);
+        prop_assert!(cell.kind.is_good() && Kind::checked(cell.kind.bits()) == Some(cell.kind));
+    }
+}
+
+/// Where sign, size or class change.
+const SPECIAL: [f64; 14] = [
+    0.0,
+    -0.0,
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::MIN,
+    f64::MAX,
+    f64::MIN_POSITIVE,
+    5e-324,
+    9_223_372_036_854_775_807.0,
+    -9_223_372_036_854_775_808.0,
+    9_007_199_254_740_993.0,
+    1e15,
+    -999_999.9,
+];
+
 #[test]
 fn a_length_that_was_damaged_to_nothing_is_noticed() {
     let slots = into_tail(&seconds(3, |n, _| n as f64), 1);
@@ -249,6 +289,12 @@ fn readings_take_as_many_bytes_as_they_have_news() {
             &|n, point| f64::from(230.0f32 + (chance(n, point) % 100) as f32 * 0.013),
             2.7,
             2.6,
+        ),
+        (
+            "a meter's floats: tenths, with noise of ±8",
+            &|n, point| f64::from((f64::from(2300 + (chance(n, point) % 17) as i32) / 10.0) as f32),
+            0.80,
+            0.70,
         ),
     ] {
         let rows = seconds(1200, value);

@@ -9,15 +9,13 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::store::{
-    EventStore, File, StoreError,
-    ledger::{Entry, Ledger},
-    open,
+    EventStore, File, StoreError, ledger::Ledger, open,
     retention::Retention,
 };
 
 fn entry(at_ms: i64) -> Entry {
     let samples = vec![(PointIx(0), Sample::good(Value::Number(at_ms as f64)))];
-    Entry { device: DeviceIx(0), at_ms, samples, receipt: None }
+    Entry { device: DeviceIx(0), at_ms, samples }
 }
 
 #[test]
@@ -37,7 +35,7 @@ fn seconds(settings: &Settings, from_ms: i64, rows: i64) -> Connection {
     let mut ledger = Ledger::open(settings, catalogue(1, &[("floor", "")])).unwrap();
     let entries: Vec<_> = (0..rows).map(|n| entry(from_ms + n * 1000)).collect();
     for minute in entries.chunks(60) {
-        ledger.write(minute).unwrap();
+        ledger.write(&batch(minute)).unwrap();
         ledger.pack();
     }
     ledger.close().unwrap();
@@ -89,7 +87,7 @@ fn hours_and_days_have_ages_of_their_own() {
     fs::create_dir_all(&settings.dir).unwrap();
     let mut ledger = Ledger::open(&settings, catalogue(1, &[("floor", "")])).unwrap();
     for hour in 0..10 * 24 {
-        ledger.write(&[entry(hour * 3_600_000)]).unwrap();
+        ledger.write(&batch(&[entry(hour * 3_600_000)])).unwrap();
         ledger.pack();
     }
     ledger.close().unwrap();

@@ -3,10 +3,7 @@
 use std::{fs, time::Instant};
 
 use super::*;
-use crate::store::{
-    EventStore, TelemetryReader,
-    ledger::{Entry, Ledger},
-};
+use crate::store::{EventStore, TelemetryReader, ledger::Ledger};
 
 const DEVICES: u32 = 100;
 const REGISTERS: usize = 50;
@@ -31,7 +28,7 @@ fn second(scale: f64, second: u32) -> Vec<Entry> {
             .map(|n| (PointIx(n as u16), Sample::good(Value::Number(register(device, n, second) * scale))))
             .collect();
         let at_ms = 1_790_000_000_000 + i64::from(second) * 1000 + i64::from(device) * 7;
-        Entry { device: DeviceIx(device), at_ms, samples, receipt: None }
+        Entry { device: DeviceIx(device), at_ms, samples }
     };
     (0..DEVICES).map(row).collect()
 }
@@ -54,7 +51,7 @@ fn bytes_written_per_reading_and_reading_an_hour_back() {
         for n in 0..seconds {
             let entries = second(scale, n);
             let start = Instant::now();
-            ledger.write(&entries).unwrap();
+            ledger.write(&batch(&entries)).unwrap();
             if n % 30 == 29 {
                 ledger.checkpoint();
             }

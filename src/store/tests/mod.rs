@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use super::{
     Catalogue, CatalogueEntry, Commit, Recovered, Row, Settings,
     evidence::{self, Hash, Sealed},
+    packed::batch::Batch,
 };
 use crate::domain::*;
 
@@ -61,6 +62,14 @@ pub fn state_after(kind: TransitionKind) -> AlarmState {
         TransitionKind::Acknowledged => AlarmState::ActiveAcknowledged,
         TransitionKind::Returned => AlarmState::ReturnedUnacknowledged,
         TransitionKind::Closed | TransitionKind::Drill => AlarmState::Closed,
+        TransitionKind::Shelved
+        | TransitionKind::Unshelved
+        | TransitionKind::Suppressed
+        | TransitionKind::Unsuppressed
+        | TransitionKind::OutOfService
+        | TransitionKind::InService
+        | TransitionKind::Escalated
+        | TransitionKind::Rescue => AlarmState::ActiveUnacknowledged,
     }
 }
 
@@ -96,6 +105,10 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
             returned_at: None,
             acknowledged: None,
             reason: None,
+            overlay: Overlay::default(),
+            done: None,
+            withheld: false,
+            announced: false,
         },
         readings: BTreeMap::new(),
         time_quality: TimeQuality::Synced,
@@ -130,6 +143,7 @@ pub fn memory(key: &AlarmKey, state: Option<AlarmState>) -> AlarmMemory {
         acknowledged: None,
         delay: None,
         boot_id: String::new(),
+        overlay: Overlay::default(),
     }
 }
 
@@ -158,6 +172,19 @@ pub fn catalogue(devices: u32, points: &[(&str, &str)]) -> Catalogue {
     (0..devices)
         .map(|n| CatalogueEntry { device: format!("device-{n}").into(), points: points.clone() })
         .collect()
+}
+
+/// A row for the ledger.
+pub struct Entry {
+    pub device: DeviceIx,
+    pub at_ms: i64,
+    pub samples: Vec<(PointIx, Sample)>,
+}
+
+pub fn batch(entries: &[Entry]) -> Batch {
+    let mut batch = Batch::default();
+    entries.iter().for_each(|entry| batch.push(entry.device.0, entry.at_ms, &entry.samples));
+    batch
 }
 
 /// A row of good numbers, for the device's first points.

@@ -7,9 +7,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::store::{
-    File, Kept, Rollup, Span, TelemetryReader, TelemetryStore,
-    ledger::{Entry, Ledger},
-    migrate, samples,
+    File, Kept, Rollup, Span, TelemetryReader, TelemetryStore, ledger::Ledger, migrate, samples,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -17,7 +15,7 @@ const HOUR_MS: i64 = 3_600_000;
 fn row(device: u32, at_ms: i64, values: &[f64]) -> Entry {
     let samples =
         (0..).map(PointIx).zip(values.iter().map(|value| Sample::good(Value::Number(*value)))).collect();
-    Entry { device: DeviceIx(device), at_ms, samples, receipt: None }
+    Entry { device: DeviceIx(device), at_ms, samples }
 }
 
 fn read(dir: &Path, device: &str, point: Option<&str>) -> Vec<(i64, f64)> {
@@ -96,7 +94,7 @@ proptest! {
             match step {
                 Step::Write(rows) => {
                     let entries: Vec<_> = rows.iter().map(|(device, at_ms, values)| row(*device, *at_ms, values)).collect();
-                    ledger.write(&entries).unwrap();
+                    ledger.write(&batch(&entries)).unwrap();
                     for (device, at_ms, values) in rows {
                         truth.entry(device).or_default().push((at_ms, values));
                     }
@@ -206,7 +204,7 @@ fn what_an_hour_came_to_counts_good_readings_only_and_goes_by_the_sites_clock() 
     for n in 0..4 {
         let at_ms = midnight.as_millisecond() - 1000 + n * 400;
         let samples = (0..).map(PointIx).zip(samples(n)).collect();
-        ledger.write(&[Entry { device: DeviceIx(0), at_ms, samples, receipt: None }]).unwrap();
+        ledger.write(&batch(&[Entry { device: DeviceIx(0), at_ms, samples }])).unwrap();
         if n == 1 {
             ledger.pack(); // half of it is in blocks, half is not
         }
@@ -253,7 +251,7 @@ fn a_damaged_page_of_the_tail_costs_itself_and_the_gateway_goes_on() {
     let points = catalogue(2, &[("a", "")]);
     let mut ledger = Ledger::open(&settings, points.clone()).unwrap();
     for n in 0..4 {
-        ledger.write(&[row(0, n * 1000, &[n as f64]), row(1, n * 1000, &[0.5])]).unwrap();
+        ledger.write(&batch(&[row(0, n * 1000, &[n as f64]), row(1, n * 1000, &[0.5])])).unwrap();
     }
     ledger.close().unwrap();
     let conn = Connection::open(settings.dir.join("telemetry.db")).unwrap();
@@ -263,7 +261,7 @@ fn a_damaged_page_of_the_tail_costs_itself_and_the_gateway_goes_on() {
     conn.execute("UPDATE tail SET bytes = ?1", [bytes]).unwrap();
     drop(conn);
     let mut ledger = Ledger::open(&settings, points).unwrap();
-    ledger.write(&[row(0, 9000, &[9.0])]).unwrap();
+    ledger.write(&batch(&[row(0, 9000, &[9.0])])).unwrap();
     let want = vec![(0, 0.0), (1000, 1.0), (2000, 2.0), (9000, 9.0)];
     assert_eq!(read(&settings.dir, "device-0", None), want, "the last frame is lost, nothing else");
     ledger.pack();

@@ -55,6 +55,102 @@ async fn open_alarms_are_listed_by_urgency_and_closed_ones_on_request() {
 }
 
 #[tokio::test]
+async fn what_was_announced_is_counted_once_and_what_was_withheld_when_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let facts = [
+        ("told", Raised, false, false),
+        ("told", TransitionKind::Shelved, false, false),
+        ("told", TransitionKind::Unshelved, false, false),
+        ("untold", Raised, true, false),
+        ("untold", TransitionKind::Unsuppressed, false, true),
+        ("told", Closed, false, false),
+    ];
+    for (alarm, kind, withheld, announced) in facts {
+        let mut commit = transition(&mut chain, &key("lift-1", alarm), kind, Low, &[]);
+        let facts = &mut commit.events[0].event.alarm;
+        (facts.withheld, facts.announced) = (withheld, announced);
+        commit.events[0].record = serde_json::to_vec(&commit.events[0].event).unwrap();
+        store.commit(commit).await.unwrap();
+    }
+    let reader = Reader::open(&settings.dir).unwrap();
+    let said = |from: &str, until: &str| {
+        let (said, begins) = reader.announced(at(from), at(until)).unwrap();
+        let said = said.into_iter().map(|one| (one.key.alarm.to_string(), one.at.to_string()));
+        (said.collect::<Vec<_>>(), begins.map(|begins| begins.to_string()))
+    };
+    let begins = Some("2026-11-23T06:00:01Z".to_owned());
+    let (first, second) = (("told", "2026-11-23T06:00:01Z"), ("untold", "2026-11-23T06:00:05Z"));
+    let named =
+        |list: &[(&str, &str)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>();
+    assert_eq!(
+        said("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"),
+        (named(&[first, second]), begins.clone())
+    );
+    assert_eq!(said("2026-11-23T06:00:02Z", "2026-11-24T00:00:00Z"), (named(&[second]), begins.clone()));
+    assert_eq!(
+        said("2026-11-23T00:00:00Z", "2026-11-23T06:00:05Z"),
+        (named(&[first]), begins),
+        "the end is not in it"
+    );
+}
+
+#[tokio::test]
+async fn what_a_person_holds_back_is_listed_though_nothing_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let by = |by: &str| Acknowledgement {
+        by: by.to_owned(),
+        at: at("2026-11-23T06:00:00Z"),
+        note: Some("维保".to_owned()),
+        from: "cli".to_owned(),
+    };
+    let (open, shelved, quiet, suppressed) =
+        (key("lift-1", "low"), key("lift-2", "e_bike"), key("lift-3", "fault"), key("lift-4", "door"));
+    store.commit(transition(&mut chain, &open, Raised, Low, &[])).await.unwrap();
+    let mut over = transition(&mut chain, &shelved, TransitionKind::Shelved, Critical, &[]);
+    let told_as = over.events[0].event.alarm.occurrence.clone();
+    let hold = Hold::begun(by("张伟"), told_as, Duration::from_secs(60), Mono(Duration::ZERO), "boot");
+    let held = |key: &AlarmKey, hold: Hold| AlarmMemory {
+        overlay: Overlay { shelf: Some(Box::new(hold)), ..Overlay::default() },
+        ..memory(key, None)
+    };
+    over.alarms = vec![held(&shelved, hold.clone())];
+    store.commit(over).await.unwrap();
+    let out = Overlay {
+        out_of_service: Some(Box::new(Hold { quiet: true, ..hold.clone() })),
+        ..Overlay::default()
+    };
+    let alarms = vec![
+        AlarmMemory { overlay: out, ..memory(&quiet, None) },
+        AlarmMemory {
+            overlay: Overlay { suppressed: true, ..Overlay::default() },
+            ..memory(&suppressed, None)
+        },
+    ];
+    store.commit(Commit { alarms, ..Commit::default() }).await.unwrap();
+
+    let reader = Reader::open(&settings.dir).unwrap();
+    let rows = reader.alarms(&AlarmFilter::default()).unwrap().rows;
+    let listed: Vec<_> = rows.iter().map(|row| (row.device.as_str(), row.overlay.words())).collect();
+    assert_eq!(listed, [("lift-1", vec![]), ("lift-2", vec!["shelved"])], "what is held back comes last");
+    let history =
+        |id: &str| reader.history(id).unwrap().into_iter().map(|event| event.seq).collect::<Vec<_>>();
+    assert_eq!(
+        (history("lift-2/e_bike"), history("lift-1/low"), history("nobody/none")),
+        (vec![2], vec![1], vec![])
+    );
+    store.close().await.unwrap();
+    let recovered = EventStore::open(&settings).unwrap().1.alarms;
+    let found = recovered.iter().find(|memory| memory.key == shelved).unwrap();
+    assert_eq!(found.overlay.shelf.as_deref(), Some(&hold), "it outlives a restart");
+}
+
+#[tokio::test]
 async fn a_limit_never_hides_what_is_urgent_and_says_what_it_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use super::*;
 use crate::store::{
     Kept, Span, TelemetryReader, TelemetryStore, Untold,
-    ledger::{Entry, Ledger},
+    ledger::Ledger,
     patrol::{self, Found},
 };
 
@@ -23,7 +23,7 @@ fn entry(device: u32, at_ms: i64) -> Entry {
     // no two alike, so that blocks are of some length
     let noise = |by: f64| Sample::good(Value::Number((at_ms as f64 * by + f64::from(device)).sin()));
     let samples = vec![(PointIx(0), noise(0.7)), (PointIx(1), noise(0.3))];
-    Entry { device: DeviceIx(device), at_ms, samples, receipt: None }
+    Entry { device: DeviceIx(device), at_ms, samples }
 }
 
 /// `packings` minutes of a row a second of each device, packed, and half a minute that is not; closed.
@@ -35,10 +35,10 @@ fn filled(settings: &Settings, packings: i64) {
         each.collect::<Vec<_>>()
     };
     for minute in 0..packings {
-        ledger.write(&rows(minute * 60..minute * 60 + 60)).unwrap();
+        ledger.write(&batch(&rows(minute * 60..minute * 60 + 60))).unwrap();
         ledger.pack();
     }
-    ledger.write(&rows(packings * 60..packings * 60 + 30)).unwrap();
+    ledger.write(&batch(&rows(packings * 60..packings * 60 + 30))).unwrap();
     ledger.close().unwrap();
 }
 
@@ -107,7 +107,7 @@ fn what_can_be_read_is_kept_and_the_rest_is_told_by_device_and_time() {
     ledger.mend(found.clone());
     ledger.mend(found); // seen twice, the second time in what has another name now
     let fresh: Vec<Entry> = (0..DEVICES).map(|device| entry(device, 9_000_000)).collect();
-    ledger.write(&fresh).unwrap();
+    ledger.write(&batch(&fresh)).unwrap();
     assert_eq!(moments(&settings, 0), [9_000_000], "it goes on at once");
     assert!(work(&mut ledger, 1000) < 1000);
     let untold = ledger.untold();
@@ -186,7 +186,7 @@ fn a_file_that_is_none_is_told_as_a_loss_of_nobody_knows_what() {
     let path = settings.dir.join("telemetry.db");
     fs::write(&path, "this was a photograph once".repeat(1000)).unwrap();
     let mut ledger = Ledger::open(&settings, catalogue(1, &POINTS)).unwrap();
-    ledger.write(&[entry(0, 1000)]).unwrap();
+    ledger.write(&batch(&[entry(0, 1000)])).unwrap();
     work(&mut ledger, 100);
     let [Untold { number, loss }] = &ledger.untold()[..] else { panic!("one loss") };
     assert_eq!((loss.count, loss.at_least, &loss.subject, loss.from), (1, true, &None, None));
@@ -252,28 +252,28 @@ fn whoever_closes_the_store_does_not_wait_for_the_look() {
     assert!(patrol::look(&settings.dir, || true).is_err(), "it is interrupted");
 }
 
-/// As a file of schema 2 is: no sums, and an index that does not say how many rows a block has.
-fn back_to_schema_2(settings: &Settings) {
+/// As a file of schema 3 is: no sums, and an index that does not say how many rows a block has.
+fn back_to_schema_3(settings: &Settings) {
     let conn = Connection::open(settings.dir.join("telemetry.db")).unwrap();
     conn.execute_batch(
         "ALTER TABLE block DROP COLUMN sum; DROP INDEX block_at; CREATE INDEX block_at ON block (from_ms, series, to_ms);
-         DROP TABLE lost; DROP TABLE rescue; PRAGMA user_version = 2; PRAGMA wal_checkpoint(TRUNCATE);",
+         DROP TABLE lost; DROP TABLE rescue; PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE);",
     )
     .unwrap();
 }
 
 #[test]
-fn a_file_of_schema_2_is_read_as_it_is_and_brought_up_and_rescued() {
+fn a_file_of_schema_3_is_read_as_it_is_and_brought_up_and_rescued() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     filled(&settings, 5);
-    back_to_schema_2(&settings);
+    back_to_schema_3(&settings);
     let all: Vec<i64> = (0..5 * 60 + 30).map(|second| second * 1000).collect();
     assert_eq!(moments(&settings, 2), all, "by a reader that is newer than the file");
     Ledger::open(&settings, catalogue(DEVICES, &POINTS)).unwrap().close().unwrap();
     assert_eq!(moments(&settings, 2), all, "brought up");
     assert_eq!(patrol::look(&settings.dir, || false).unwrap(), None);
-    back_to_schema_2(&settings);
+    back_to_schema_3(&settings);
     damage(&settings, [1].into_iter());
     let mut ledger = Ledger::open(&settings, catalogue(DEVICES, &POINTS)).unwrap();
     work(&mut ledger, 100);

@@ -181,3 +181,35 @@ async fn a_store_that_is_not_there_loses_rows_counts_them_and_holds_nobody_up() 
     store.flush().await.unwrap();
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_store_that_is_behind_says_so_long_before_it_loses_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let store = TelemetryStore::open(&settings, catalogue(1, &POINTS)).unwrap();
+    let file = rusqlite::Connection::open(settings.dir.join("telemetry.db")).unwrap();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap(); // nobody else can write now
+    let text = Value::Text("困".repeat(20_000).into());
+    let row = |n: i64| Row {
+        device: DeviceIx(0),
+        at: at("2026-11-23T06:00:00Z") + Duration::from_secs(n as u64),
+        samples: vec![(PointIx(0), Sample::good(text.clone()))],
+        receipt: None,
+    };
+    let (mut kept, mut behind_at) = (0, None);
+    while store.keep(row(kept)) == Kept::Queued {
+        kept += 1;
+        if store.is_behind() {
+            behind_at.get_or_insert(kept);
+        }
+        assert!(kept < 2000, "there is no end to it");
+    }
+    let behind_at = behind_at.expect("it said so");
+    assert!(behind_at < kept - 100, "{behind_at} of {kept}");
+    assert_eq!(store.dropped(), 1);
+    file.execute_batch("COMMIT").unwrap();
+    store.flush().await.unwrap();
+    assert!(!store.is_behind());
+    assert_eq!(store.stored(), kept as u64);
+    store.close().await.unwrap();
+}

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::domain::{Escalation, Hold, Mono, Rescue};
 use crate::uplink::sample::{closed, raised, sealed};
 
 fn seeing(data: &[DataClass]) -> Wants {
@@ -123,4 +126,71 @@ fn times_carry_the_offset_of_the_day() {
     }
     let utc = View { event: &raised(), endpoint: &"office".into(), wants: &wants, timezone: &TimeZone::UTC };
     assert_eq!(utc.time("2026-12-01T12:00:00Z".parse().unwrap()), "2026-12-01T12:00:00.000+00:00");
+}
+
+fn word(by: &str, note: &str) -> Acknowledgement {
+    let at = "2026-11-23T06:04:00Z".parse().unwrap();
+    Acknowledgement { by: by.to_owned(), at, note: Some(note.to_owned()), from: "cli".to_owned() }
+}
+
+/// The alarm without what every alarm has, as one endpoint finds it.
+fn over(event: crate::domain::Event, seen: &[DataClass]) -> serde_json::Value {
+    let mut alarm = data(event, seen)["alarm"].take();
+    for key in ["name", "occurrence", "priority", "title", "origin", "raised_at"] {
+        assert!(alarm.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    alarm
+}
+
+#[test]
+fn what_lies_over_an_alarm_is_told_with_its_reason_and_without_names() {
+    let boot = || Mono(Duration::from_secs(100));
+    let hold =
+        Hold::begun(word("张伟", "误报"), "9c1e77-5512".into(), Duration::from_secs(7200), boot(), "b1");
+    let mut shelved = raised();
+    shelved.kind = TransitionKind::Shelved;
+    shelved.alarm.overlay.shelf = Some(Box::new(hold));
+    shelved.alarm.done = Some(word("张伟", "误报"));
+    let (at, until) = ("2026-11-23T14:04:00.000+08:00", "2026-11-23T16:04:00.000+08:00");
+    assert!(text(shelved.clone(), &[]).contains(r#""type":"gatehouse.alarm.shelved""#));
+    let expected = serde_json::json!({
+        "state": "active_unacknowledged", "overlays": ["shelved"],
+        "shelved": { "until": until, "at": at, "reason": "误报", "from": "cli" },
+        "done": { "at": at, "from": "cli" },
+    });
+    assert_eq!(over(shelved.clone(), &[DataClass::Operational]), expected);
+    let person = over(shelved, &[DataClass::Personal]);
+    assert_eq!((&person["shelved"]["by"], &person["done"]["note"]), (&"张伟".into(), &"误报".into()));
+    assert_eq!(person["shelved"].get("reason"), None, "a reason is operational");
+}
+
+#[test]
+fn what_was_held_back_from_its_beginning_is_raised_when_that_ends() {
+    let mut event = raised();
+    event.kind = TransitionKind::Unshelved;
+    assert!(text(event.clone(), &[]).contains(r#""type":"gatehouse.alarm.unshelved""#), "they know of it");
+    event.alarm.announced = true;
+    assert!(text(event, &[]).contains(r#""type":"gatehouse.alarm.raised""#), "they do not");
+}
+
+#[test]
+fn an_escalation_and_a_rescue_say_how_far_they_are() {
+    let mut event = raised();
+    event.kind = TransitionKind::Escalated;
+    let endpoints = vec!["duty".into()];
+    let escalation = Escalation { step: 2, waiting: None, endpoints, contact: Some("李娜 138".to_owned()) };
+    event.alarm.overlay.escalation = Some(Box::new(escalation));
+    let mut rescue = Rescue::begun(Duration::from_secs(1800), Mono(Duration::from_secs(5)), "b1");
+    rescue.note(crate::domain::RescueStep::Dispatched, word("王芳", "两人"));
+    rescue.passing.credited = Duration::from_secs(301);
+    event.alarm.overlay.rescue = Some(Box::new(rescue));
+    let expected = serde_json::json!({
+        "state": "active_unacknowledged", "escalation": { "step": 2 },
+        "rescue": { "said": "dispatched", "limit": "30m", "elapsed_s": 301,
+                    "dispatched": { "at": "2026-11-23T14:04:00.000+08:00", "from": "cli" } },
+    });
+    assert_eq!(over(event.clone(), &[DataClass::Operational]), expected, "no endpoint's name, no person's");
+    let person = over(event, &[DataClass::Personal]);
+    assert_eq!(person["escalation"]["contact"], "李娜 138");
+    assert_eq!(person["rescue"]["dispatched"]["by"], "王芳");
 }

@@ -68,6 +68,8 @@ fn alarms(count: usize) -> Vec<AlarmRow> {
         raised_at: "2026-11-23T06:03:11Z".parse().unwrap(),
         returned_at: None,
         acknowledged: None,
+        reason: None,
+        overlay: crate::domain::Overlay::default(),
         demo: false,
     };
     (0..count).map(alarm).collect()

@@ -34,6 +34,8 @@ enum Nature {
     Tenths,
     /// Each is new within ±8 of its level: nothing to be saved but the level.
     Noise,
+    /// Floats from a meter: tenths, each new within ±0.8 of its level. Most meters' floats are decimals.
+    Meter,
     /// Floats from the wire, of which some twelve bits are noise.
     Floats,
 }
@@ -78,13 +80,14 @@ impl Field {
         self.levels[place] += match self.nature {
             Nature::Quiet => step(200),
             Nature::Walk | Nature::Tenths => step(4),
-            Nature::Noise | Nature::Floats => 0,
+            Nature::Noise | Nature::Meter | Nature::Floats => 0,
         };
         let level = self.levels[place];
         Sample::good(Value::Number(match self.nature {
             Nature::Quiet | Nature::Walk => f64::from(level),
             Nature::Tenths => f64::from(level) * 0.1,
             Nature::Noise => f64::from(level + (bits % 17) as i32 - 8),
+            Nature::Meter => f64::from((f64::from(level + (bits % 17) as i32 - 8) / 10.0) as f32),
             Nature::Floats => f64::from((level as f32).mul_add(0.1, (bits % 4096) as f32 * 0.000_37)),
         }))
     }
@@ -112,6 +115,7 @@ fn settings(dir: PathBuf) -> Settings {
         flash_per_day: None,
         flash_endurance: None,
         timezone: TimeZone::UTC,
+        reserve: None,
     }
 }
 
@@ -187,6 +191,7 @@ fn main() -> Result<(), Failure> {
         (Nature::Walk, "walk"),
         (Nature::Tenths, "tenths"),
         (Nature::Noise, "noise"),
+        (Nature::Meter, "meter"),
         (Nature::Floats, "floats"),
     ] {
         let dir = place.join(format!("gatehouse-telemetry-cost-{}", std::process::id()));

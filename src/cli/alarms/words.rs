@@ -1,0 +1,140 @@
+//! What lies over an alarm, and its steps, in words.
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::{local, state_word};
+use crate::{
+    domain::{
+        Acknowledgement, AlarmState, Hold, Lang, Overlay, Period, Rescue, RescueStep, RescueWord,
+        TransitionKind,
+    },
+    say,
+};
+
+/// An alarm that is held back though nothing is wrong is not closed, but normal.
+pub fn shown_state(state: AlarmState, overlay: &Overlay, lang: Lang) -> String {
+    match state {
+        AlarmState::Closed if overlay.is_held() => say!(lang, "正常", "normal"),
+        state => state_word(state, lang),
+    }
+}
+
+/// Each of the things that lie over it.
+pub fn overlay_words(overlay: &Overlay, zone: &TimeZone, lang: Lang) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(shelf) = &overlay.shelf {
+        let (until, by) = (local(shelf.until, zone), &shelf.order.by);
+        words.push(say!(lang, "⏸ 搁置至 {until}（{by}）", "⏸ shelved until {until} ({by})"));
+    }
+    if let Some(out) = &overlay.out_of_service {
+        let (until, by) = (local(out.until, zone), &out.order.by);
+        words.push(match out.whole_device {
+            true => say!(
+                lang,
+                "⏸ 整台停用至 {until}（{by}）",
+                "⏸ the whole device out of service until {until} ({by})"
+            ),
+            false => say!(lang, "⏸ 停用至 {until}（{by}）", "⏸ out of service until {until} ({by})"),
+        });
+    }
+    if overlay.suppressed {
+        words.push(say!(lang, "⏸ 按设计抑制", "⏸ suppressed by design"));
+    }
+    if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
+        let step = escalation.step;
+        let contact = escalation.contact.as_ref().map_or_else(String::new, |contact| format!(" → {contact}"));
+        words.push(say!(
+            lang,
+            "无人确认，第 {step} 次升级{contact}",
+            "nobody acknowledged: escalated {step} times{contact}"
+        ));
+    }
+    words.extend(overlay.rescue.as_ref().and_then(|rescue| rescue_words(rescue, lang)));
+    words
+}
+
+fn rescue_words(rescue: &Rescue, lang: Lang) -> Option<String> {
+    let (limit, minutes) = (Period(rescue.limit), rescue.passing.credited.as_secs() / 60);
+    match rescue.said? {
+        RescueWord::Dispatched => Some(say!(lang, "救援已派遣", "help is on its way")),
+        RescueWord::Arrived => Some(say!(lang, "救援已到场", "help has arrived")),
+        RescueWord::Released => Some(say!(lang, "已解救", "released")),
+        RescueWord::Warning => Some(say!(
+            lang,
+            "救援未到场，已 {minutes} 分钟（限 {limit}）",
+            "help has not arrived after {minutes} min (limit {limit})"
+        )),
+        RescueWord::Overdue => Some(say!(lang, "救援超时（限 {limit}）", "help is overdue (limit {limit})")),
+    }
+}
+
+/// The name of a step.
+pub fn kind_word(kind: TransitionKind, lang: Lang) -> String {
+    match kind {
+        TransitionKind::Raised => say!(lang, "报警", "raised"),
+        TransitionKind::Acknowledged => say!(lang, "确认", "acknowledged"),
+        TransitionKind::Returned => say!(lang, "恢复", "returned to normal"),
+        TransitionKind::Closed => say!(lang, "关闭", "closed"),
+        TransitionKind::Shelved => say!(lang, "搁置", "shelved"),
+        TransitionKind::Unshelved => say!(lang, "搁置结束", "unshelved"),
+        TransitionKind::Suppressed => say!(lang, "开始抑制", "suppressed"),
+        TransitionKind::Unsuppressed => say!(lang, "抑制结束", "no longer suppressed"),
+        TransitionKind::OutOfService => say!(lang, "停用", "out of service"),
+        TransitionKind::InService => say!(lang, "恢复使用", "in service"),
+        TransitionKind::Escalated => say!(lang, "升级", "escalated"),
+        TransitionKind::Rescue => say!(lang, "救援", "rescue"),
+        TransitionKind::Drill => say!(lang, "演练", "drill"),
+    }
+}
+
+pub fn rescue_word(word: RescueWord, lang: Lang) -> String {
+    match word {
+        RescueWord::Dispatched => say!(lang, "派遣", "dispatched"),
+        RescueWord::Arrived => say!(lang, "到场", "arrived"),
+        RescueWord::Released => say!(lang, "解救", "released"),
+        RescueWord::Warning => say!(lang, "未到场，提醒", "not arrived, warning"),
+        RescueWord::Overdue => say!(lang, "超时", "overdue"),
+    }
+}
+
+/// Who, when, where from, and what was said.
+pub fn person(word: &Acknowledgement, zone: &TimeZone) -> Value {
+    json!({ "by": word.by, "at": local(word.at, zone), "note": word.note, "from": word.from })
+}
+
+/// The same for programs: keys of the payload, only what is the case.
+pub fn overlay_record(overlay: &Overlay, zone: &TimeZone) -> Vec<(&'static str, Value)> {
+    let mut record = Vec::new();
+    if overlay.is_held() {
+        record.push(("overlays", json!(overlay.words())));
+    }
+    if overlay.untold {
+        record.push(("announced", json!(false)));
+    }
+    record.extend(overlay.shelf.as_ref().map(|shelf| ("shelved", hold(shelf, zone))));
+    record.extend(overlay.out_of_service.as_ref().map(|out| ("out_of_service", hold(out, zone))));
+    if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
+        record.push((
+            "escalation",
+            json!({ "step": escalation.step, "contact": escalation.contact, "endpoints": escalation.endpoints }),
+        ));
+    }
+    record.extend(overlay.rescue.as_ref().map(|clock| ("rescue", rescue(clock, zone))));
+    record
+}
+
+fn hold(hold: &Hold, zone: &TimeZone) -> Value {
+    json!({
+        "until": local(hold.until, zone), "by": hold.order.by, "at": local(hold.order.at, zone), "reason": hold.order.note,
+        "from": hold.order.from, "whole_device": hold.whole_device,
+    })
+}
+
+fn rescue(rescue: &Rescue, zone: &TimeZone) -> Value {
+    let mut record = json!({ "limit": Period(rescue.limit), "said": rescue.said, "warnings": rescue.warned });
+    for step in RescueStep::ALL {
+        record[step.word()] = rescue.step(step).map_or(Value::Null, |word| person(word, zone));
+    }
+    record
+}
