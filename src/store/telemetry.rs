@@ -140,7 +140,12 @@ impl TelemetryStore {
     /// Of which nobody takes what is handed over.
     #[cfg(test)]
     pub fn without_writer(devices: usize) -> Self {
-        Self(Arc::new(Door { shared: Arc::default(), thread: Mutex::new(None), patrol: Mutex::new(None), devices }))
+        Self(Arc::new(Door {
+            shared: Arc::default(),
+            thread: Mutex::new(None),
+            patrol: Mutex::new(None),
+            devices,
+        }))
     }
 
     /// Hands a row over; never blocks on the disk. One without samples is not stored, its receipt only waits its turn. Its receipt is sent once it is committed, or lost and counted:

@@ -8,10 +8,7 @@ use std::{
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::{
-    EventStore, File, StoreError, ledger::Ledger, open,
-    retention::Retention,
-};
+use crate::store::{EventStore, File, StoreError, ledger::Ledger, open, retention::Retention};
 
 fn entry(at_ms: i64) -> Entry {
     let samples = vec![(PointIx(0), Sample::good(Value::Number(at_ms as f64)))];
