@@ -371,6 +371,9 @@ impl Core {
             .in_their_words(parts.templates)
             .standing_for(parts.classes_on)
             .sealing(privacy.clone());
+        let router = Arc::new(router);
+        let scribe = Arc::clone(&router);
+        events.remake_by(Arc::new(move |sealed| scribe.address(sealed))).await?;
         let private = Private::new(privacy, &devices);
         let pipeline = Pipeline {
             site: parts.site,

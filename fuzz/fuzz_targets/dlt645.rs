@@ -1,9 +1,12 @@
 //! DL/T 645: any stream is cut into frames in whatever pieces, and an answer names its meter and its item.
 #![no_main]
 
-use gatehouse::fieldbus::dlt645::{
-    Station,
-    codec::{Cutter, Frame, LONGEST, Meaning, Question},
+use gatehouse::fieldbus::{
+    dlt645::{
+        Station,
+        codec::{Cutter, Frame, LONGEST, Meaning, Question},
+    },
+    frames::Cut,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use gatehouse::{
     document::Problems,
-    fieldbus::serial::codec::Cutter,
+    fieldbus::{frames::Cut, serial::codec::Cutter},
     profile::{Checksum, ChecksumKind, FrameLength, FrameShape, Library, Link},
 };
 use libfuzzer_sys::{

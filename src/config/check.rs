@@ -33,7 +33,8 @@ use crate::{
     document::{Document, Problems},
     domain::Size,
     profile::{Library, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
-    store, text,
+    store::{self, Instead, TooLarge},
+    text,
 };
 
 /// Less has no room for SQLite's own pages and log.
@@ -265,7 +266,7 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -
             desk.error(at!["store", key], text!("读数至少保留 1h", "readings are kept for 1h at least"));
         }
     }
-    store::Settings {
+    let settings = store::Settings {
         dir: desk.vault.dir.join(&table.dir),
         events_max: table.events_max,
         telemetry_max: table.telemetry_max,
@@ -277,7 +278,37 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -
         // Without one there is no site.
         timezone: timezone.cloned().unwrap_or(TimeZone::UTC),
         reserve: table.reserve,
+    };
+    // Whoever only looks at a store is not told how large it may grow.
+    if desk.vault.secrets == Secrets::Read {
+        warn_of_size(desk, &settings);
     }
+    settings
+}
+
+/// At this size the gateway would not start here; the site may be meant for another box.
+fn warn_of_size(desk: &mut Desk<'_>, settings: &store::Settings) {
+    let Some(TooLarge { dir, wanted, holds, reserve, ballast, instead }) = settings.too_large(LEAST_STORE)
+    else {
+        return;
+    };
+    let store::Settings { events_max, telemetry_max, .. } = settings;
+    let (dir, [wanted, holds]) = (dir.display(), [wanted, holds].map(|size| size.0.div_ceil(1 << 20)));
+    let [reserve, ballast] = [reserve, ballast].map(|size| size.0 >> 20);
+    let told = text!(
+        "存储上限放不进 {dir} 所在的分区：events_max {events_max} + telemetry_max {telemetry_max} + 日志 + 压舱文件 {ballast} MiB + 预留 {reserve} MiB = {wanted} MiB，\
+         分区总共 {holds} MiB；在这台机器上网关不会启动",
+        "the limits do not fit the partition of {dir}: events_max {events_max} + telemetry_max {telemetry_max} + logs + ballast {ballast} MiB + reserve {reserve} MiB \
+         make {wanted} MiB, and it holds {holds} MiB; on this machine the gateway would not start"
+    );
+    let help = match instead {
+        Some(Instead { events_max, telemetry_max }) => text!(
+            "例如 events_max = \"{events_max}\"，telemetry_max = \"{telemetry_max}\"；或把 dir 换到更大的分区",
+            "such as events_max = \"{events_max}\", telemetry_max = \"{telemetry_max}\"; or put `dir` on a larger partition"
+        ),
+        None => text!("把 dir 换到更大的分区", "put `dir` on a larger partition"),
+    };
+    desk.warning_with_help(at!["store", "telemetry_max"], told, help);
 }
 
 fn tape_memory(desk: &mut Desk<'_>, table: &RecordTable) -> Size {

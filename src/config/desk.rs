@@ -54,6 +54,10 @@ impl Desk<'_> {
         self.problems.warning(self.document.place(path), message);
     }
 
+    pub fn warning_with_help(&mut self, path: &[Step<'_>], message: Text, help: Text) {
+        self.problems.warning_with_help(self.document.place(path), message, help);
+    }
+
     /// `word` names nothing that there is: an error with the nearest of the `legal` ones.
     pub fn dangling(&mut self, path: &[Step<'_>], message: Text, word: &str, legal: &[&str]) {
         match meant(word, legal) {

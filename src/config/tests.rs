@@ -384,3 +384,24 @@ fn an_alarm_that_its_line_is_too_slow_for_is_an_error_but_the_gateway_runs() {
     );
     assert!(error.contains("on_delay") && error.contains("devices: 40"), "{error}");
 }
+
+#[test]
+fn limits_that_the_partition_does_not_hold_are_told_where_they_are_written_and_what_would_fit() {
+    let dir = TempDir::new().unwrap();
+    let text = format!("{SITE}[store]\ndir = 'store'\nevents_max = '16MiB'\ntelemetry_max = '1048576GiB'\n");
+    let checked = check_text(&dir, &text);
+    let warned = told(&dir, &checked);
+    let warned = warned.iter().find(|line| line.contains("do not fit the partition")).expect("it is told");
+    assert!(warned.starts_with("gatehouse.toml:6:17: warning: "), "{warned}");
+    for part in [
+        "events_max 16MiB + telemetry_max 1048576GiB",
+        "reserve 64 MiB",
+        "such as events_max = \"16MiB\", telemetry_max = \"",
+    ] {
+        assert!(warned.contains(part), "{part}: {warned}");
+    }
+    assert!(checked.problems.lines(Lang::Zh).contains("存储上限放不进"));
+    assert!(!checked.problems.has_errors(), "the site may be meant for another box");
+    let only_looks = check_over_shipped(&dir.path().join("gatehouse.toml"), Secrets::Named);
+    assert!(!only_looks.problems.lines(Lang::En).contains("partition"));
+}

@@ -81,6 +81,10 @@ impl Problems {
         self.put(Severity::Warning, Some(place), message, None);
     }
 
+    pub fn warning_with_help(&mut self, place: Place, message: Text, help: Text) {
+        self.put(Severity::Warning, Some(place), message, Some(help));
+    }
+
     /// Good to know, nothing wrong.
     pub fn note(&mut self, place: Place, message: Text) {
         self.put(Severity::Note, Some(place), message, None);

@@ -6,7 +6,7 @@ pub mod bus;
 pub mod cost;
 pub mod dlt645;
 pub mod driver;
-mod frames;
+pub mod frames;
 pub mod health;
 mod holder;
 mod latency;

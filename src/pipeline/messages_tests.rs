@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
-    domain::{Clock, Heard, Letter, ManualClock, Period, SiteFacts, Size},
+    domain::{Clock, Heard, Letter, ManualClock, SiteFacts, Size},
     pipeline::{BREATHERS, Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
     store::{CatalogueEntry, EventStore, Kept, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
@@ -55,18 +55,7 @@ impl Bench {
 
     fn with_room(events_max: Size) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_max,
-            telemetry_max: Size(64 << 20),
-            telemetry_keep: Period(Duration::from_secs(86_400)),
-            hourly_keep: "400d".parse().unwrap(),
-            daily_keep: "3650d".parse().unwrap(),
-            flash_per_day: None,
-            flash_endurance: None,
-            timezone: jiff::tz::TimeZone::UTC,
-            reserve: None,
-        };
+        let settings = Settings { events_max, ..Settings::of_a_test(dir.path()) };
         let clock = Arc::new(ManualClock::new());
         let points = PROFILE.points.iter().map(|point| (point.name.clone(), String::new()));
         let catalogue = CatalogueEntry { device: "kiosk".into(), points: points.collect() };

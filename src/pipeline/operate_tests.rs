@@ -90,18 +90,7 @@ impl Bench {
         let library = library();
         let devices =
             vec![device(&library, "lamp-1", "lamp/x", 1), device(&library, "lift-1", "elevator/x", 2)];
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_max: Size(8 << 20),
-            telemetry_max: Size(8 << 20),
-            telemetry_keep: "1d".parse().unwrap(),
-            hourly_keep: "400d".parse().unwrap(),
-            daily_keep: "3650d".parse().unwrap(),
-            flash_per_day: None,
-            flash_endurance: None,
-            timezone: jiff::tz::TimeZone::UTC,
-            reserve: None,
-        };
+        let settings = Settings { events_max: Size(8 << 20), ..Settings::of_a_test(dir.path()) };
         let (events, recovered) = EventStore::open(&settings).unwrap();
         let Recovered { operations, .. } = &recovered;
         let operations = operations.clone();

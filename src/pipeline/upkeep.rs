@@ -56,7 +56,6 @@ impl Upkeep {
 struct ReadingsTold {
     at: Option<Mono>,
     dropped: u64,
-    put_aside: u64,
 }
 
 /// As `gateway-store/gatehouse-store` reads it. Whole numbers, so that it changes when something does.
@@ -130,12 +129,15 @@ impl Pipeline {
             return Ok(());
         }
         let mut losses = condition.losses;
-        losses.extend(self.lost_readings());
+        let damaged = self.lost_readings(&mut losses);
         if losses.is_empty() {
             return Ok(());
         }
         self.upkeep.told_at = Some(now);
-        self.tell_losses(losses).await
+        if self.tell_losses(losses).await? {
+            self.telemetry.told(damaged);
+        }
+        Ok(())
     }
 
     /// When [`Self::look_after_the_store`] has something to do.
@@ -247,40 +249,31 @@ impl Pipeline {
         self.carry(&mut vec![heard]).await
     }
 
-    fn lost_readings(&mut self) -> Vec<Untold> {
+    /// Those that were not stored, and those that were damaged on disk; the numbers of the latter, which `telemetry.db` keeps until
+    /// they are told.
+    fn lost_readings(&mut self, losses: &mut Vec<Untold>) -> Vec<i64> {
         let now = self.clock.now().mono;
-        let (dropped, put_aside) = (self.telemetry.dropped(), self.telemetry.put_aside());
+        let (dropped, damaged) = (self.telemetry.dropped(), self.telemetry.lost());
         let told = &mut self.upkeep.readings;
         let soon = told.at.is_some_and(|at| now.since(at) < TELL_READINGS_EVERY);
-        if soon || (dropped, put_aside) == (told.dropped, told.put_aside) {
+        if soon || dropped == told.dropped && damaged.is_empty() {
             return Vec::new();
         }
-        let loss = |reason, count| Untold {
-            number: 0,
-            loss: Loss {
-                endpoint: None,
-                class: LossClass::Readings,
-                reason,
-                subject: None,
-                first_seq: 0,
-                last_seq: 0,
-                count,
-            },
-        };
-        let mut losses = Vec::new();
         if dropped > told.dropped {
-            losses.push(loss(LossReason::NotStored, dropped - told.dropped));
+            let count = dropped - told.dropped;
+            let loss = Loss { count, ..Loss::of(LossClass::Readings, LossReason::NotStored) };
+            losses.push(Untold { number: 0, loss });
         }
-        if put_aside > told.put_aside {
-            losses.push(loss(LossReason::Damaged, 0));
-        }
-        *told = ReadingsTold { at: Some(now), dropped, put_aside };
-        losses
+        *told = ReadingsTold { at: Some(now), dropped };
+        let numbers = damaged.iter().map(|untold| untold.number).collect();
+        // Their numbers are not those of events.db.
+        losses.extend(damaged.into_iter().map(|untold| Untold { number: 0, ..untold }));
+        numbers
     }
 
-    /// An event of its own, with letters to whoever should have had what is lost.
-    async fn tell_losses(&mut self, losses: Vec<Untold>) -> Result<(), StoreError> {
-        let Some(device) = self.upkeep.own else { return Ok(()) };
+    /// An event of its own, with letters to whoever should have had what is lost. Whether it is on its way.
+    async fn tell_losses(&mut self, losses: Vec<Untold>) -> Result<bool, StoreError> {
+        let Some(device) = self.upkeep.own else { return Ok(false) };
         let numbers = losses.iter().map(|loss| loss.number).filter(|number| *number > 0).collect();
         let losses: Vec<Loss> = losses.into_iter().map(|untold| untold.loss).collect();
         for loss in &losses {
@@ -299,11 +292,11 @@ impl Pipeline {
                 self.hold(commit).await?;
             }
             // They stand in the file, and are told later.
-            Err(error) => return self.survive(error),
+            Err(error) => return self.survive(error).map(|()| false),
         }
         self.ledger = ledger;
         self.wake.iter().for_each(|courier| courier.notify_one());
-        Ok(())
+        Ok(true)
     }
 
     fn loss_report(&self, device: DeviceIx, losses: Vec<Loss>) -> Event {

@@ -56,6 +56,11 @@ pub(super) fn reserve(settings: &Settings, partition: Partition) -> u64 {
     settings.reserve.map_or_else(|| RESERVE.min(partition.size / 8), |size| size.0)
 }
 
+/// Whether less than that is free.
+pub(super) fn is_low(settings: &Settings) -> bool {
+    partition(&settings.dir).is_some_and(|partition| partition.free < reserve(settings, partition))
+}
+
 fn ballast(partition: Partition) -> u64 {
     BALLAST.min(partition.size / 64)
 }
@@ -70,10 +75,15 @@ pub(super) fn check_fit(settings: &Settings) -> Result<(), StoreError> {
     }
 }
 
-fn fit(settings: &Settings, partition: Partition) -> Result<(), StoreError> {
+/// What the limits make in all.
+fn wanted(settings: &Settings, partition: Partition) -> u64 {
     let (events, telemetry) = (settings.events_max.0, settings.telemetry_max.0);
     let logs = LOGS.min((events + telemetry) / 8);
-    let wanted = events + telemetry + logs + ballast(partition) + reserve(settings, partition);
+    events + telemetry + logs + ballast(partition) + reserve(settings, partition)
+}
+
+fn fit(settings: &Settings, partition: Partition) -> Result<(), StoreError> {
+    let wanted = wanted(settings, partition);
     if wanted <= partition.size {
         return Ok(());
     }
@@ -84,6 +94,56 @@ fn fit(settings: &Settings, partition: Partition) -> Result<(), StoreError> {
         events_max: settings.events_max,
         telemetry_max: settings.telemetry_max,
     })
+}
+
+/// Limits that the partition does not hold, and some that it would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// Where the store will be, as far as that is there already.
+    pub dir: PathBuf,
+    pub wanted: Size,
+    pub holds: Size,
+    pub reserve: Size,
+    pub ballast: Size,
+    /// `None`: the partition is too small for any.
+    pub instead: Option<Instead>,
+}
+
+/// `events_max` is lowered only where `telemetry_max` alone does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instead {
+    pub events_max: Size,
+    pub telemetry_max: Size,
+}
+
+impl Settings {
+    /// Whether these limits fit the partition that `dir` is on; one that cannot be asked holds everything. None of either is below `least`.
+    pub fn too_large(&self, least: Size) -> Option<TooLarge> {
+        let (dir, partition) = self.dir.ancestors().find_map(|dir| Some((dir, partition(dir)?)))?;
+        self.too_large_for(dir, partition, least)
+    }
+
+    fn too_large_for(&self, dir: &Path, partition: Partition, least: Size) -> Option<TooLarge> {
+        let wanted = wanted(self, partition);
+        (wanted > partition.size).then(|| TooLarge {
+            dir: dir.to_owned(),
+            wanted: Size(wanted),
+            holds: Size(partition.size),
+            reserve: Size(reserve(self, partition)),
+            ballast: Size(ballast(partition)),
+            instead: instead(self, partition, least),
+        })
+    }
+}
+
+/// Whole MiB, and a tenth of the partition for whoever else is on it.
+fn instead(settings: &Settings, partition: Partition, least: Size) -> Option<Instead> {
+    let kept = ballast(partition) + reserve(settings, partition) + partition.size / 10;
+    let both = partition.size.checked_sub(kept)? * 8 / 9;
+    let mib = |bytes: u64| Size(bytes >> 20 << 20);
+    let events_max = settings.events_max.min(mib(both / 2).max(least));
+    let telemetry_max = settings.telemetry_max.min(mib(both.checked_sub(events_max.0)?));
+    (telemetry_max >= least).then_some(Instead { events_max, telemetry_max })
 }
 
 /// On a full disk: one more of the files that nobody needs to go on is given up, damaged ones that were kept, then the ballast.
@@ -143,26 +203,14 @@ impl Ballast {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::domain::Period;
 
     const MIB: u64 = 1 << 20;
 
     fn settings(events: u64, telemetry: u64, reserve: Option<u64>) -> Settings {
-        Settings {
-            dir: "/s".into(),
-            events_max: Size(events * MIB),
-            telemetry_max: Size(telemetry * MIB),
-            telemetry_keep: Period(Duration::from_secs(3600)),
-            hourly_keep: Period(Duration::from_secs(3600)),
-            daily_keep: Period(Duration::from_secs(3600)),
-            flash_per_day: None,
-            flash_endurance: None,
-            timezone: jiff::tz::TimeZone::UTC,
-            reserve: reserve.map(|mib| Size(mib * MIB)),
-        }
+        let (events_max, telemetry_max) = (Size(events * MIB), Size(telemetry * MIB));
+        let reserve = reserve.map(|mib| Size(mib * MIB));
+        Settings { events_max, telemetry_max, reserve, ..Settings::of_a_test("/s") }
     }
 
     #[test]
@@ -179,6 +227,30 @@ mod tests {
             let outcome = fit(&settings, partition);
             assert_eq!(outcome.is_ok(), fits, "{fact}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_is_proposed_instead_fits() {
+        let least = Size(8 * MIB);
+        let proposed = |settings: &Settings, size: u64| {
+            let partition = Partition { size: size * MIB, free: 0 };
+            let told = settings.too_large_for(Path::new("/s"), partition, least)?;
+            if let Some(Instead { events_max, telemetry_max }) = told.instead {
+                let lowered = Settings { events_max, telemetry_max, ..settings.clone() };
+                assert_eq!(fit(&lowered, partition).ok(), Some(()), "{told:?}");
+                assert!(events_max >= least && telemetry_max >= least);
+            }
+            Some(told.instead.map(|it| [it.events_max, it.telemetry_max].map(|size| size.0 / MIB)))
+        };
+        let defaults = settings(512, 1024, None);
+        assert_eq!(proposed(&defaults, 7400), None, "they fit");
+        assert_eq!(proposed(&defaults, 1024), Some(Some([377, 378])));
+        assert_eq!(
+            proposed(&settings(16, 1024, None), 1024),
+            Some(Some([16, 739])),
+            "events.db keeps what it has"
+        );
+        assert_eq!(proposed(&settings(16, 16, Some(60)), 64), Some(None), "the reserve takes it all");
     }
 
     #[test]

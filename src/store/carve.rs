@@ -90,6 +90,17 @@ impl Carver {
         Ok(unreadable)
     }
 
+    /// How many pages the file has, with its log.
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// The cells of one page that can be read.
+    pub fn on_page(&self, number: u32) -> Vec<Cell> {
+        let page = if self.free.contains(&number) { None } else { self.page(number) };
+        page.map(|page| self.cells(number, &page)).unwrap_or_default().into_iter().flatten().collect()
+    }
+
     fn page(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; PAGE];
         let read = match (self.logged.get(&number), &self.log) {

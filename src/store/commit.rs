@@ -7,7 +7,7 @@ use super::{
     columns::{Count, Json, Millis, Rank, state_word},
     error::{File, StoreError},
     evidence::{Hash, Sealed},
-    losses, operations, outbox,
+    losses, operations, outbox, sum,
 };
 use crate::domain::{AlarmMemory, EventId, Letter};
 
@@ -131,8 +131,11 @@ pub(super) fn add_letter(tx: &Transaction, letter: &Letter) -> rusqlite::Result<
             letter.attempts,
             letter.content_type,
         ])?;
-    tx.prepare_cached("INSERT INTO body (row, body) VALUES (?1, ?2)")?
-        .execute(params![row, &letter.body[..]])?;
+    tx.prepare_cached("INSERT INTO body (row, body, sum) VALUES (?1, ?2, ?3)")?.execute(params![
+        row,
+        &letter.body[..],
+        sum::of(&letter.body)
+    ])?;
     Ok(row)
 }
 

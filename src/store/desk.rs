@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use rusqlite::Connection;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     Backlog, Commit, Settings,
@@ -18,7 +18,8 @@ use super::{
     incidents::{Incidents, Kind},
     letters, mend,
     open::{self, DirLock},
-    outbox,
+    outbox::{self, Stored},
+    remake::{self, Scribe},
     ring::{End, Note, PutOff, Ring},
     salvage, spool,
     watermark::Watermark,
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub crowded: bool,
     /// Memory came from a file of an earlier end, which is still there.
     pub spooled: bool,
+    /// Who can write a damaged letter anew.
+    pub scribe: Option<Scribe>,
 }
 
 /// What the store is opened with.
@@ -73,6 +76,7 @@ impl Desk {
             full: None,
             crowded: false,
             spooled,
+            scribe: None,
         }
     }
 
@@ -117,7 +121,8 @@ impl Desk {
         }
     }
 
-    /// From the file. A letter whose body is not what was written is no letter any more: that is told, and it holds up nobody.
+    /// From the file. A letter whose body is not what was written is made anew, or it is no letter any more: that is told, and it
+    /// holds up nobody.
     fn claim_whole(&mut self, endpoint: &EndpointId, skip: &[AlarmKey]) -> Option<Letter> {
         let mut skip = skip.to_vec();
         loop {
@@ -125,16 +130,20 @@ impl Desk {
                 Book::Open(pages) => Some(&pages.conn),
                 Book::Shut(shut) => shut.reader.as_ref(),
             };
-            let letter = match claim_stored(conn?, &self.ring, endpoint, &skip) {
-                Ok(letter) => letter?,
+            let stored = match claim_stored(conn?, &self.ring, endpoint, &skip) {
+                Ok(stored) => stored?,
                 Err(error) => {
                     self.fail(error);
                     return None;
                 }
             };
-            if !is_json(&letter) || salvage::is_whole(&letter.body) {
-                return Some(letter);
+            if stored.is_whole() {
+                return Some(stored.letter);
             }
+            if let Some(remade) = self.remake(&stored) {
+                return Some(remade);
+            }
+            let letter = stored.letter;
             error!(%endpoint, alarm = %letter.key, seq = letter.seq, "A letter is damaged in the file: it is set aside.");
             match self.on_file(|conn| salvage::give_up(conn, &letter)) {
                 Ok(()) => {
@@ -144,6 +153,15 @@ impl Desk {
                 Err(_until_it_can_be_written) => skip.push(letter.key),
             }
         }
+    }
+
+    fn remake(&mut self, damaged: &Stored) -> Option<Letter> {
+        let scribe = self.scribe.clone()?;
+        let remade = self.on_file(|conn| remake::remake(conn, &scribe, damaged)).ok().flatten()?;
+        let Letter { endpoint, key, seq, .. } = &remade;
+        warn!(%endpoint, alarm = %key, seq, "A letter was damaged in the file: it is made anew from its event.");
+        self.findings.broken = true;
+        Some(remade)
     }
 
     fn claim_held(&self, endpoint: &EndpointId, skip: &[AlarmKey]) -> Option<Letter> {
@@ -176,6 +194,15 @@ impl Desk {
     /// What a courier says of a letter; in memory, if it cannot be written now.
     pub fn note(&mut self, row: i64, note: Note) -> Result<(), StoreError> {
         let row = self.ring.moved(row).unwrap_or(row);
+        let ends = matches!(note, Note::End(_));
+        let noted = self.note_at(row, note);
+        if ends && noted.is_ok() {
+            self.ring.settled(row);
+        }
+        noted
+    }
+
+    fn note_at(&mut self, row: i64, note: Note) -> Result<(), StoreError> {
         if row < 0 || self.ring.marks().contains_key(&row) {
             return self.ring.note(row, note);
         }
@@ -233,11 +260,22 @@ impl Desk {
                     let more = matches!(gone, Ok(1..)) || ballast::give_way(&self.settings.dir);
                     if !more {
                         self.full = Some(Instant::now());
-                        return Err(StoreError::Full { file });
+                        return Err(self.no_room(file));
                     }
                 }
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// At its limit the file takes what is urgent, and the rest is decided again. A disk that somebody else has filled says nothing
+    /// about what is urgent: whatever happens then goes from memory.
+    fn no_room(&self, file: File) -> StoreError {
+        let full = StoreError::Full { file };
+        let partition = ballast::partition(&self.settings.dir);
+        match partition.is_some_and(|partition| partition.free < NO_ROOM) {
+            true => StoreError::Away { file, why: full.to_string() },
+            false => full,
         }
     }
 
@@ -257,20 +295,19 @@ impl Desk {
             outcome
         });
         self.ring = ring;
-        match &outcome {
-            Ok(()) => {
-                info!("What could not be stored is stored now.");
-                if std::mem::take(&mut self.spooled) {
-                    spool::remove(&self.settings.dir);
-                }
+        if outcome.is_ok() {
+            info!("What could not be stored is stored now.");
+            if std::mem::take(&mut self.spooled) {
+                spool::remove(&self.settings.dir);
             }
-            Err(StoreError::Full { .. }) => {
-                self.full = Some(Instant::now());
-                ballast::give_way(&self.settings.dir);
-            }
-            Err(_) => {}
+        } else if let Err(StoreError::Full { .. }) = outcome {
+            self.full = Some(Instant::now());
+            ballast::give_way(&self.settings.dir);
         }
-        outcome
+        outcome.map_err(|error| match error {
+            StoreError::Full { file } => self.no_room(file),
+            error => error,
+        })
     }
 
     /// What `error` means for the file; gives what the asker is told.
@@ -350,22 +387,17 @@ impl Desk {
     }
 }
 
-/// By what it is sent as; the object that is sent without a template is.
-fn is_json(letter: &Letter) -> bool {
-    letter.content_type.as_ref().is_none_or(|content_type| content_type.contains("json"))
-}
-
 fn claim_stored(
     conn: &Connection,
     ring: &Ring,
     endpoint: &EndpointId,
     skip: &[AlarmKey],
-) -> Result<Option<Letter>, StoreError> {
+) -> Result<Option<Stored>, StoreError> {
     let sql = StoreError::sql(File::Events);
     let mut skip = skip.to_vec();
     loop {
         match outbox::claim(conn, endpoint, &skip).map_err(sql)? {
-            Some(letter) if ring.is_done(letter.row) => {
+            Some(Stored { letter, .. }) if ring.is_done(letter.row) => {
                 let next = outbox::next_of(conn, endpoint, &letter.key, |row| ring.is_done(row));
                 if let Some(next) = next.map_err(sql)? {
                     return Ok(Some(next));

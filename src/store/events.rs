@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::{
-    AuditEntry, Backlog, Commit, Condition, Discarded, Receipted, Recovered, Settings, Wanted,
+    AuditEntry, Backlog, Commit, Condition, Discarded, Receipted, Recovered, Scribe, Settings, Wanted,
     desk::Desk,
     error::{File, StoreError},
     letters,
@@ -103,6 +103,18 @@ impl EventStore {
             }
         };
         spawn("salvage", dir, work).map(drop)
+    }
+
+    /// From now on a letter that is found damaged is written anew by `scribe`.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn remake_by(&self, scribe: Scribe) -> Result<(), StoreError> {
+        self.ask(move |desk| {
+            desk.scribe = Some(scribe);
+            Ok(())
+        })
+        .await
     }
 
     /// Stores all of `commit` or nothing of it, in one transaction, and returns once it is on the disk.
@@ -311,6 +323,12 @@ impl EventStore {
     pub(super) async fn fail(&self, error: fn() -> StoreError) {
         let outcome: Result<(), _> = self.ask(move |desk| desk.on_file(|_| Err(error()))).await;
         assert!(outcome.is_err());
+    }
+
+    /// How many letters of memory are remembered that are in the file now.
+    #[cfg(test)]
+    pub(super) async fn moved(&self) -> usize {
+        self.ask(|desk| Ok(desk.ring.moved_count())).await.unwrap()
     }
 
     /// What is tried again later is tried at the next look.

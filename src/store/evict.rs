@@ -77,13 +77,10 @@ fn retire(tx: &Transaction) -> rusqlite::Result<bool> {
         .execute([Count(until)])?;
         seqs.iter().try_for_each(|seq| forget(tx, *seq))?;
         let loss = Loss {
-            endpoint: None,
-            class: LossClass::Alarms,
-            reason: LossReason::Retired,
-            subject: None,
             first_seq: seqs[0],
             last_seq: seqs[seqs.len() - 1],
             count: seqs.len() as u64,
+            ..Loss::of(LossClass::Alarms, LossReason::Retired)
         };
         losses::write(tx, &loss)?;
         return Ok(true);
@@ -148,12 +145,11 @@ fn coalesce_one(tx: &Transaction, queue: &Queue) -> rusqlite::Result<()> {
     };
     let loss = Loss {
         endpoint: Some(endpoint.as_str().into()),
-        class: LossClass::Alarms,
-        reason: LossReason::Coalesced,
         subject: Some(format!("{device}/{alarm}")),
         first_seq: *first_seq,
         last_seq: *last_seq,
         count: between.len() as u64,
+        ..Loss::of(LossClass::Alarms, LossReason::Coalesced)
     };
     losses::write(tx, &loss)?;
     between.iter().try_for_each(|(row, _)| drop_letter(tx, *row))

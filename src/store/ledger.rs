@@ -1,5 +1,5 @@
 //! The writing side of `telemetry.db`: batches into the tail, the tail into blocks, old ones out, and a file that is not
-//! believed after it failed.
+//! believed after it failed. One that is damaged is replaced by a new one at once; what can be read of it follows ([`super::rescue`]).
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,11 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use tracing::{debug, error, info};
 
 use super::{
-    Catalogue, CatalogueEntry, Settings,
+    Catalogue, CatalogueEntry, Settings, ballast,
     columns::Json,
     error::{File, StoreError},
     flash::{FlashUse, Meter},
+    losses::Untold,
     open::{self, Synchronous},
     packed::{
         CODEC,
@@ -19,8 +20,10 @@ use super::{
         tally::Calendar,
     },
     packer::{self, Damage},
-    quarantine,
+    patrol::{self, Found},
+    rescue::{self, Rescue},
     retention::{self, Retention},
+    shortage::{self, Missing},
 };
 
 /// What a power cut may take: commits are on the disk itself only after the next checkpoint.
@@ -52,8 +55,12 @@ pub(super) struct Ledger {
     pub(super) evicted: u64,
     /// What was to be packed and could not be read again.
     pub(super) damage: Damage,
-    /// Damaged files that were put aside.
-    pub(super) put_aside: u64,
+    /// A damaged file of which what can be read is being brought into this one.
+    rescue: Option<Rescue>,
+    /// One of which nothing is, and nobody was told.
+    unsaved: bool,
+    /// `lost` is not as it was told last.
+    pub(super) lost_more: bool,
 }
 
 /// The file, open.
@@ -86,7 +93,9 @@ impl Ledger {
             look_at: Instant::now(),
             evicted: 0,
             damage: Damage::default(),
-            put_aside: 0,
+            rescue: None,
+            unsaved: false,
+            lost_more: false,
         };
         if let Err(StoreError::Damaged { what, .. }) = ledger.book() {
             ledger.put_aside(&what)?;
@@ -98,9 +107,22 @@ impl Ledger {
     fn book(&mut self) -> Result<&mut Book, StoreError> {
         let book = match self.book.take() {
             Some(book) => book,
-            None => Book::open(&self.settings, &self.catalogue)?,
+            None => self.open_book()?,
         };
         Ok(self.book.insert(book))
+    }
+
+    fn open_book(&mut self) -> Result<Book, StoreError> {
+        let book = Book::open(&self.settings, &self.catalogue)?;
+        if self.unsaved {
+            shortage::write(&book.conn, &Missing::of_nobody(1)).map_err(sql)?;
+            self.unsaved = false;
+        }
+        if self.rescue.is_none() {
+            self.rescue = Rescue::found(&self.settings.dir, &book.conn, &book.calendar)?;
+        }
+        self.lost_more = true;
+        Ok(book)
     }
 
     /// All of `batch`, or none and the reason. A file that turns out damaged is put aside and they go into a new one;
@@ -121,28 +143,95 @@ impl Ledger {
     }
 
     fn put_aside(&mut self, what: &str) -> Result<(), StoreError> {
-        self.book = None;
+        (self.book, self.rescue) = (None, None);
         let dir = &self.settings.dir;
-        quarantine::put_aside(dir, File::Telemetry, &dir.join(File::Telemetry.name()))?;
-        self.put_aside += 1;
-        error!(dir = %dir.display(), what, "telemetry.db was damaged: it is put aside and a new one begun.");
+        self.unsaved = !rescue::begin(dir)?;
+        error!(dir = %dir.display(), what, "telemetry.db was damaged: a new one is begun, and what can be read of it is brought there.");
+        Ok(())
+    }
+
+    /// What the patrol found damaged goes; what can be read of it is kept.
+    pub(super) fn mend(&mut self, found: Found) {
+        let outcome = match found {
+            Found::File { place, .. } if place != patrol::place(&self.settings.dir) => Ok(()), // it was replaced already
+            Found::File { what, .. } => self.put_aside(&what).and_then(|()| self.book().map(drop)),
+            Found::Blocks(blocks) => self.give_up(&blocks),
+        };
+        if let Err(error) = outcome {
+            error!(%error, "The damage in telemetry.db cannot be mended now; the next look finds it again.");
+        }
+    }
+
+    fn give_up(&mut self, blocks: &[i64]) -> Result<(), StoreError> {
+        let rows = self.book()?.making_room(|conn| shortage::give_up(conn, blocks))?;
+        if rows > 0 {
+            self.lost_more = true;
+            error!(blocks = blocks.len(), rows, "Readings were damaged on disk and are lost.");
+        }
+        Ok(())
+    }
+
+    /// Losses that nobody was told of.
+    pub(super) fn untold(&mut self) -> Vec<Untold> {
+        self.lost_more = false;
+        let found = self.book.as_ref().map(|book| shortage::untold(&book.conn));
+        found.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// A report tells of these losses now.
+    pub(super) fn told(&mut self, numbers: &[i64]) {
+        let Some(book) = self.book.as_ref().filter(|_| !numbers.is_empty()) else { return };
+        if let Err(error) = shortage::told(&book.conn, numbers) {
+            debug!(%error, "Losses of readings that were told will be told again.");
+        }
+        self.lost_more = true;
+    }
+
+    /// One step, if one is due.
+    fn go_on_rescuing(&mut self, now: Instant) -> Result<(), StoreError> {
+        let (Some(book), Some(rescue)) = (&mut self.book, &mut self.rescue) else { return Ok(()) };
+        if now < rescue.at {
+            return Ok(());
+        }
+        if ballast::is_low(&self.settings) {
+            rescue.cut_off();
+        }
+        let ended = match book.making_room(|conn| rescue.step(conn)) {
+            Err(StoreError::Full { .. }) => {
+                rescue.cut_off();
+                rescue.at = now + PACK_AGAIN;
+                return Ok(());
+            }
+            ended => ended?,
+        };
+        book.dirty_since.get_or_insert(now);
+        if ended && let Some(rescue) = self.rescue.take() {
+            rescue.put_aside(&self.settings.dir)?;
+            self.lost_more = true;
+        }
         Ok(())
     }
 
     /// When [`Self::housekeep`] has something to do next.
     pub(super) fn next_chore(&self) -> Option<Instant> {
         let book = self.book.as_ref()?;
-        let checkpoint = book.dirty_since.map(|since| since + CHECKPOINT_EVERY)?;
-        Some(checkpoint.min(book.evict_at).min(book.pack_at))
+        let rescue = self.rescue.as_ref().map(|rescue| rescue.at);
+        let chores =
+            book.dirty_since.map(|since| (since + CHECKPOINT_EVERY).min(book.evict_at).min(book.pack_at));
+        [rescue, chores].into_iter().flatten().min()
     }
 
     /// A checkpoint if one is due, one step of eviction if one is due.
     pub(super) fn housekeep(&mut self, now: Instant) {
+        if let Err(error) = self.go_on_rescuing(now) {
+            error!(%error, "What is in the damaged telemetry.db cannot be saved now.");
+            (self.book, self.rescue) = (None, None); // the next batch goes on with it
+        }
         let Some(book) = &mut self.book else { return };
         let packed = book.pack_if_due(now, &mut self.meter);
         let chores = packed.and_then(|damage| {
             self.damage += damage;
-            book.chores(now).map_err(StoreError::sql(File::Telemetry))
+            book.chores(now, ballast::is_low(&self.settings)).map_err(sql)
         });
         match chores {
             Ok(gone) => self.evicted += gone,
@@ -168,6 +257,11 @@ impl Ledger {
     }
 
     #[cfg(test)]
+    pub(super) fn is_rescuing(&self) -> bool {
+        self.rescue.is_some()
+    }
+
+    #[cfg(test)]
     pub(super) fn checkpoint(&mut self) {
         self.book().unwrap().checkpoint().unwrap();
     }
@@ -189,7 +283,7 @@ impl Ledger {
         }
         open::checkpoint_all(&book.conn)
             .and_then(|()| book.conn.close().map_err(|(_, error)| error))
-            .map_err(StoreError::sql(File::Telemetry))
+            .map_err(sql)
     }
 }
 
@@ -197,7 +291,6 @@ impl Book {
     fn open(settings: &Settings, catalogue: &[CatalogueEntry]) -> Result<Self, StoreError> {
         let mut conn =
             open::writer(&settings.dir, File::Telemetry, Synchronous::Normal, settings.telemetry_max)?;
-        let sql = StoreError::sql(File::Telemetry);
         conn.pragma_update(None, "wal_autocheckpoint", WAL_MAX_PAGES).map_err(sql)?;
         let series = register(&mut conn, catalogue).map_err(sql)?;
         let tail = tail(&conn, catalogue.len()).map_err(sql)?;
@@ -232,7 +325,6 @@ impl Book {
         &mut self,
         mut attempt: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let sql = StoreError::sql(File::Telemetry);
         for _ in 0..MAKE_ROOM_TRIES {
             match attempt(&mut self.conn).map_err(sql) {
                 Err(StoreError::Full { .. }) => {
@@ -269,7 +361,7 @@ impl Book {
         let calendar = self.calendar.clone();
         let damage = self.making_room(|conn| packer::pack(conn, &calendar))?;
         self.tail.packed();
-        meter.save(&self.conn).map_err(StoreError::sql(File::Telemetry))?;
+        meter.save(&self.conn).map_err(sql)?;
         Ok(damage)
     }
 
@@ -287,18 +379,24 @@ impl Book {
     }
 
     /// How many rows went.
-    fn chores(&mut self, now: Instant) -> rusqlite::Result<u64> {
+    fn chores(&mut self, now: Instant, is_low: bool) -> rusqlite::Result<u64> {
         let mut gone = 0;
-        if now >= self.evict_at
+        if (is_low || now >= self.evict_at)
             && let Some(newest_ms) = self.newest_ms
         {
-            let step = self.retention.step(&self.conn, newest_ms, now)?;
+            let step = self.retention.step(&self.conn, newest_ms, is_low, now)?;
             gone = (step.aged + step.crowded) as u64;
             if step.crowded > 0 && !self.crowded {
-                info!("telemetry.db is at its size limit: the oldest readings make room for new ones.");
+                info!(
+                    is_low,
+                    "telemetry.db is at its size limit, or the partition wants for room: the oldest readings give way."
+                );
             }
             self.crowded = step.crowded > 0 || self.crowded;
             self.evict_at = if step.more { now } else { now + EVICT_EVERY };
+            if is_low && step.more {
+                self.checkpoint()?; // only then the room is given back
+            }
         }
         if self.dirty_since.is_some_and(|since| now >= since + CHECKPOINT_EVERY) {
             self.checkpoint()?;
@@ -311,6 +409,17 @@ impl Book {
         self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         self.dirty_since = None;
         Ok(())
+    }
+}
+
+/// A value of another type than was written, or none where there is always one, is damage too.
+fn sql(source: rusqlite::Error) -> StoreError {
+    use rusqlite::Error::{FromSqlConversionFailure, InvalidColumnType, QueryReturnedNoRows};
+    let nonsense =
+        matches!(source, FromSqlConversionFailure(..) | InvalidColumnType(..) | QueryReturnedNoRows);
+    match nonsense {
+        true => StoreError::Damaged { file: File::Telemetry, what: source.to_string() },
+        false => StoreError::sql(File::Telemetry)(source),
     }
 }
 

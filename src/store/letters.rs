@@ -10,9 +10,9 @@ use super::{
     columns::{Count, Millis, Rank},
     commit::add_audit,
     error::{File, StoreError},
-    outbox,
+    losses, outbox,
 };
-use crate::domain::{EndpointId, Priority, Text};
+use crate::domain::{EndpointId, Loss, LossClass, LossReason, Priority, Text};
 
 /// How a letter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,17 @@ pub(super) fn discard(
     tx.execute(&format!("DELETE FROM body WHERE row IN {gone}"), [endpoint.as_str()]).map_err(sql)?;
     tx.execute("DELETE FROM outbox WHERE endpoint = ?1 AND state <> 'delivered'", [endpoint.as_str()])
         .map_err(sql)?;
+    if let Some(Discarded { letters, first_seq, last_seq }) = discarded {
+        let loss = Loss {
+            // Not told to the endpoint itself, which is gone: to all who hear of losses.
+            subject: Some(format!("endpoint:{endpoint}")),
+            first_seq,
+            last_seq,
+            count: letters,
+            ..Loss::of(LossClass::Alarms, LossReason::Discarded)
+        };
+        losses::write(&tx, &loss).map_err(sql)?;
+    }
     finish(tx, audit, discarded.map_or(0, |discarded| discarded.letters)).map_err(sql)?;
     Ok(discarded)
 }

@@ -44,22 +44,15 @@ pub(super) fn untold(conn: &Connection) -> rusqlite::Result<Vec<Untold>> {
 fn read(row: &Row) -> rusqlite::Result<Untold> {
     let text = |at| row.get::<_, String>(at).map(|text| Some(text).filter(|text| !text.is_empty()));
     let (class, reason) = (row.get::<_, String>(2)?, row.get::<_, String>(3)?);
-    let class = [LossClass::Alarms, LossClass::Readings].into_iter().find(|known| known.word() == class);
-    let reasons = [
-        LossReason::Coalesced,
-        LossReason::Retired,
-        LossReason::Damaged,
-        LossReason::StoreGone,
-        LossReason::NotStored,
-    ];
+    let class = LossClass::ALL.into_iter().find(|known| known.word() == class);
+    let reason = LossReason::ALL.into_iter().find(|known| known.word() == reason);
     let loss = Loss {
         endpoint: text(1)?.map(Into::into),
-        class: class.unwrap_or(LossClass::Alarms),
-        reason: reasons.into_iter().find(|known| known.word() == reason).unwrap_or(LossReason::NotStored),
         subject: text(4)?,
         first_seq: row.get::<_, Count>(5)?.0,
         last_seq: row.get::<_, Count>(6)?.0,
         count: row.get::<_, Count>(7)?.0,
+        ..Loss::of(class.unwrap_or(LossClass::Alarms), reason.unwrap_or(LossReason::NotStored))
     };
     Ok(Untold { number: row.get(0)?, loss })
 }

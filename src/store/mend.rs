@@ -283,13 +283,10 @@ impl Desk {
 /// What a store that is not there any more held.
 pub(super) fn gone(first_seq: u64, last_seq: u64) -> Loss {
     Loss {
-        endpoint: None,
-        class: LossClass::Alarms,
-        reason: LossReason::StoreGone,
-        subject: None,
         first_seq,
         last_seq,
         count: (last_seq + 1).saturating_sub(first_seq),
+        ..Loss::of(LossClass::Alarms, LossReason::StoreGone)
     }
 }
 

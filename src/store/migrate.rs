@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 
 use super::error::{File, StoreError};
@@ -13,11 +13,13 @@ const EVENTS: &[M] = &[
     M::up(include_str!("events_v2.sql")),
     M::up(include_str!("events_v3.sql")),
     M::up(include_str!("events_v4.sql")),
+    M::up(include_str!("events_v5.sql")),
 ];
 const TELEMETRY: &[M] = &[
     M::up(include_str!("telemetry_v1.sql")),
     M::up(include_str!("telemetry_v2.sql")),
     M::up(include_str!("telemetry_v3.sql")),
+    M::up(include_str!("telemetry_v4.sql")),
 ];
 
 pub(super) fn to_latest(conn: &mut Connection, path: &Path, file: File) -> Result<(), StoreError> {
@@ -50,7 +52,14 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path, file: File, steps: &[M
     if file == File::Events && 0 < found && found < known {
         keep_copy(conn, path, file, found)?;
     }
-    Migrations::from_slice(steps).to_latest(conn).map_err(|source| StoreError::Migration { file, source })
+    Migrations::from_slice(steps).to_latest(conn).map_err(|source| match source {
+        rusqlite_migration::Error::RusqliteError { err, .. } if is_damage(&err) => StoreError::sql(file)(err),
+        source => StoreError::Migration { file, source },
+    })
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// The way back, should the step prove wrong: `events.db.v1` beside the file.

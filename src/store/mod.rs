@@ -25,18 +25,23 @@ mod operations;
 mod outbox;
 pub mod packed;
 mod packer;
+mod patrol;
 pub mod privacy;
 mod quarantine;
 mod reader;
 mod readings;
+mod remake;
+mod rescue;
 mod retention;
 mod ring;
 mod rollup;
 mod salvage;
 pub mod samples;
+mod shortage;
 mod spool;
 mod start;
 mod stretch;
+mod sum;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -44,6 +49,7 @@ mod uploads;
 mod watermark;
 
 pub use alarms::{AlarmFilter, AlarmRow, Alarms};
+pub use ballast::{Instead, TooLarge};
 pub use condition::{Condition, StoreState};
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
@@ -55,6 +61,7 @@ pub use outbox::Told;
 pub use packed::tally::Span;
 pub use reader::{Broken, Delivery, Reader, Verified};
 pub use readings::{Readings, StoredReading, TelemetryReader};
+pub use remake::Scribe;
 pub use rollup::Rollup;
 pub use telemetry::{Kept, TelemetryStore};
 pub use uploads::UploadCursor;
@@ -86,6 +93,26 @@ pub struct Settings {
     pub timezone: TimeZone,
     /// What stays free on the partition for whatever else must go on there; `None`: 64 MiB, less on a small one.
     pub reserve: Option<Size>,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// For a test's store in `dir`.
+    pub fn of_a_test(dir: impl Into<PathBuf>) -> Self {
+        let keep = |text: &str| text.parse().expect("a period");
+        Self {
+            dir: dir.into(),
+            events_max: Size(64 << 20),
+            telemetry_max: Size(64 << 20),
+            telemetry_keep: keep("90d"),
+            hourly_keep: keep("400d"),
+            daily_keep: keep("3650d"),
+            flash_per_day: None,
+            flash_endurance: None,
+            timezone: TimeZone::UTC,
+            reserve: None,
+        }
+    }
 }
 
 /// What must be true together, committed together.

@@ -4,16 +4,37 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::IgnoredAny;
 
 use super::{
     Receipted,
     columns::{Count, Millis, Rank},
     error::{File, StoreError},
+    sum,
 };
 use crate::domain::{AlarmKey, EndpointId, Hindrance, Letter, OccurrenceId};
 
 /// What is kept of a receiver's or a failure's words.
 const SAID_MAX_BYTES: usize = 1024;
+
+/// A letter as it stands in the file.
+pub(super) struct Stored {
+    pub letter: Letter,
+    /// `None`: of an earlier schema.
+    pub sum: Option<i64>,
+}
+
+impl Stored {
+    /// Whether its body is what was written. Without a sum: what is sent as JSON is JSON.
+    pub fn is_whole(&self) -> bool {
+        let Letter { body, content_type, .. } = &self.letter;
+        let is_json = content_type.as_ref().is_none_or(|content_type| content_type.contains("json"));
+        match self.sum {
+            Some(sum) => sum == sum::of(body),
+            None => !is_json || !body.starts_with(b"{") || serde_json::from_slice::<IgnoredAny>(body).is_ok(),
+        }
+    }
+}
 
 /// The oldest undelivered letter of each alarm; those of critical alarms that are still active first. It leaps in the
 /// index from alarm to alarm, so a month of undelivered letters costs no more than the alarms they are of. (Two leaps:
@@ -40,7 +61,7 @@ pub(super) fn claim(
     conn: &Connection,
     endpoint: &EndpointId,
     skip: &[AlarmKey],
-) -> rusqlite::Result<Option<Letter>> {
+) -> rusqlite::Result<Option<Stored>> {
     let mut heads = conn.prepare_cached(HEADS)?;
     let mut heads = heads.query([endpoint.as_str()])?;
     while let Some(head) = heads.next()? {
@@ -58,7 +79,7 @@ pub(super) fn next_of(
     endpoint: &EndpointId,
     key: &AlarmKey,
     done: impl Fn(i64) -> bool,
-) -> rusqlite::Result<Option<Letter>> {
+) -> rusqlite::Result<Option<Stored>> {
     let mut rows = conn.prepare_cached(
         "SELECT row FROM outbox WHERE state = 'queued' AND endpoint = ?1 AND device = ?2 AND alarm = ?3 ORDER BY row",
     )?;
@@ -143,12 +164,12 @@ fn letter(
     row: i64,
     endpoint: &EndpointId,
     key: AlarmKey,
-) -> rusqlite::Result<Option<Letter>> {
+) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
-        "SELECT event_id, seq, priority, attempts, body, content_type FROM outbox JOIN body USING (row) WHERE row = ?1",
+        "SELECT event_id, seq, priority, attempts, body, content_type, sum FROM outbox JOIN body USING (row) WHERE row = ?1",
     )?
     .query_row([row], |found| {
-        Ok(Letter {
+        let letter = Letter {
             row,
             endpoint: endpoint.clone(),
             event_id: found.get(0)?,
@@ -158,7 +179,8 @@ fn letter(
             attempts: found.get(3)?,
             body: Arc::from(found.get::<_, Vec<u8>>(4)?),
             content_type: found.get(5)?,
-        })
+        };
+        Ok(Stored { letter, sum: found.get(6)? })
     })
     .optional()
 }

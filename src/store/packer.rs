@@ -13,7 +13,7 @@ use super::{
         tail::{self, Link, SectionRef},
         tally::{Calendar, Span, Tallies, merge_all},
     },
-    rollup,
+    rollup, sum,
 };
 
 /// The slots whose rows are in no block yet, in the order they were written.
@@ -38,16 +38,7 @@ impl AddAssign for Damage {
 pub(super) fn pack(conn: &mut Connection, calendar: &Calendar) -> rusqlite::Result<Damage> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let slots = unpacked(&tx)?;
-    let (by_series, frames) = by_series(&slots);
-    let mut damage = Damage { frames, rows: 0 };
-    let mut packer = Packer::new(calendar);
-    for (series, sections) in by_series {
-        let mut link = Link::default();
-        for section in sections {
-            damage.rows += link.take(section, &mut packer).err().map_or(0, |_| section.rows());
-        }
-        packer.store(&tx, series)?;
-    }
+    let damage = pack_slots(&tx, &slots, calendar, Some)?;
     tx.execute("UPDATE packed SET seq = max(seq, (SELECT max(seq) FROM tail))", [])?;
     crash_point!("packing.written");
     tx.commit()?;
@@ -55,6 +46,29 @@ pub(super) fn pack(conn: &mut Connection, calendar: &Calendar) -> rusqlite::Resu
     if damage != Damage::default() {
         let Damage { frames, rows } = damage;
         error!(frames, rows, "Readings of the last minutes were damaged on disk and are lost.");
+    }
+    Ok(damage)
+}
+
+/// The rows of `slots` into blocks, hours and days of the series that each of theirs is now (`series_now`); those of none are left out.
+pub(super) fn pack_slots(
+    tx: &Transaction,
+    slots: &[Vec<u8>],
+    calendar: &Calendar,
+    series_now: impl Fn(i64) -> Option<i64>,
+) -> rusqlite::Result<Damage> {
+    let (by_series, frames) = by_series(slots);
+    let mut damage = Damage { frames, rows: 0 };
+    let mut packer = Packer::new(calendar);
+    for (series, sections) in by_series {
+        let mut link = Link::default();
+        for section in sections {
+            damage.rows += link.take(section, &mut packer).err().map_or(0, |_| section.rows());
+        }
+        match series_now(series) {
+            Some(series) => packer.store(tx, series)?,
+            None => damage.rows += packer.forget(),
+        }
     }
     Ok(damage)
 }
@@ -100,10 +114,11 @@ impl Packer {
     fn store(&mut self, tx: &Transaction, series: i64) -> rusqlite::Result<()> {
         self.finish_block();
         let mut insert = tx.prepare_cached(
-            "INSERT INTO block (series, from_ms, to_ms, rows, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO block (series, from_ms, to_ms, rows, bytes, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for block in self.full.drain(..) {
-            insert.execute(params![series, block.from_ms, block.to_ms, block.rows as i64, block.bytes])?;
+            let (rows, sum) = (block.rows as i64, sum::of(&block.bytes));
+            insert.execute(params![series, block.from_ms, block.to_ms, rows, block.bytes, sum])?;
         }
         let mut days = BTreeMap::new();
         for (from_ms, tallies) in self.hours.take() {
@@ -113,6 +128,15 @@ impl Packer {
         }
         days.into_iter()
             .try_for_each(|(from_ms, tallies)| rollup::fold(tx, Span::Day, series, from_ms, &tallies))
+    }
+}
+
+impl Packer {
+    /// How many rows it had.
+    fn forget(&mut self) -> u64 {
+        self.full.extend(self.gathering.pack());
+        self.hours.take();
+        self.full.drain(..).map(|block| block.rows as u64).sum()
     }
 }
 

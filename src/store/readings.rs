@@ -33,6 +33,8 @@ pub struct TelemetryReader {
     conn: Connection,
     /// A file of schema 1 has neither tail nor blocks.
     packed: bool,
+    /// One before schema 4 has blocks without sums.
+    summed: bool,
 }
 
 impl fmt::Debug for TelemetryReader {
@@ -58,8 +60,8 @@ impl TelemetryReader {
     /// `Missing` if nothing was ever stored in `dir`; `NotPermitted`; `Newer`; what SQLite says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let conn = open::reader(dir, File::Telemetry)?;
-        let packed = migrate::version(&conn, File::Telemetry)? > 1;
-        Ok(Self { conn, packed })
+        let version = migrate::version(&conn, File::Telemetry)?;
+        Ok(Self { conn, packed: version > 1, summed: version > 3 })
     }
 
     #[cfg(test)]
@@ -113,6 +115,7 @@ impl TelemetryReader {
         Ok(Readings {
             conn: &self.conn,
             packed: self.packed,
+            summed: self.summed,
             device: Arc::from(device),
             series,
             next_ms: from.as_millisecond(),
@@ -287,6 +290,7 @@ impl Series {
 pub struct Readings<'a> {
     conn: &'a Connection,
     packed: bool,
+    summed: bool,
     device: Arc<str>,
     series: Vec<Series>,
     /// Where the next look begins.
@@ -364,7 +368,7 @@ impl Readings<'_> {
             };
             pick.rows(self.conn)?;
             if self.packed {
-                pick.blocks(self.conn)?;
+                pick.blocks(self.conn, self.summed)?;
                 each_unpacked(self.conn, series.id, &mut pick)?;
             }
         }

@@ -17,6 +17,8 @@ const STEP_BLOCKS: i64 = 32;
 const STEP_SPANS: i64 = 200;
 /// A lowered limit gives pages back by this many at a time.
 const STEP_PAGES: i64 = 256;
+/// On a partition that wants for room this part of what the file may have is left of the readings: the latest are worth as much as ever.
+const LEFT_WHEN_LOW: i64 = 8;
 /// Calendar age deletes at most a day of readings a day, so a clock that jumps to 2038 erases nothing to speak of.
 const ALLOWANCE_MAX_MS: i64 = 86_400_000;
 /// Want of room takes hours and days only once less than this is left of the readings themselves.
@@ -85,18 +87,21 @@ impl Retention {
         }
     }
 
-    /// `newest_ms` is what the latest row is labelled: age is told by the readings themselves.
+    /// `newest_ms` is what the latest row is labelled: age is told by the readings themselves. While the partition `is_low` readings give
+    /// room back, before alarms want for it.
     pub(super) fn step(
         &mut self,
         conn: &Connection,
         newest_ms: i64,
+        is_low: bool,
         now: Instant,
     ) -> rusqlite::Result<Evicted> {
         let (aged, mut more) = self.by_age(conn, newest_ms, now)?;
         more |= spans_by_age(conn, Span::Hour, &mut self.hours, newest_ms, now)?;
         more |= spans_by_age(conn, Span::Day, &mut self.days, newest_ms, now)?;
-        let crowded = if used_pages(conn)? > self.comfortable() { delete_oldest(conn)? } else { 0 };
-        let shrinks = self.shrink(conn)?;
+        let most = if is_low { self.max_pages / LEFT_WHEN_LOW } else { self.comfortable() };
+        let crowded = if used_pages(conn)? > most { delete_oldest(conn)? } else { 0 };
+        let shrinks = self.shrink(conn, is_low)?;
         Ok(Evicted { aged, crowded, more: more || crowded > 0 || shrinks })
     }
 
@@ -124,10 +129,10 @@ impl Retention {
     }
 
     /// Free pages are used again, not given back: moving the newest rows into them would write everything twice.
-    /// Only a file beyond its limit (which was lowered) shrinks.
-    fn shrink(&self, conn: &Connection) -> rusqlite::Result<bool> {
+    /// Only a file beyond its limit (which was lowered) shrinks, and one on a partition that wants for room.
+    fn shrink(&self, conn: &Connection, is_low: bool) -> rusqlite::Result<bool> {
         let free = pragma(conn, "freelist_count")?;
-        if pragma(conn, "page_count")? <= self.max_pages || free == 0 {
+        if free == 0 || !is_low && pragma(conn, "page_count")? <= self.max_pages {
             return Ok(false);
         }
         let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;

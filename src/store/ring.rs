@@ -158,12 +158,10 @@ impl Ring {
         let Some(oldest) = self.held.pop_front() else { return };
         let lost = |endpoint: Option<EndpointId>, seq| Loss {
             endpoint,
-            class: LossClass::Alarms,
-            reason: LossReason::NotStored,
-            subject: None,
             first_seq: seq,
             last_seq: seq,
             count: 1,
+            ..Loss::of(LossClass::Alarms, LossReason::NotStored)
         };
         let mut losses: Vec<Loss> =
             oldest.commit.events.iter().map(|event| lost(None, event.event.seq)).collect();
@@ -238,6 +236,16 @@ impl Ring {
     /// Where a letter of the ring is in the file, if it went there.
     pub fn moved(&self, row: i64) -> Option<i64> {
         self.moved.get(&-row).copied()
+    }
+
+    #[cfg(test)]
+    pub fn moved_count(&self) -> usize {
+        self.moved.len()
+    }
+
+    /// No courier has the letter in hand any more that is at `row` of the file now.
+    pub fn settled(&mut self, row: i64) {
+        self.moved.retain(|_, now| *now != row);
     }
 
     /// A letter of the ring (`row` < 0), or of the file that cannot be written.
@@ -339,13 +347,10 @@ fn place(tx: &Transaction, held: &Commit) -> Result<Place, StoreError> {
         return Ok(Place::Next);
     }
     let mut lost = Loss {
-        endpoint: None,
-        class: LossClass::Alarms,
-        reason: LossReason::NotStored,
-        subject: None,
         first_seq: head.seq + 1,
         last_seq: first.event.seq.saturating_sub(1),
         count: first.event.seq.saturating_sub(head.seq + 1),
+        ..Loss::of(LossClass::Alarms, LossReason::NotStored)
     };
     if first.event.seq <= head.seq {
         let last = held.events.last().map_or(first.event.seq, |last| last.event.seq);

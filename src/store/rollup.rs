@@ -133,18 +133,42 @@ pub(super) fn read(
 }
 
 fn tallies(row: &Row, from_ms: i64) -> rusqlite::Result<BTreeMap<u16, Tally>> {
-    let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
+    let mut tallies = BTreeMap::new();
     for (column, set) in (0..).zip(SETTERS) {
         let blob = row.get_ref(column)?.as_blob()?;
-        let samples = samples::decode(blob)
+        add_column(&mut tallies, from_ms, blob, set)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, error.into()))?;
-        for (point, sample) in samples {
-            if let Some(value) = sample.value() {
-                set(tallies.entry(point.0).or_default(), value, from_ms);
-            }
-        }
     }
     Ok(tallies)
+}
+
+/// The same of a row's six columns of blobs; by point, from 0 on without a gap.
+///
+/// # Errors
+/// `Unreadable` if one of them is not what [`fold`] writes.
+pub(super) fn from_columns(from_ms: i64, columns: [&[u8]; 6]) -> Result<Vec<Tally>, samples::Unreadable> {
+    let mut tallies = BTreeMap::new();
+    for (blob, set) in columns.into_iter().zip(SETTERS) {
+        add_column(&mut tallies, from_ms, blob, set)?;
+    }
+    let points = tallies.keys().next_back().map_or(0, |last| usize::from(*last) + 1);
+    let mut all = vec![Tally::default(); points];
+    tallies.into_iter().for_each(|(point, tally)| all[usize::from(point)] = tally);
+    Ok(all)
+}
+
+fn add_column(
+    tallies: &mut BTreeMap<u16, Tally>,
+    from_ms: i64,
+    blob: &[u8],
+    set: Setter,
+) -> Result<(), samples::Unreadable> {
+    for (point, sample) in samples::decode(blob)? {
+        if let Some(value) = sample.value() {
+            set(tallies.entry(point.0).or_default(), value, from_ms);
+        }
+    }
+    Ok(())
 }
 
 type Setter = fn(&mut Tally, &Value, i64);

@@ -7,11 +7,11 @@ use tracing::debug;
 use super::{
     packed::{
         Cell, Column,
-        block::{Block, SPAN_MAX_MS},
+        block::SPAN_MAX_MS,
         chain::Reaper,
         tail::{self, Link},
     },
-    packer,
+    packer, patrol,
     readings::Series,
     samples,
 };
@@ -155,23 +155,28 @@ impl Picking<'_> {
         Ok(())
     }
 
-    pub fn blocks(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        let mut blocks = conn.prepare_cached(
-            "SELECT bytes FROM block WHERE from_ms BETWEEN ?1 AND ?2 AND to_ms >= ?3 AND series = ?4 ORDER BY id",
-        )?;
+    /// `summed`: with a sum beside each.
+    pub fn blocks(&mut self, conn: &Connection, summed: bool) -> rusqlite::Result<()> {
+        let sum = if summed { "sum" } else { "NULL" };
+        let mut blocks = conn.prepare_cached(&format!(
+            "SELECT id, {sum}, bytes FROM block WHERE from_ms BETWEEN ?1 AND ?2 AND to_ms >= ?3 AND series = ?4 ORDER BY id",
+        ))?;
         let (from_ms, until_ms, of) = (self.from_ms, self.until_ms, self.of);
         let mut blocks = blocks.query([from_ms.saturating_sub(SPAN_MAX_MS), until_ms, from_ms, of.id])?;
         while let Some(row) = blocks.next()? {
-            let read = Block::open(row.get_ref(0)?.as_blob()?).and_then(|block| {
-                block.read(
-                    |point| of.wants(point),
-                    (from_ms, until_ms),
-                    |at_ms, point, sample| {
-                        self.add(at_ms, point, sample);
-                    },
-                )
+            let (sum, bytes) = (row.get(1)?, row.get_ref(2)?.as_blob()?);
+            let mut found = Vec::new();
+            let read = patrol::open_block(sum, bytes).and_then(|block| {
+                let take = |at_ms, point, sample| found.push((at_ms, point, sample));
+                block.read(|point| of.wants(point), (from_ms, until_ms), take)
             });
-            read.map_err(unreadable(0))?;
+            match read {
+                Ok(()) => found.into_iter().for_each(|(at_ms, point, sample)| self.add(at_ms, point, sample)),
+                // The writer finds it too, and says what was lost.
+                Err(error) => {
+                    debug!(block = row.get::<_, i64>(0)?, %error, "A block is damaged and left out.")
+                }
+            }
         }
         Ok(())
     }

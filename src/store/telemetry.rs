@@ -5,6 +5,7 @@
 
 use std::{
     fmt, mem,
+    path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -22,9 +23,11 @@ use super::{
     error::{File, StoreError},
     flash::FlashUse,
     ledger::Ledger,
+    losses::Untold,
     open,
     packed::batch::Batch,
     packer::Damage,
+    patrol::{self, Found},
 };
 use crate::domain::{DeviceIx, PointIx, Receipt, Sample};
 
@@ -56,6 +59,7 @@ pub struct TelemetryStore(Arc<Door>);
 struct Door {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    patrol: Mutex<Option<JoinHandle<()>>>,
     devices: usize,
 }
 
@@ -63,11 +67,12 @@ struct Door {
 struct Shared {
     inbox: Mutex<Inbox>,
     bell: Condvar,
+    /// Rings when the store is being closed.
+    last_bell: Condvar,
     pressure: AtomicU8,
     dropped: AtomicU64,
     stored: AtomicU64,
     flash: Mutex<FlashUse>,
-    put_aside: AtomicU64,
 }
 
 /// What became of a row that was handed over.
@@ -88,6 +93,11 @@ struct Inbox {
     /// They are enough for a commit: it is due.
     full: bool,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// By the patrol, for the writer to mend.
+    found: Vec<Found>,
+    /// Losses of which nobody was told; and those that were told, which the writer does not know yet.
+    lost: Vec<Untold>,
+    told: Vec<i64>,
     closing: bool,
     gone: bool,
     /// There never was a file.
@@ -102,7 +112,8 @@ impl fmt::Debug for TelemetryStore {
 
 impl TelemetryStore {
     /// Opens or creates `telemetry.db`. The directory must be held already: open the [`super::EventStore`] first.
-    /// A damaged file is put aside and a new one begun.
+    /// In the place of a damaged file a new one is begun, and what can be read of it follows. Damage is also looked for beside
+    /// the writer, at the start and once a day.
     ///
     /// # Errors
     /// `SqliteTooOld`, `Newer`, `Io`, `Migration`, or what SQLite says.
@@ -111,30 +122,30 @@ impl TelemetryStore {
         let devices = catalogue.len();
         let ledger = Ledger::open(settings, catalogue)?;
         let shared = Arc::new(Shared::default());
-        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let writer = Leaving(shared.clone());
-        let thread = thread::Builder::new()
-            .name("telemetry.db".to_owned())
-            .spawn(move || serve(&writer.0, ledger))
-            .map_err(|source| StoreError::Io {
-                doing: "start the writer of",
-                path: settings.dir.clone(),
-                source,
-            })?;
-        Ok(Self(Arc::new(Door { shared, thread: Mutex::new(Some(thread)), devices })))
+        let thread = spawn("telemetry.db", settings, move || serve(&writer.0, ledger))?;
+        let (beside, dir) = (shared.clone(), settings.dir.clone());
+        let patrol = spawn("telemetry.look", settings, move || patrol(&beside, &dir))?;
+        let (thread, patrol) = (Mutex::new(Some(thread)), Mutex::new(Some(patrol)));
+        Ok(Self(Arc::new(Door { shared, thread, patrol, devices })))
     }
 
     /// In the place of one that cannot be opened: every row is lost and counted, and the alarms go on.
     pub fn absent(devices: usize) -> Self {
         let shared = Arc::new(Shared::default());
         shared.inbox().absent = true;
-        Self(Arc::new(Door { shared, thread: Mutex::new(None), devices }))
+        Self(Arc::new(Door { shared, thread: Mutex::new(None), patrol: Mutex::new(None), devices }))
     }
 
     /// Of which nobody takes what is handed over.
     #[cfg(test)]
     pub fn without_writer(devices: usize) -> Self {
-        Self(Arc::new(Door { shared: Arc::default(), thread: Mutex::new(None), devices }))
+        Self(Arc::new(Door {
+            shared: Arc::default(),
+            thread: Mutex::new(None),
+            patrol: Mutex::new(None),
+            devices,
+        }))
     }
 
     /// Hands a row over; never blocks on the disk. One without samples is not stored, its receipt only waits its turn. Its receipt is sent once it is committed, or lost and counted:
@@ -202,9 +213,19 @@ impl TelemetryStore {
         self.0.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Damaged files put aside since the start: what stood in them is lost.
-    pub fn put_aside(&self) -> u64 {
-        self.0.shared.put_aside.load(Ordering::Relaxed)
+    /// Readings that were lost to damage, and of which nobody was told.
+    pub fn lost(&self) -> Vec<Untold> {
+        self.0.shared.inbox().lost.clone()
+    }
+
+    /// A report that is on its way tells of these losses.
+    pub fn told(&self, numbers: Vec<i64>) {
+        {
+            let mut inbox = self.0.shared.inbox();
+            inbox.lost.retain(|lost| !numbers.contains(&lost.number));
+            inbox.told.extend(numbers);
+        }
+        self.0.shared.bell.notify_one();
     }
 
     /// Rows committed since the start.
@@ -228,8 +249,15 @@ impl TelemetryStore {
         }
         self.0.shared.shut();
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Err(closed()) };
-        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        let patrol = self.0.patrol.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(thread), Some(patrol)) = (thread, patrol) else { return Err(closed()) };
+        let both = move || {
+            if patrol.join().is_err() {
+                error!("The patrol of telemetry.db panicked.");
+            }
+            thread.join()
+        };
+        let ended = tokio::task::spawn_blocking(both).await;
         match ended {
             Ok(Ok(outcome)) => flushed.and(outcome),
             Ok(Err(_)) | Err(_) => {
@@ -246,6 +274,18 @@ impl Drop for Door {
     }
 }
 
+fn spawn<T: Send + 'static>(
+    name: &str,
+    settings: &Settings,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StoreError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|source| StoreError::Io {
+        doing: "start a thread for",
+        path: settings.dir.clone(),
+        source,
+    })
+}
+
 fn closed() -> StoreError {
     StoreError::Closed { file: File::Telemetry }
 }
@@ -258,6 +298,32 @@ impl Shared {
     fn shut(&self) {
         self.inbox().closing = true;
         self.bell.notify_one();
+        self.last_bell.notify_all();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.inbox().closing
+    }
+
+    /// The patrol has found something.
+    fn report(&self, found: Found) {
+        self.inbox().found.push(found);
+        self.bell.notify_one();
+    }
+
+    /// Whether the store is being closed, at most `wait` from now.
+    fn closes_within(&self, wait: Duration) -> bool {
+        let waited = self.last_bell.wait_timeout_while(self.inbox(), wait, |inbox| !inbox.closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    }
+
+    /// What nobody was told of, as it stands in the file now.
+    fn note_lost(&self, lost: Vec<Untold>) {
+        let mut inbox = self.inbox();
+        let told = mem::take(&mut inbox.told);
+        inbox.lost = lost;
+        inbox.lost.retain(|lost| !told.contains(&lost.number));
+        inbox.told = told;
     }
 
     /// The writer is woken only if it has to come earlier than it meant to.
@@ -309,7 +375,11 @@ impl Shared {
         loop {
             let now = Instant::now();
             let wake = [inbox.due, chore].into_iter().flatten().min();
-            if inbox.closing || !inbox.flushes.is_empty() || wake.is_some_and(|wake| wake <= now) {
+            let asked = inbox.closing
+                || !inbox.flushes.is_empty()
+                || !inbox.found.is_empty()
+                || !inbox.told.is_empty();
+            if asked || wake.is_some_and(|wake| wake <= now) {
                 let turn = inbox.turn(now, batch);
                 self.pressure.store(inbox.pressure(), Ordering::Relaxed);
                 return turn;
@@ -328,6 +398,8 @@ impl Shared {
 struct Turn {
     receipts: Vec<Receipt>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    found: Vec<Found>,
+    told: Vec<i64>,
     closing: bool,
 }
 
@@ -351,7 +423,8 @@ impl Inbox {
             receipts = mem::take(&mut self.receipts);
             (self.full, self.due) = (false, None);
         }
-        Turn { receipts, flushes, closing: self.closing }
+        let (found, told) = (mem::take(&mut self.found), mem::take(&mut self.told));
+        Turn { receipts, flushes, found, told, closing: self.closing }
     }
 }
 
@@ -364,6 +437,22 @@ impl Drop for Leaving {
         inbox.gone = true;
         inbox.closing = true;
         inbox.flushes.clear();
+        self.0.last_bell.notify_all();
+    }
+}
+
+/// The other thread.
+fn patrol(shared: &Arc<Shared>, dir: &Path) {
+    loop {
+        let beside = Arc::clone(shared);
+        match patrol::look(dir, move || beside.is_closing()) {
+            Ok(None) => debug!("telemetry.db is sound."),
+            Ok(Some(found)) => shared.report(found),
+            Err(error) => debug!(%error, "telemetry.db was not looked at to its end."),
+        }
+        if shared.closes_within(patrol::EVERY) {
+            return;
+        }
     }
 }
 
@@ -377,7 +466,6 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         let outcome = if rows == 0 { Ok(()) } else { ledger.write(&batch) };
         batch.clear();
         report(&outcome, &mut failing, rows);
-        shared.put_aside.store(ledger.put_aside, Ordering::Relaxed);
         let counter = if outcome.is_ok() { &shared.stored } else { &shared.dropped };
         counter.fetch_add(rows as u64, Ordering::Relaxed);
         acknowledge(turn.receipts);
@@ -386,6 +474,8 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
                 debug!("Nobody waited for a flush of telemetry.db.");
             }
         }
+        turn.found.into_iter().for_each(|found| ledger.mend(found));
+        ledger.told(&turn.told);
         if turn.closing {
             return ledger.close();
         }
@@ -394,6 +484,9 @@ fn serve(shared: &Shared, mut ledger: Ledger) -> Result<(), StoreError> {
         // A frame that is damaged had at least one row.
         let Damage { frames, rows } = mem::take(&mut ledger.damage);
         shared.dropped.fetch_add(frames + rows, Ordering::Relaxed);
+        if ledger.lost_more {
+            shared.note_lost(ledger.untold());
+        }
         if let Some(known) = ledger.look_at_flash(now) {
             *shared.flash.lock().unwrap_or_else(PoisonError::into_inner) = known;
         }

@@ -62,7 +62,7 @@ enum Told<'a> {
     Losses { losses: Vec<Lost<'a>> },
 }
 
-/// Something that was given up. `count` 0: nobody knows how much it was.
+/// Something that was given up.
 #[derive(Serialize)]
 struct Lost<'a> {
     class: LossClass,
@@ -74,13 +74,13 @@ struct Lost<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seq: Option<u64>,
     count: u64,
-}
-
-fn lost(loss: &Loss) -> Lost<'_> {
-    let seq = |seq| Some(seq).filter(|seq| *seq > 0);
-    let (first_seq, last_seq) = (seq(loss.first_seq), seq(loss.last_seq));
-    let Loss { class, reason, count, .. } = *loss;
-    Lost { class, reason, subject: loss.subject.as_deref(), first_seq, last_seq, count }
+    /// There may have been more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_least: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -188,9 +188,24 @@ impl<'a> View<'a> {
     fn told(&self) -> Told<'a> {
         if self.event.is_loss_report() {
             let mine = self.event.losses.iter().filter(|loss| self.wants.misses(self.endpoint, loss));
-            return Told::Losses { losses: mine.map(lost).collect() };
+            return Told::Losses { losses: mine.map(|loss| self.lost(loss)).collect() };
         }
         Told::Alarm { alarm: self.alarm(), readings: self.readings() }
+    }
+
+    fn lost(&self, loss: &'a Loss) -> Lost<'a> {
+        let seq = |seq| Some(seq).filter(|seq| *seq > 0);
+        Lost {
+            class: loss.class,
+            reason: loss.reason,
+            subject: loss.subject.as_deref(),
+            first_seq: seq(loss.first_seq),
+            last_seq: seq(loss.last_seq),
+            count: loss.count,
+            at_least: loss.at_least,
+            from: loss.from.map(|at| self.time(at)),
+            to: loss.to.map(|at| self.time(at)),
+        }
     }
 
     fn alarm(&self) -> Alarm<'a> {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    domain::{DeviceIx, Hindrance, HindranceKind, ManualClock, Period, PointIx, Sample, SiteFacts, Size},
+    domain::{DeviceIx, Hindrance, HindranceKind, ManualClock, PointIx, Sample, SiteFacts},
     store::{CatalogueEntry, Row, Settings, TelemetryStore},
     text,
 };
@@ -48,18 +48,7 @@ struct Bench {
 impl Bench {
     fn new(answers: Vec<Verdict>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_max: Size(16 << 20),
-            telemetry_max: Size(16 << 20),
-            telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
-            hourly_keep: "400d".parse().unwrap(),
-            daily_keep: "3650d".parse().unwrap(),
-            flash_per_day: None,
-            flash_endurance: None,
-            timezone: jiff::tz::TimeZone::UTC,
-            reserve: None,
-        };
+        let settings = Settings::of_a_test(dir.path());
         let store = EventStore::open(&settings).unwrap().0;
         let points = vec![("voltage_a".into(), "V".to_owned()), ("owner".into(), String::new())];
         let catalogue = Arc::new([CatalogueEntry { device: "meter".into(), points }]);

@@ -68,6 +68,10 @@ class Spread:
         return step
 
 
+def is_missing(form):
+    return 17 <= form < 21
+
+
 class Column:
     def __init__(self):
         self.kind = self.last = 0
@@ -89,12 +93,12 @@ class Column:
                 self.words.append(bytes(bits.take(8) for _ in range(bits.take(11))).decode())
                 self.last = len(self.words) - 1
         else:
-            self.last = signed(bits.number()) if form < 17 else 0
+            self.last = 0 if is_missing(form) else signed(bits.number())
 
     def sample(self):
         """(quality, value)"""
         form, number = self.kind & ~STALE, self.last
-        if form >= 17:
+        if is_missing(form):
             return MISSING[form - 17], None
         if form == 0:
             value = number
@@ -102,6 +106,8 @@ class Column:
             value = number / 10**form
         elif form < SINGLE:
             value = number * [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6][form - 7]
+        elif form >= 21:  # the float next to a decimal
+            value = struct.unpack("<f", struct.pack("<f", number / 10 ** (form - 20)))[0]
         elif form == SINGLE:
             value = struct.unpack("<f", struct.pack("<I", number))[0]
         elif form == DOUBLE:
@@ -184,7 +190,7 @@ def tail(slots):
 
 def block(data):
     """(at in ms, row) of a block."""
-    assert data[0] == 1
+    assert data[0] in (1, 2)
     (rows, times, shapes, columns), at = varints(data, 1, 4)
     sizes, cells = [], {}
     for _ in range(columns):

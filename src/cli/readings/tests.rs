@@ -19,18 +19,7 @@ fn shanghai() -> TimeZone {
 /// A store with an elevator's readings: two hours ago, now, and a little in the future.
 async fn stored() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        dir: dir.path().join("store"),
-        events_max: Size(64 << 20),
-        telemetry_max: Size(64 << 20),
-        telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
-        hourly_keep: "400d".parse().unwrap(),
-        daily_keep: "3650d".parse().unwrap(),
-        flash_per_day: None,
-        flash_endurance: None,
-        timezone: jiff::tz::TimeZone::UTC,
-        reserve: None,
-    };
+    let settings = Settings::of_a_test(dir.path().join("store"));
     let points = [("floor", ""), ("speed", "m/s"), ("message", "")];
     let points = points.map(|(name, unit)| (name.into(), unit.to_owned())).to_vec();
     let entry = |device: &str| CatalogueEntry { device: device.into(), points: points.clone() };

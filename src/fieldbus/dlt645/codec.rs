@@ -8,6 +8,7 @@
 //! those that were asked for; a checksum of one byte lets one of 256 frames pass whose bytes were changed at random.
 
 use super::station::Station;
+use crate::fieldbus::frames::Cut;
 
 /// In front of each request and answer; in no checksum.
 const WAKEUP: u8 = 0xFE;
@@ -126,9 +127,10 @@ enum Front {
     Garbled,
 }
 
-impl Cutter {
-    /// Takes what was read and gives the whole frames that are now complete, in order.
-    pub fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
+impl Cut for Cutter {
+    type Frame = Frame;
+
+    fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
         self.buffer.extend_from_slice(chunk);
         let (mut frames, mut done) = (Vec::new(), 0);
         while let Some(rest) = self.buffer.get(done..).filter(|rest| !rest.is_empty()) {
@@ -150,24 +152,23 @@ impl Cutter {
         frames
     }
 
-    /// Forgets the frame that had begun.
-    pub fn clear(&mut self) {
-        self.buffer.clear();
+    fn take_garbled(&mut self) -> u64 {
+        std::mem::take(&mut self.garbled)
     }
 
-    /// Whether a frame has begun and is not complete.
-    pub fn is_midway(&self) -> bool {
+    fn is_midway(&self) -> bool {
         !self.buffer.is_empty()
     }
 
+    fn clear(&mut self) {
+        self.buffer.clear();
+    }
+}
+
+impl Cutter {
     /// Bytes of a frame that is not complete.
     pub fn kept(&self) -> usize {
         self.buffer.len()
-    }
-
-    /// Counts since the last call: frames that began well and ended wrong.
-    pub fn take_garbled(&mut self) -> u64 {
-        std::mem::take(&mut self.garbled)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     codec::{Cutter, Frame, LONGEST, Meaning, Question},
     station::Station,
 };
+use crate::fieldbus::frames::Cut;
 
 /// The captured meter's bytes on the wire are 12 34 56 78 10 12, so this is what would be printed on it.
 const METER: &str = "121078563412";

@@ -19,6 +19,7 @@ use crate::{
     fieldbus::{
         driver::{AskFault, Driver},
         fixtures,
+        frames::Cut,
         plan::Ask,
         record::Tape,
     },

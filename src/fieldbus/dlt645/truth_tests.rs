@@ -13,7 +13,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    fieldbus::port::OpenPort,
+    fieldbus::{frames::Cut, port::OpenPort},
     profile::{Dlt645Item, Dlt645Link},
 };
 

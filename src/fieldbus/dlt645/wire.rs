@@ -14,7 +14,7 @@ use crate::{
     domain::Garble,
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
-        frames::{Cut, Frames, Item},
+        frames::{Frames, Item},
         port::{OpenPort, Port},
         turn::Turn,
     },
@@ -29,26 +29,6 @@ const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
 const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// More answers than this are never missed at once but by somebody who looks for meters; then the oldest do not matter.
 const MOST_OWED: usize = 1024;
-
-impl Cut for Cutter {
-    type Frame = Frame;
-
-    fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
-        self.push(chunk)
-    }
-
-    fn take_garbled(&mut self) -> u64 {
-        self.take_garbled()
-    }
-
-    fn is_midway(&self) -> bool {
-        self.is_midway()
-    }
-
-    fn clear(&mut self) {
-        self.clear();
-    }
-}
 
 /// The line, owned.
 pub struct Wire<P> {

@@ -16,6 +16,7 @@ use crate::{
     domain::Garble,
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
+        frames::Cut,
         port::OpenPort,
     },
     profile::{Dlt645Item, Dlt645Link},

@@ -6,7 +6,9 @@ use super::Stage;
 use crate::{
     domain::{BusId, DeviceIx, Failure, PointIx, Raw, Stamp, Text},
     fieldbus::{
-        BusDevice, plan,
+        BusDevice,
+        frames::Cut,
+        plan,
         serial::{
             codec::Cutter,
             members::{Meaning, Members, Question},

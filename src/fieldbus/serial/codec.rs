@@ -6,7 +6,10 @@
 use bytes::Bytes;
 
 use super::checksum;
-use crate::profile::{ByteMatch, FrameLength, FrameShape};
+use crate::{
+    fieldbus::frames::Cut,
+    profile::{ByteMatch, FrameLength, FrameShape},
+};
 
 /// No serial frame is longer: what a buffer may grow to.
 pub const LONGEST: usize = 64 * 1024;
@@ -48,20 +51,10 @@ enum Front {
     Garbled(usize),
 }
 
-impl Cutter {
-    /// # Errors
-    /// If no frame can have this shape.
-    pub fn new(shape: FrameShape) -> Result<Self, ShapeError> {
-        possible(&shape)?;
-        Ok(Self { shape, buffer: Vec::new(), skipping: false, garbled: 0 })
-    }
+impl Cut for Cutter {
+    type Frame = Bytes;
 
-    pub fn shape(&self) -> &FrameShape {
-        &self.shape
-    }
-
-    /// Takes what was read and gives the whole frames that are now complete, in order.
-    pub fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
+    fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
         self.buffer.extend_from_slice(chunk);
         let mut frames = Vec::new();
         let mut done = 0;
@@ -97,27 +90,35 @@ impl Cutter {
         frames
     }
 
-    /// Forgets the frame that had begun; says whether there was one.
-    pub fn clear(&mut self) -> bool {
-        let begun = !self.buffer.is_empty();
+    fn take_garbled(&mut self) -> u64 {
+        std::mem::take(&mut self.garbled)
+    }
+
+    fn is_midway(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn clear(&mut self) {
         self.buffer.clear();
         self.skipping = false;
-        begun
+    }
+}
+
+impl Cutter {
+    /// # Errors
+    /// If no frame can have this shape.
+    pub fn new(shape: FrameShape) -> Result<Self, ShapeError> {
+        possible(&shape)?;
+        Ok(Self { shape, buffer: Vec::new(), skipping: false, garbled: 0 })
+    }
+
+    pub fn shape(&self) -> &FrameShape {
+        &self.shape
     }
 
     /// Bytes of a frame that is not complete.
     pub fn kept(&self) -> usize {
         self.buffer.len()
-    }
-
-    /// Whether a frame has begun and is not complete.
-    pub fn is_midway(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
-    /// Counts since the last call: frames that began well and had a wrong length or checksum.
-    pub fn take_garbled(&mut self) -> u64 {
-        std::mem::take(&mut self.garbled)
     }
 
     fn front(&self, rest: &[u8]) -> Front {

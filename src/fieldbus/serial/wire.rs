@@ -16,7 +16,7 @@ use crate::{
     domain::{Garble, Raw},
     fieldbus::{
         driver::{AskFault, LineFault, Unasked},
-        frames::{Cut, Frames, Item},
+        frames::{Frames, Item},
         port::{OpenPort, Port},
         turn::Turn,
     },
@@ -31,26 +31,6 @@ const QUIET_AFTER_FAULT: Duration = Duration::from_millis(50);
 const BABBLE_AFTER: Duration = Duration::from_secs(5);
 /// Frames that nobody asked for and nobody has taken yet: what comes beyond is lost, and the log says so.
 const MOST_WAITING: usize = 256;
-
-impl Cut for Cutter {
-    type Frame = Bytes;
-
-    fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
-        self.push(chunk)
-    }
-
-    fn take_garbled(&mut self) -> u64 {
-        self.take_garbled()
-    }
-
-    fn is_midway(&self) -> bool {
-        self.is_midway()
-    }
-
-    fn clear(&mut self) {
-        self.clear();
-    }
-}
 
 /// The line, owned.
 pub struct Wire<P> {

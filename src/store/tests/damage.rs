@@ -2,60 +2,17 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::{
-    EventStore, File, Kept, StoreError, TelemetryReader, TelemetryStore, ledger::Ledger, open,
-    retention::Retention,
-};
+use crate::store::{EventStore, File, StoreError, ledger::Ledger, open, retention::Retention};
 
 fn entry(at_ms: i64) -> Entry {
     let samples = vec![(PointIx(0), Sample::good(Value::Number(at_ms as f64)))];
     Entry { device: DeviceIx(0), at_ms, samples }
-}
-
-#[tokio::test]
-async fn a_damaged_telemetry_file_is_put_aside() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings(dir.path());
-    fs::create_dir(&settings.dir).unwrap();
-    let path = settings.dir.join("telemetry.db");
-    fs::write(&path, "this was a photograph once".repeat(1000)).unwrap();
-    let store = TelemetryStore::open(&settings, catalogue(1, &[("floor", "")])).unwrap();
-    assert_eq!(store.keep(numbers(0, at("2026-11-23T06:00:00Z"), &[1.0])), Kept::Queued);
-    store.close().await.unwrap();
-    assert!(fs::read(settings.dir.join("telemetry.db.damaged-1")).unwrap().starts_with(b"this was"));
-    let reader = TelemetryReader::open(&settings.dir).unwrap();
-    assert_eq!(reader.readings("device-0", None, Timestamp::MIN, Timestamp::MAX).unwrap().count(), 1);
-}
-
-#[test]
-fn damage_found_while_writing_costs_only_what_was_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings(dir.path());
-    fs::create_dir(&settings.dir).unwrap();
-    let points = catalogue(1, &[("floor", "")]);
-    let mut ledger = Ledger::open(&settings, points.clone()).unwrap();
-    ledger.write(&batch(&(0..5000).map(entry).collect::<Vec<_>>())).unwrap();
-    ledger.close().unwrap();
-    // Every page but the first two (header, schema) becomes noise.
-    let path = settings.dir.join("telemetry.db");
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    let pages = file.metadata().unwrap().len() / 4096;
-    for page in 3..pages {
-        file.write_all_at(&[0x5a; 4096], page * 4096).unwrap();
-    }
-    let mut ledger = Ledger::open(&settings, points).unwrap();
-    ledger.write(&batch(&[entry(9000)])).unwrap();
-    ledger.close().unwrap();
-    assert!(settings.dir.join("telemetry.db.damaged-1").exists());
-    let reader = TelemetryReader::open(&settings.dir).unwrap();
-    assert_eq!(reader.readings("device-0", None, Timestamp::MIN, Timestamp::MAX).unwrap().count(), 1);
 }
 
 #[test]
@@ -108,7 +65,7 @@ fn age_takes_as_much_recorded_time_as_has_passed_and_no_more() {
         ("still an hour later", newest, hour * 2, 660),
         ("a clock before 1970", -5, hour * 3, 660),
     ] {
-        retention.step(&conn, newest_ms, start + passed).unwrap();
+        retention.step(&conn, newest_ms, false, start + passed).unwrap();
         assert_eq!(rows(&conn), left, "{fact}");
     }
     assert_eq!(one(&conn, "SELECT count(*) FROM hour"), 1, "what they came to is kept longer");
@@ -144,7 +101,7 @@ fn hours_and_days_have_ages_of_their_own() {
         // never more than a day of them for a day that has passed
         let before = counts();
         for _ in 0..20 {
-            retention.step(&conn, newest, start + Duration::from_secs(86_400) * passed).unwrap();
+            retention.step(&conn, newest, false, start + Duration::from_secs(86_400) * passed).unwrap();
         }
         let after = counts();
         assert!(
@@ -163,10 +120,28 @@ fn a_lowered_limit_shrinks_the_file_in_steps_and_keeps_the_newest() {
     let max = Size(160 << 10);
     let now = Instant::now();
     let mut retention = Retention::new(&Settings { telemetry_max: max, ..settings.clone() }, now);
-    let steps = (0..1000).take_while(|_| retention.step(&conn, 60_000_000, now).unwrap().more).count();
+    let steps = (0..1000).take_while(|_| retention.step(&conn, 60_000_000, false, now).unwrap().more).count();
     assert!((3..500).contains(&steps), "{steps}");
     let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     assert!(pages as u64 * 4096 <= max.0, "{pages} pages");
     assert_eq!(one(&conn, "SELECT max(to_ms) FROM block"), 59_999_000);
     assert!(rows(&conn) > 1000);
+}
+
+#[test]
+fn on_a_partition_that_wants_for_room_an_eighth_is_left_and_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let conn = seconds(&settings, 0, 60_000);
+    let before = one(&conn, "SELECT * FROM pragma_page_count");
+    let left = before / 2;
+    let max = Size(left as u64 * 8 * 4096);
+    let now = Instant::now();
+    let mut retention = Retention::new(&Settings { telemetry_max: max, ..settings.clone() }, now);
+    assert!(!retention.step(&conn, 60_000_000, false, now).unwrap().more, "nothing goes without need");
+    let steps = (0..1000).take_while(|_| retention.step(&conn, 60_000_000, true, now).unwrap().more).count();
+    assert!((3..500).contains(&steps), "{steps}");
+    let after = one(&conn, "SELECT * FROM pragma_page_count");
+    assert!(after <= left && after > left / 2, "{after} of {before} pages");
+    assert_eq!(one(&conn, "SELECT max(to_ms) FROM block"), 59_999_000);
 }

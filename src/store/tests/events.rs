@@ -264,6 +264,12 @@ async fn what_is_discarded_is_gone_and_audited_and_what_was_delivered_stays() {
     let gone = store.discard(OFFICE.into(), audit("discard")).await.unwrap();
     assert_eq!(gone, Some(Discarded { letters: 2, first_seq: 2, last_seq: 3 }));
     assert_eq!(store.discard(OFFICE.into(), audit("discard")).await.unwrap(), None);
+    let losses = store.tend().await.unwrap().losses;
+    let told =
+        losses.iter().map(|untold| (untold.loss.reason, untold.loss.subject.as_deref(), untold.loss.count));
+    let subject = format!("endpoint:{OFFICE}");
+    assert_eq!(told.collect::<Vec<_>>(), [(LossReason::Discarded, Some(&*subject), 2)], "and reported, once");
+    assert_eq!((losses[0].loss.first_seq, losses[0].loss.last_seq), (2, 3));
     let of = |deliveries: Vec<Delivery>| {
         deliveries.into_iter().map(|d| (d.endpoint, d.queued, d.set_aside, d.delivered)).collect::<Vec<_>>()
     };
@@ -353,7 +359,7 @@ fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
     let mut settings = settings(dir.path());
     settings.dir = dir.path().to_owned();
     match EventStore::open(&settings) {
-        Err(StoreError::Newer { found: 99, known: 4, .. }) => {}
+        Err(StoreError::Newer { found: 99, known: 5, .. }) => {}
         other => panic!("a newer schema: {:?}", other.map(drop)),
     }
     assert!(matches!(Reader::open(&settings.dir), Err(StoreError::Newer { .. })));

@@ -127,6 +127,28 @@ async fn what_cannot_be_stored_goes_from_memory_in_order_and_is_stored_once_late
 }
 
 #[tokio::test]
+async fn where_a_letter_went_is_forgotten_once_it_is_settled_there() {
+    let Stage { store, settings, mut chain, _dir } = stage();
+    let door = key("lift-1", "door_fault");
+    store.fail(read_only).await;
+    for kind in [Raised, Returned] {
+        commit_or_hold(&store, transition(&mut chain, &door, kind, High, &[OFFICE])).await;
+    }
+    let held = claim(&store).await.unwrap();
+    store.hasten().await;
+    store.tend().await.unwrap();
+    assert_eq!(store.moved().await, 2);
+    store.settle(held.row, receipt()).await.unwrap();
+    assert_eq!(store.moved().await, 1, "by the number that its courier knew");
+    let second = claim(&store).await.unwrap();
+    assert!(second.row > 0);
+    store.settle(second.row, receipt()).await.unwrap();
+    assert_eq!(store.moved().await, 0, "and by the one it has now");
+    store.close().await.unwrap();
+    assert!(on_disk(&settings).iter().all(|(_, state, _)| state == "delivered"));
+}
+
+#[tokio::test]
 async fn after_a_failed_fsync_the_next_start_stores_what_memory_held() {
     let Stage { store, settings, mut chain, _dir } = stage();
     let door = key("lift-1", "door_fault");

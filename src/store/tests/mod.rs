@@ -7,6 +7,7 @@ mod faults;
 mod measure;
 mod packing;
 mod readers;
+mod rescue;
 mod salvage;
 mod telemetry;
 
@@ -22,18 +23,7 @@ use super::{
 use crate::domain::*;
 
 pub fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.join("store"),
-        events_max: Size(64 << 20),
-        telemetry_max: Size(64 << 20),
-        telemetry_keep: Period(Duration::from_secs(90 * 86_400)),
-        hourly_keep: "400d".parse().unwrap(),
-        daily_keep: "3650d".parse().unwrap(),
-        flash_per_day: None,
-        flash_endurance: None,
-        timezone: jiff::tz::TimeZone::UTC,
-        reserve: None,
-    }
+    Settings::of_a_test(dir.join("store"))
 }
 
 pub fn at(text: &str) -> Timestamp {

@@ -170,7 +170,7 @@ async fn rows_of_schema_1_stay_readable_where_they_are_and_go_by_age() {
     let conn = Connection::open(settings.dir.join("telemetry.db")).unwrap();
     let start = std::time::Instant::now();
     let mut retention = crate::store::retention::Retention::new(&settings, start);
-    retention.step(&conn, 8_000_000, start + Duration::from_secs(86_400)).unwrap();
+    retention.step(&conn, 8_000_000, false, start + Duration::from_secs(86_400)).unwrap();
     let left: i64 = conn.query_row("SELECT count(*) FROM row", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
     let hour = &rollups(&settings.dir, "device-0", Span::Hour)[0];

@@ -3,21 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::{domain::Size, store::Settings};
+use crate::store::Settings;
 
 fn open(dir: &Path) -> (EventStore, Arc<Privacy>) {
-    let settings = Settings {
-        dir: dir.join("data"),
-        events_max: Size(16 << 20),
-        telemetry_max: Size(16 << 20),
-        telemetry_keep: Period(std::time::Duration::from_secs(86_400)),
-        hourly_keep: "400d".parse().unwrap(),
-        daily_keep: "3650d".parse().unwrap(),
-        flash_per_day: None,
-        flash_endurance: None,
-        timezone: jiff::tz::TimeZone::UTC,
-        reserve: None,
-    };
+    let settings = Settings::of_a_test(dir.join("data"));
     let outer = OuterKey::load_or_make(&dir.join("store-key")).unwrap();
     (EventStore::open(&settings).unwrap().0, Arc::new(Privacy::new(outer)))
 }

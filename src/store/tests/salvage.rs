@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::store::{
-    EventStore, File, Receipted, StoreError, StoreState, UploadCursor,
+    EventStore, File, Receipted, Scribe, StoreError, StoreState, UploadCursor,
     privacy::{OuterKey, Privacy},
 };
 
@@ -133,32 +133,107 @@ async fn every_letter_that_can_be_read_is_saved_with_its_id_and_the_others_are_c
     }
 }
 
+/// What the router does: the body is made from the record.
+fn scribe() -> Scribe {
+    Arc::new(|sealed| {
+        let mut letter = letter(sealed, OFFICE);
+        letter.body = Arc::from(body(&letter, 1200));
+        vec![letter]
+    })
+}
+
+/// As a bit that flipped on the disk, in the letter with this row.
+fn flip(settings: &Settings, row: i64) {
+    let conn = rusqlite::Connection::open(settings.dir.join("events.db")).unwrap();
+    let body = "SELECT body FROM body WHERE row = ?1";
+    let mut body: Vec<u8> = conn.query_row(body, [row], |row| row.get(0)).unwrap();
+    let middle = body.len() / 2;
+    body[middle] ^= 1; // within the padding: it is JSON as before
+    conn.execute("UPDATE body SET body = ?2 WHERE row = ?1", rusqlite::params![row, body]).unwrap();
+}
+
+fn rows(settings: &Settings, which: &str) -> Vec<(i64, i64)> {
+    let conn = rusqlite::Connection::open(settings.dir.join("events.db")).unwrap();
+    let mut rows = conn.prepare(&format!("SELECT row, seq FROM outbox WHERE {which} ORDER BY row")).unwrap();
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+/// Everything that is offered, delivered.
+async fn delivered(store: &EventStore) -> BTreeMap<String, Arc<[u8]>> {
+    let mut delivered = BTreeMap::new();
+    while let Some(letter) = store.claim(&OFFICE.into(), Vec::new()).await.unwrap() {
+        let receipt = Receipted { at: at("2026-11-23T07:00:00Z"), status: 200, said: String::new() };
+        store.settle(letter.row, receipt).await.unwrap();
+        delivered.insert(letter.event_id, letter.body);
+    }
+    delivered
+}
+
 #[tokio::test]
-async fn a_letter_damaged_within_a_sound_page_is_told_and_holds_up_nobody() {
+async fn a_letter_damaged_within_a_sound_page_is_made_anew_from_its_event() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     let waiting = filled(&settings).await;
-    let conn = rusqlite::Connection::open(settings.dir.join("events.db")).unwrap();
-    let (row, seq): (i64, i64) = conn
-        .query_row("SELECT row, seq FROM outbox WHERE state = 'queued' ORDER BY row LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    conn.execute("UPDATE body SET body = CAST('{\"id\":' AS BLOB) WHERE row = ?1", [row]).unwrap();
-    drop(conn);
+    let (row, _) = rows(&settings, "state = 'queued' AND row % 20 = 2")[0]; // one of 1200
+    flip(&settings, row);
     let (store, _) = EventStore::open_or_go_without(&settings).unwrap();
-    let mut delivered = 0;
-    while let Some(letter) = store.claim(&OFFICE.into(), Vec::new()).await.unwrap() {
-        assert_ne!(letter.row, row);
-        let receipt = Receipted { at: at("2026-11-23T07:00:00Z"), status: 200, said: String::new() };
-        store.settle(letter.row, receipt).await.unwrap();
-        delivered += 1;
-    }
-    assert_eq!(delivered, waiting.len() - 1);
+    store.remake_by(scribe()).await.unwrap();
+    assert_eq!(delivered(&store).await, waiting, "to the byte");
     let condition = store.tend().await.unwrap();
-    assert_eq!((condition.findings.broken, condition.findings.unreadable), (true, 1));
-    let [told] = &condition.losses[..] else { panic!("{:?}", condition.losses) };
-    assert_eq!((told.loss.first_seq as i64, told.loss.count), (seq, 1));
+    assert_eq!((condition.findings.broken, condition.findings.unreadable), (true, 0), "a person is told");
+    assert_eq!(condition.losses, []);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_letter_that_cannot_be_made_anew_is_set_aside_and_told_and_holds_up_nobody() {
+    for fact in ["nobody can write it", "its event is damaged too", "it went out once in other words"] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        let waiting = filled(&settings).await;
+        let (row, seq) = rows(&settings, "state = 'queued' AND row % 20 = 1")[0]; // one of 9000: other words
+        flip(&settings, row);
+        let conn = rusqlite::Connection::open(settings.dir.join("events.db")).unwrap();
+        match fact {
+            "its event is damaged too" => {
+                conn.execute("UPDATE event SET record = CAST('{}' AS BLOB) WHERE seq = ?1", [seq]).unwrap()
+            }
+            "it went out once in other words" => {
+                conn.execute("UPDATE outbox SET attempts = 1 WHERE row = ?1", [row]).unwrap()
+            }
+            _ => 0,
+        };
+        drop(conn);
+        let (store, _) = EventStore::open_or_go_without(&settings).unwrap();
+        if fact != "nobody can write it" {
+            store.remake_by(scribe()).await.unwrap();
+        }
+        let delivered = delivered(&store).await;
+        assert_eq!(delivered.len(), waiting.len() - 1, "{fact}");
+        assert!(delivered.iter().all(|(id, body)| waiting[id] == *body), "{fact}");
+        let condition = store.tend().await.unwrap();
+        assert_eq!((condition.findings.broken, condition.findings.unreadable), (true, 1), "{fact}");
+        let [told] = &condition.losses[..] else { panic!("{fact}: {:?}", condition.losses) };
+        assert_eq!((told.loss.first_seq as i64, told.loss.count), (seq, 1), "{fact}");
+        store.close().await.unwrap();
+        assert_eq!(rows(&settings, "state = 'set_aside'"), [(row, seq)], "{fact}");
+    }
+}
+
+/// A platform's own words may begin as JSON does and be none.
+#[tokio::test]
+async fn a_letter_in_a_platforms_own_words_is_whole_whatever_it_begins_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut commit = transition(&mut Chain::from(&new), &key("a", "b"), Raised, High, &[OFFICE]);
+    let body: Arc<[u8]> = Arc::from(&b"{{ALARM}} lift-1"[..]);
+    commit.letters[0].body = Arc::clone(&body);
+    store.commit(commit).await.unwrap();
+    store.close().await.unwrap();
+    spoil(&settings, &[1]);
+    let (store, _) = EventStore::open_saving(&settings, u64::MAX).unwrap();
+    assert_eq!(delivered(&store).await.into_values().collect::<Vec<_>>(), [body], "salvaged, and offered");
     store.close().await.unwrap();
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Paused time runs on by itself when all wait: a test that counts time commits its letters before it starts.
 
+mod month;
+
 use std::{collections::HashSet, pin::Pin, sync::Mutex};
 
 use tempfile::TempDir;
@@ -77,18 +79,7 @@ struct Office {
 impl Office {
     fn open(events_max: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_max: Size(events_max),
-            telemetry_max: Size(1 << 20),
-            telemetry_keep: "90d".parse().unwrap(),
-            hourly_keep: "400d".parse().unwrap(),
-            daily_keep: "3650d".parse().unwrap(),
-            flash_per_day: None,
-            flash_endurance: None,
-            timezone: jiff::tz::TimeZone::UTC,
-            reserve: None,
-        };
+        let settings = Settings { events_max: Size(events_max), ..Settings::of_a_test(dir.path()) };
         let (store, _) = EventStore::open(&settings).unwrap();
         Self { store, _dir: dir, written: 0 }
     }

@@ -15,7 +15,7 @@ use super::{
     peer::{Answer, Peer, reply},
 };
 use crate::{
-    domain::{DataClass, Hindrance, HindranceKind, Letter, ManualClock, Priority, Size},
+    domain::{DataClass, Hindrance, HindranceKind, Letter, ManualClock, Priority},
     store::{Commit, EventStore, Settings},
     text,
     uplink::{Bell, Courier, Endpoint, Router, Verdict, Wants, sample},
@@ -316,19 +316,7 @@ async fn a_new_secret_counts_without_a_restart() {
 #[tokio::test]
 async fn a_committed_alarm_reaches_a_real_receiver() {
     let dir = tempfile::tempdir().unwrap();
-    let (most, keep) = (Size(1 << 24), "90d".parse().unwrap());
-    let settings = Settings {
-        dir: dir.path().to_owned(),
-        events_max: most,
-        telemetry_max: most,
-        telemetry_keep: keep,
-        hourly_keep: keep,
-        daily_keep: keep,
-        flash_per_day: None,
-        flash_endurance: None,
-        timezone: jiff::tz::TimeZone::UTC,
-        reserve: None,
-    };
+    let settings = Settings::of_a_test(dir.path());
     let (store, _) = EventStore::open(&settings).unwrap();
     let sealed = sample::sealed(sample::raised());
     let wants = Wants {
