@@ -96,10 +96,8 @@ stories() {
     tail -1 "$log" >"$log.end"
     tally $status "$log.end" passed failed error
 }
-# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise, and the fuzz targets are
-# compiled with what they leave (SCHED_IDLE: whoever wants to run goes first). Those that measure time run one by one, and with nothing beside.
-chrt --idle 0 bash fuzz/run.sh --build >"$logs/fuzz.build" 2>&1 </dev/null &
-targets=$!
+# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise. Those that measure
+# time run one by one. (Compiling beside them, at whatever priority, makes peers too late: a session's processes are a group of their own to the scheduler.)
 stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-2}" --dist loadgroup
 
 step "tests/faults/run.sh"
@@ -108,7 +106,6 @@ status=$?
 grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
 tally $status "$logs/faults.end" held broken
 
-wait $targets || cat "$logs/fuzz.build"
 stories alone -m alone
 
 step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} each)"

@@ -10,7 +10,7 @@ use std::{
 use gatehouse::{
     cli::recording::{Header, Named, Recording, read},
     document::Problems,
-    domain::{DeviceIx, ManualClock, Mono, Stamp},
+    domain::{DeviceIx, ManualClock, Medium, Mono, Stamp},
     fieldbus::{BusDevice, record::Tape, replay::Player},
     profile::{Address, Library},
 };
@@ -61,6 +61,7 @@ fn play(recording: &Recording) {
             Some(BusDevice {
                 ix: DeviceIx(ix),
                 id: device.id.clone(),
+                medium: Medium::default(),
                 address: match &device.address {
                     Named::Unit(unit) => Address::Unit(*unit),
                     Named::Address(text) => Address::Text(text.clone()),

@@ -238,7 +238,7 @@ def test_a_reader_holds_the_log(scene, score, tmp_path):
     stalls = [request.ns / 1e9 - at_ns(request.json["time"]) / 1e9 for request in office.accepted()[at:]]
     score.note(f"the log grew by {grown >> 10} KiB for {told} letters, {largest >> 20} MiB at last")
     assert told > READER, "hardly anything happened"
-    assert largest <= 64 << 20
+    assert largest <= 64 << 20 or own_alarm(service, office, "log_held"), "a log that grows beyond measure is told"
     score.within(statistics.quantiles(stalls, n=20)[18], 1.0, "one letter in twenty stalled for")
     residents.go_home()
     wait_until(lambda: waiting(tmp_path / "store") == 0, 30, "every letter is delivered")
