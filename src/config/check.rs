@@ -149,7 +149,8 @@ fn site(
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
     idle(desk, &known, &file.device);
-    let endpoints = endpoints(desk, &file.endpoint, &file.site.id, Fleet { library, devices: &devices });
+    let endpoints =
+        endpoints(desk, &file.endpoint, &file.site.id, Fleet { profiles: library, devices: &devices });
     one_login_each(desk, file, (&buses, &endpoints));
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);

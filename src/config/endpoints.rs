@@ -32,7 +32,7 @@ pub(super) fn endpoints(
             );
             desk.error(path, told);
         }
-        wants(desk, n, table, fleet.library);
+        wants(desk, n, table, fleet.profiles);
         let drill = table.drill.as_ref().and_then(|table| drill(desk, n, table));
         let receiver = of_table(desk, n, table, (site, fleet));
         if let Some(receiver) = &receiver {
@@ -63,7 +63,7 @@ fn of_table(
             http_receiver(desk, n, settings, (&table.wants, fleet)).map(Box::new).map(Receiver::Http)
         }
         (None, Some(settings)) => {
-            mqtt_receiver(desk, n, settings, (site, fleet.library)).map(Box::new).map(Receiver::Mqtt)
+            mqtt_receiver(desk, n, settings, (site, fleet.profiles)).map(Box::new).map(Receiver::Mqtt)
         }
         (Some(_), Some(_)) => {
             let told = text!(

@@ -36,9 +36,28 @@ pub(super) struct Written<'a> {
 /// What the site has that alarms can be of.
 #[derive(Clone, Copy)]
 pub(super) struct Fleet<'a> {
-    pub library: &'a Library,
+    pub profiles: &'a Library,
     pub devices: &'a [Device],
 }
+
+/// The steps that every alarm takes, and how it stands then.
+const STEPS: [(TransitionKind, AlarmState); 4] = [
+    (TransitionKind::Raised, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Acknowledged, AlarmState::ActiveAcknowledged),
+    (TransitionKind::Returned, AlarmState::ReturnedUnacknowledged),
+    (TransitionKind::Closed, AlarmState::Closed),
+];
+/// Those that only people, a design or time bring about.
+const STEPS_OVER_IT: [(TransitionKind, AlarmState); 8] = [
+    (TransitionKind::Shelved, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Unshelved, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Suppressed, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Unsuppressed, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::OutOfService, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::InService, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Escalated, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Rescue, AlarmState::ActiveUnacknowledged),
+];
 
 /// The template, if it can say everything it will have to say. It is no secret: where files are only named, it is had if it
 /// can be, for what is written while the gateway rests.
@@ -55,7 +74,7 @@ pub(super) fn template(desk: &mut Desk<'_>, written: Written<'_>, fleet: Fleet<'
         return None;
     };
     let compiled = Template::compile(source, content_type.unwrap_or(JSON)).map_err(|error| error.text());
-    let template = compiled.and_then(|template| tell_all(&template, wants, fleet).map(|()| template));
+    let template = compiled.and_then(|template| tell_all(&template, wants, fleet, &STEPS).map(|()| template));
     let template = match template {
         Ok(template) => template,
         Err(Text { zh, en }) => {
@@ -72,14 +91,26 @@ pub(super) fn template(desk: &mut Desk<'_>, written: Written<'_>, fleet: Fleet<'
         );
         desk.warning(path, told);
     }
+    if let Err(Text { zh, en }) = tell_all(&template, wants, fleet, &STEPS_OVER_IT) {
+        let told = text!(
+            "模板说不了搁置、停用、升级或救援：{zh}；这些消息改用 CloudEvents 格式发送",
+            "the template cannot tell of shelving, service, escalation or rescue, so that such letters go as CloudEvents: {en}"
+        );
+        desk.warning(path, told);
+    }
     Some(template)
 }
 
-/// Every alarm of every kind of device that is wanted, at each of its steps.
-fn tell_all(template: &Template, wants: &Wants, fleet: Fleet<'_>) -> Result<(), Text> {
-    for class in wants.classes.iter().filter_map(|name| fleet.library.class(name)) {
+/// Every alarm of every kind of device that is wanted, at each of these steps.
+fn tell_all(
+    template: &Template,
+    wants: &Wants,
+    fleet: Fleet<'_>,
+    steps: &[(TransitionKind, AlarmState)],
+) -> Result<(), Text> {
+    for class in wants.classes.iter().filter_map(|name| fleet.profiles.class(name)) {
         for device in kinds(&class, fleet.devices) {
-            for (alarm, event) in device.specimens(&class) {
+            for (alarm, event) in device.specimens(&class, steps) {
                 let device = &device.facts.id;
                 tried(template, event, wants).map_err(|Text { zh, en }| {
                     text!(
@@ -135,19 +166,13 @@ fn kinds<'a>(class: &'a Class, devices: &[Device]) -> Vec<Kind<'a>> {
 }
 
 impl Kind<'_> {
-    /// Every alarm at each of its steps: with all values there, and with none.
-    fn specimens(&self, class: &Class) -> Vec<(AlarmName, Event)> {
-        let steps = [
-            (TransitionKind::Raised, AlarmState::ActiveUnacknowledged),
-            (TransitionKind::Acknowledged, AlarmState::ActiveAcknowledged),
-            (TransitionKind::Returned, AlarmState::ReturnedUnacknowledged),
-            (TransitionKind::Closed, AlarmState::Closed),
-        ];
+    /// Every alarm at each of the steps: with all values there, and with none.
+    fn specimens(&self, class: &Class, steps: &[(TransitionKind, AlarmState)]) -> Vec<(AlarmName, Event)> {
         let mut specimens = Vec::new();
         for alarm in &class.alarms {
             for step in steps {
                 for there in [true, false] {
-                    specimens.push((alarm.name.clone(), self.specimen(alarm, step, there)));
+                    specimens.push((alarm.name.clone(), self.specimen(alarm, *step, there)));
                 }
             }
         }

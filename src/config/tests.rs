@@ -273,6 +273,13 @@ fn a_template_is_tried_on_every_alarm_before_anything_is_sent_by_it() {
         (r#"{"n": "{{ data.site.name }}"}"#, "", "", "is not JSON"),
         ("{{ data.site.name }}", ",content_type='text/plain'", "", ""),
         ("{{ data.site.name }}", ",content_type='text'", "", "\"text\" is no media type"),
+        (
+            r#"{"t": {{ {"gatehouse.alarm.raised": 1, "gatehouse.alarm.acknowledged": 2, "gatehouse.alarm.returned": 3,
+                 "gatehouse.alarm.closed": 4, "gatehouse.drill": 5}[type] }}}"#,
+            "",
+            "",
+            "warning: the template cannot tell of shelving, service, escalation or rescue",
+        ),
         ("{% if %}", "", "", "error: the template body.j2 cannot be used: line 1: "),
     ];
     for (template, more, devices, expected) in facts {

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use super::Pipeline;
 use crate::{
     domain::{
-        AlarmFacts, AlarmState, EndpointId, Event, EventId, OccurrenceId, Origin, Overlay, Priority,
+        AlarmFacts, AlarmState, EndpointId, Event, EventId, OccurrenceId, Origin, Overlay, Priority, Text,
         TransitionKind,
     },
+    profile::Device,
     store::{Commit, StoreError},
     text,
 };
@@ -26,6 +27,15 @@ pub enum DrillFiled {
         why: String,
     },
     NoSuchEndpoint,
+}
+
+/// What the gateway says of itself, and what it is called.
+pub(super) struct OwnWord {
+    pub kind: TransitionKind,
+    pub name: &'static str,
+    pub occurrence: OccurrenceId,
+    pub priority: Priority,
+    pub title: Text,
 }
 
 impl Pipeline {
@@ -51,22 +61,35 @@ impl Pipeline {
     }
 
     fn drill_event(&self, endpoint: &EndpointId) -> Option<Event> {
-        let at = self.clock.now();
         let own = self.devices.iter().find(|device| device.stands_for(endpoint))?;
-        Some(Event {
+        let word = OwnWord {
+            kind: TransitionKind::Drill,
+            name: "drill",
+            occurrence: occurrence(endpoint),
+            priority: Priority::Medium,
+            title: text!("演练，不是真的报警", "a drill, no real alarm"),
+        };
+        Some(self.own_event(own, word))
+    }
+
+    /// An event that is no alarm's step, as the next of the chain.
+    pub(super) fn own_event(&self, own: &Device, word: OwnWord) -> Event {
+        let at = self.clock.now();
+        let OwnWord { kind, name, occurrence, priority, title } = word;
+        Event {
             id: EventId::random().to_string(),
             seq: self.ledger.next_seq(),
             epoch: self.ledger.epoch().to_owned(),
-            kind: TransitionKind::Drill,
+            kind,
             at: at.wall,
             site: self.site.clone(),
             device: own.facts(),
             alarm: AlarmFacts {
-                name: "drill".into(),
-                occurrence: occurrence(endpoint),
-                priority: Priority::Medium,
+                name: name.into(),
+                occurrence,
+                priority,
                 state: AlarmState::Closed,
-                title: text!("演练，不是真的报警", "a drill, no real alarm"),
+                title,
                 origin: Origin::Reported,
                 raised_at: at.wall,
                 returned_at: None,
@@ -83,7 +106,7 @@ impl Pipeline {
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
             losses: Vec::new(),
-        })
+        }
     }
 }
 

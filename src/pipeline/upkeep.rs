@@ -1,17 +1,16 @@
 //! The store, looked after once a second: how it stands becomes readings of the gateway's own, what it had to give up becomes a
 //! report that is delivered. And what to do when a commit fails: an alarm is never silenced by its store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use super::Pipeline;
+use super::{Pipeline, drill::OwnWord};
 use crate::{
     domain::{
-        AlarmFacts, AlarmState, DeviceIx, Event, EventId, Heard, Loss, LossClass, LossReason, Mono, Origin,
-        Overlay, Priority, Raw, Text, TransitionKind,
+        DeviceIx, Event, Heard, Loss, LossClass, LossReason, Mono, Priority, Raw, Text, TransitionKind,
     },
     store::{Commit, Condition, StoreError, StoreState, Untold},
 };
@@ -300,38 +299,14 @@ impl Pipeline {
     }
 
     fn loss_report(&self, device: DeviceIx, losses: Vec<Loss>) -> Event {
-        let at = self.clock.now();
-        let seq = self.ledger.next_seq();
-        Event {
-            id: EventId::random().to_string(),
-            seq,
-            epoch: self.ledger.epoch().to_owned(),
+        let (seq, epoch) = (self.ledger.next_seq(), self.ledger.epoch());
+        let word = OwnWord {
             kind: TransitionKind::Closed,
-            at: at.wall,
-            site: self.site.clone(),
-            device: self.devices[device.0 as usize].facts(),
-            alarm: AlarmFacts {
-                name: "loss_report".into(),
-                occurrence: format!("loss-{}-{seq}", self.ledger.epoch().get(..4).unwrap_or("0")).into(),
-                priority: Priority::High,
-                state: AlarmState::Closed,
-                title: Text::new("丢失报告", "loss report"),
-                origin: Origin::Reported,
-                raised_at: at.wall,
-                returned_at: None,
-                acknowledged: None,
-                reason: None,
-                overlay: Overlay::default(),
-                done: None,
-                withheld: false,
-                announced: false,
-            },
-            readings: BTreeMap::new(),
-            time_quality: self.clock.quality(),
-            boot_id: self.clock.boot_id().to_owned(),
-            mono_ms: at.mono.0.as_millis() as u64,
-            demo: self.demo,
-            losses,
-        }
+            name: "loss_report",
+            occurrence: format!("loss-{}-{seq}", epoch.get(..4).unwrap_or("0")).into(),
+            priority: Priority::High,
+            title: Text::new("丢失报告", "loss report"),
+        };
+        Event { losses, ..self.own_event(&self.devices[device.0 as usize], word) }
     }
 }
