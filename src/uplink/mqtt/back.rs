@@ -30,6 +30,9 @@ pub enum Unheard {
     /// The broker kept it from an earlier time.
     #[error("believe it: the broker kept it from nobody knows when")]
     Kept,
+    /// A command is carried out once, or not at all.
+    #[error("know whether it was carried out already: the broker sends it again; ask anew where it was not")]
+    Again,
     #[error("let this endpoint command {command} of {device}")]
     Forbidden { device: String, command: String },
 }

@@ -200,7 +200,10 @@ impl MqttEndpoint {
         } else if is(self.back.acknowledgements.as_ref()) {
             back::acknowledgement(&publish.payload, &self.id)
         } else if let Some((_, allowed)) = commands.filter(|(own, _)| *own == topic) {
-            back::order(&publish.payload, &self.id, allowed, &self.classes)
+            match publish.dup {
+                true => Err(Unheard::Again),
+                false => back::order(&publish.payload, &self.id, allowed, &self.classes),
+            }
         } else {
             return true;
         };

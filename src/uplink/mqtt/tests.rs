@@ -299,3 +299,38 @@ async fn a_broker_that_does_not_confirm_gets_a_new_connection_and_a_stray_confir
     drop(stream);
     running.stop.cancel();
 }
+
+/// A PUBLISH with QoS 1 of `payload` on `yard/commands`.
+fn order(again: bool, id: u8, payload: &str) -> Vec<u8> {
+    let topic = b"yard/commands";
+    let rest = [&[0, topic.len() as u8][..], topic, &[0, id], payload.as_bytes()].concat();
+    assert!(rest.len() < 128);
+    [&[if again { 0x3a } else { 0x32 }, rest.len() as u8][..], &rest].concat()
+}
+
+#[tokio::test]
+async fn a_command_that_the_broker_sends_again_is_not_carried_out_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let allowed = Commands(vec![("street-light".into(), "set_dimming".into())]);
+    let commands = Some(("yard/commands".to_owned(), allowed));
+    let port = listener.local_addr().unwrap().port();
+    let mut running = Running::of(Receiver { commands, ..receiver(port) });
+    let mut stream = accept(&listener).await;
+    for (again, id, value) in [(true, 7, 10), (false, 8, 40)] {
+        let payload = format!(r#"{{"device":"lamp","command":"set_dimming","value":{value},"as":"王芳"}}"#);
+        stream.write_all(&order(again, id, &payload)).await.unwrap();
+    }
+    let (command, reply) = timeout(SOON, running.words.recv()).await.unwrap().unwrap();
+    let Command::Operate(asked) = &command else { panic!("{command:?}") };
+    assert_eq!(asked.value, 40.0.into(), "only the one that came for the first time");
+    reply.send(Outcome::NoSuchDevice { device: "lamp".into() }).unwrap();
+    let mut confirmed = Vec::new();
+    while confirmed.len() < 2 {
+        if let (0x40, id) = packet(&mut stream).await {
+            confirmed.push(id[1]);
+        }
+    }
+    assert_eq!(confirmed, [7, 8], "neither comes a third time");
+    drop(stream);
+    running.stop.cancel();
+}
