@@ -2,6 +2,7 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod api;
 mod dial_in;
 mod dispatch;
 mod drills;
@@ -35,13 +36,16 @@ use tracing::{error, info, warn};
 
 pub use self::drills::drill_at_rest;
 use self::{
-    dispatch::dispatcher, drills::Drills, field::Field, flash::FlashReporter, herald::Herald, keys::Keys,
-    lines::Lines, porter::Porter, timekeeper::Timekeeper, upward::Upward,
+    api::Api, dispatch::dispatcher, drills::Drills, field::Field, flash::FlashReporter, herald::Herald,
+    keys::Keys, lines::Lines, porter::Porter, timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
     alarm::{Customs, Engine, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, PrivateStore, Site},
-    console::door::{self, Visit},
+    console::{
+        self,
+        door::{self, Visit},
+    },
     domain::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, Heard, OccurrenceId, SiteFacts,
         command::{Command, Outcome},
@@ -86,7 +90,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
-    let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
+    let Parts { core, buses, endpoints, dir, schedules, place, tape_memory, console, digest } =
+        Parts::of(site);
     let timezone = core.timezone.clone();
     let templates = core.templates.clone();
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
@@ -158,6 +163,14 @@ pub async fn run(
         sender: to_herald,
     };
     tasks.spawn_on(herald.run(polling.clone()), rest);
+    let shown = console::api::Place {
+        site: core.pipeline.site.clone(),
+        zone: timezone.clone(),
+        demo: core.pipeline.demo,
+        digest,
+        endpoints: known,
+        dir: dir.clone(),
+    };
     let drills = Arc::new(Drills {
         site: core.pipeline.site.clone(),
         timezone,
@@ -180,6 +193,17 @@ pub async fn run(
         lines,
         drills,
     };
+    let (to_porter, visits) = mpsc::channel(QUESTIONS);
+    let api = Api {
+        settings: console,
+        place: shown,
+        clock: Arc::clone(&porter.clock),
+        to_answer: porter.pipeline.clone(),
+        to_porter: to_porter.clone(),
+        committed: Arc::default(),
+    };
+    core.pipeline.wake.push(Arc::clone(&api.committed));
+    api.spawn(&mut tasks, rest, &serving);
     let progress = Arc::clone(&core.pipeline.progress);
     let (emptied, inbox_empty) = oneshot::channel::<()>();
     tasks.spawn(async move {
@@ -187,7 +211,6 @@ pub async fn run(
         drop(emptied);
         Ok(ended.map(|()| "pipeline")?)
     });
-    let (to_porter, visits) = mpsc::channel(QUESTIONS);
     tasks.spawn_on(serve(dir, to_porter, serving.clone()), rest);
     tasks.spawn_on(porter.run(visits, serving.clone()), rest);
     tasks.spawn_on(watch(progress, serving.clone()), rest);
@@ -248,6 +271,9 @@ struct Parts {
     place: Place,
     /// How much of what all lines carry is kept, in bytes.
     tape_memory: u64,
+    console: console::config::Settings,
+    /// Of the site file.
+    digest: String,
 }
 
 /// What decides and keeps.
@@ -295,8 +321,8 @@ impl Parts {
             routes,
             templates,
         };
-        let Site { buses, endpoints, schedules, .. } = site;
-        Self { core, buses, endpoints, dir, schedules, place, tape_memory }
+        let Site { buses, endpoints, schedules, console, digest, .. } = site;
+        Self { core, buses, endpoints, dir, schedules, place, tape_memory, console, digest }
     }
 }
 

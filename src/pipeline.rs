@@ -36,10 +36,10 @@ use self::{messages::Message, trouble::log};
 use crate::{
     alarm::{Change, Engine},
     domain::{
-        BusId, Clock, DeviceIx, EndpointId, Event, Failure, Heard, Letter, PointIx, Priority, Quality, Raw,
-        Receipt, Sample, SiteFacts,
+        BusId, Clock, DeviceId, DeviceIx, EndpointId, Event, Failure, Heard, Letter, PointIx, Priority,
+        Quality, Raw, Receipt, Sample, SiteFacts,
         command::{Command, Outcome},
-        status::{DeviceStatus, MessageCounts},
+        status::{DeviceStatus, LatestReadings, MessageCounts},
     },
     profile::Device,
     store::{AuditEntry, Commit, EventStore, StoreError, TelemetryStore, evidence::Sealed},
@@ -63,6 +63,11 @@ pub enum Asked {
     /// The answer comes when it is on disk.
     Command(Command, oneshot::Sender<Outcome>),
     Devices(oneshot::Sender<Standing>),
+    /// What the points of a device, or of all, showed last.
+    Latest(Option<DeviceId>, oneshot::Sender<Vec<LatestReadings>>),
+    /// Something that is no command and must be on record: a caller who was turned away, a token that came or went.
+    /// Answered when it is on disk; not at all if it could not be stored.
+    OnRecord(AuditEntry, oneshot::Sender<()>),
     /// An endpoint is to be tested. The answer comes when the drill is on disk, and on its way.
     Drill(EndpointId, oneshot::Sender<DrillFiled>),
 }

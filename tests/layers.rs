@@ -22,7 +22,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("sim", &["profile", "domain"]),
     ("ops", &[]),
     // Settings and checked forms of the rooms it writes for, nothing of their insides.
-    ("config", &["document", "profile", "mqtt", "fieldbus", "alarm", "store", "uplink", "domain"]),
+    ("config", &["document", "profile", "mqtt", "fieldbus", "alarm", "store", "uplink", "console", "domain"]),
 ];
 const SEES_ALL: [&str; 4] = ["app", "cli", "lib", "main"];
 

@@ -39,6 +39,8 @@ enum AlarmsVerb {
     List(ListArgs),
     /// A person takes an alarm on / 确认报警
     Ack(AckArgs),
+    /// A word left with an alarm, taking nothing on / 备注
+    Note(NoteArgs),
     /// One alarm, step by step / 单个报警的全过程
     Show(ShowArgs),
     /// How much the alarms ask of people (EEMUA 191) / 报警负荷
@@ -72,6 +74,21 @@ struct AckArgs {
     site: SiteArgs,
 }
 
+#[derive(Debug, Args)]
+struct NoteArgs {
+    /// The alarm's number, as `alarms list` shows it / 报警编号
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Who says so: a person's name / 备注人
+    #[arg(long = "as", value_name = "NAME")]
+    by: String,
+    /// What should be remembered / 备注
+    #[arg(short = 'm', long, value_name = "NOTE")]
+    note: String,
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
 impl AlarmsArgs {
     /// # Errors
     /// If the store cannot be read or the answer cannot be printed.
@@ -79,6 +96,7 @@ impl AlarmsArgs {
         match self.verb {
             AlarmsVerb::List(args) => list::list(&args, lang),
             AlarmsVerb::Ack(args) => ack(args, lang),
+            AlarmsVerb::Note(args) => note(args, lang),
             AlarmsVerb::Show(args) => show::show(&args, lang),
             AlarmsVerb::Stats(args) => stats::stats(&args, lang),
             AlarmsVerb::Shelve(args) => args.run(lang),
@@ -116,21 +134,27 @@ pub fn local(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 fn ack(args: AckArgs, lang: Lang) -> anyhow::Result<u8> {
-    let command = Command::Acknowledge {
-        alarm: OccurrenceId::from(args.id.as_str()),
-        by: args.by.trim().to_owned(),
-        note: args.note.clone(),
-        from: "cli".to_owned(),
-    };
+    let AckArgs { id, by, note, site } = args;
+    let (alarm, by, from) = (OccurrenceId::from(id), by.trim().to_owned(), "cli".to_owned());
+    leave_word(Command::Acknowledge { alarm, by, note, from }, &site, lang)
+}
+
+fn note(args: NoteArgs, lang: Lang) -> anyhow::Result<u8> {
+    let NoteArgs { id, by, note, site } = args;
+    let (alarm, by, from) = (OccurrenceId::from(id), by.trim().to_owned(), "cli".to_owned());
+    leave_word(Command::Note { alarm, by, note, from }, &site, lang)
+}
+
+fn leave_word(command: Command, config: &SiteArgs, lang: Lang) -> anyhow::Result<u8> {
     if let Some(fault) = command.fault() {
         eprintln!("{}", fault.get(lang));
         return Ok(exit::USAGE);
     }
-    let site = match args.site.look(lang) {
+    let site = match config.look(lang) {
         Ok(site) => site,
         Err(code) => return Ok(code),
     };
-    let outcome = super::run::runtime()?.block_on(carry_out(&args.site, site, command))?;
+    let outcome = super::run::runtime()?.block_on(carry_out(config, site, command))?;
     Ok(tell(&outcome, lang))
 }
 
@@ -210,6 +234,10 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
             );
             exit::NOTHING_FOUND
         }
+        Outcome::Noted { alarm } => {
+            println!("{}", say!(lang, "✓ 备注已记录：{alarm}", "✓ noted with {alarm}"));
+            exit::OK
+        }
         Outcome::Ordered { .. }
         | Outcome::TurnedDown { .. }
         | Outcome::NoSuchDevice { .. }
@@ -228,8 +256,8 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
                 "{}",
                 say!(
                     lang,
-                    "✕ 没有确认：未能保存（{why}）。请重试。",
-                    "✕ not acknowledged: it could not be stored ({why}). Try again."
+                    "✕ 没有做成：未能保存（{why}）。请重试。",
+                    "✕ not done: it could not be stored ({why}). Try again."
                 )
             );
             exit::UNEXPECTED

@@ -293,6 +293,7 @@ fn sentence(outcome: &Outcome, lang: Lang) -> String {
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
+        | Outcome::Noted { .. }
         | Outcome::Discarded { .. } => {
             say!(lang, "答非所问", "this answers another question")
         }
@@ -315,6 +316,7 @@ fn outcome_record(outcome: &Outcome) -> serde_json::Value {
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
+        | Outcome::Noted { .. }
         | Outcome::Discarded { .. } => {
             json!({ "outcome": "unexpected" })
         }
@@ -341,6 +343,7 @@ fn code_of(outcome: &Outcome) -> u8 {
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
+        | Outcome::Noted { .. }
         | Outcome::Discarded { .. } => exit::UNEXPECTED,
     }
 }

@@ -23,6 +23,7 @@ pub mod scan;
 mod site;
 pub mod status;
 mod timetable;
+pub mod token;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -112,6 +113,8 @@ enum Verb {
     Commands(commands::CommandsArgs),
     /// Deliveries to endpoints / 上报
     Delivery(delivery::DeliveryArgs),
+    /// Who may use the API: add, list, remove / 接口令牌
+    Token(token::TokenArgs),
 }
 
 /// Runs what the command line asks for and gives its exit code.
@@ -142,6 +145,7 @@ pub fn main() -> u8 {
         Verb::Alarms(args) => args.run(lang),
         Verb::Commands(args) => args.run(lang),
         Verb::Delivery(args) => args.run(lang),
+        Verb::Token(args) => args.run(lang),
     };
     outcome.unwrap_or_else(|error| {
         if failure::is_broken_pipe(&error) {

@@ -5,7 +5,6 @@ use std::{
     collections::HashSet,
     fs,
     io::ErrorKind,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,6 +15,7 @@ use super::{
     Site,
     brokers::one_login_each,
     buses::{KnownBus, buses},
+    console::console,
     customs::customs,
     desk::Desk,
     devices::devices,
@@ -144,7 +144,7 @@ fn site(
     let timezone = timezone(desk, &file.site);
     let store = store(desk, &file.store, timezone.as_ref());
     let private = private(desk, &file.store, &store.dir);
-    let console_listen = listen(desk, &file.console.listen);
+    let console = console(desk, &file.console);
     let tape_memory = tape_memory(desk, &file.record);
     let (buses, known) = buses(desk, &file.bus);
     let devices = devices(desk, &file.device, &known, library);
@@ -161,31 +161,33 @@ fn site(
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
     let own =
         own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
-    let site = timezone.zip(console_listen).zip(own).map(
-        |((timezone, console_listen), ((own_line, own_endpoint), own_store))| Site {
-            id: file.site.id.clone(),
-            name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
-            timezone,
-            demo: file.site.demo,
-            store,
-            private,
-            console_listen,
-            buses,
-            devices,
-            endpoints,
-            overrides,
-            customs,
-            coordinates,
-            schedules,
-            own_line,
-            own_endpoint,
-            own_store,
-            own_flash,
-            tape_memory,
-            profile_dirs,
-            dir: desk.vault.dir.clone(),
-        },
-    );
+    let site =
+        timezone.zip(console).zip(own).map(|((timezone, console), ((own_line, own_endpoint), own_store))| {
+            Site {
+                id: file.site.id.clone(),
+                name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+                timezone,
+                demo: file.site.demo,
+                store,
+                private,
+                console,
+                buses,
+                devices,
+                endpoints,
+                overrides,
+                customs,
+                coordinates,
+                schedules,
+                digest: desk.document.sha256(),
+                own_line,
+                own_endpoint,
+                own_store,
+                own_flash,
+                tape_memory,
+                profile_dirs,
+                dir: desk.vault.dir.clone(),
+            }
+        });
     (site, counts)
 }
 
@@ -322,28 +324,6 @@ fn tape_memory(desk: &mut Desk<'_>, table: &RecordTable) -> Size {
         desk.error(at!["record", "memory"], told);
     }
     table.memory
-}
-
-fn listen(desk: &mut Desk<'_>, written: &str) -> Option<SocketAddr> {
-    let path = at!["console", "listen"];
-    match written.parse::<SocketAddr>() {
-        Ok(address) => {
-            if !address.ip().is_loopback() {
-                let told = text!(
-                    "控制台还没有登录：这个地址让网上的人都能看",
-                    "the console has no login yet: at this address everybody on the network can look"
-                );
-                desk.warning(path, told);
-            }
-            Some(address)
-        }
-        Err(_not_an_address) => {
-            let told =
-                text!("\"{written}\" 不是 IP 地址加端口", "\"{written}\" is not an IP address with a port");
-            desk.error_with_help(path, told, text!("例如 \"127.0.0.1:8480\"", "such as \"127.0.0.1:8480\""));
-            None
-        }
-    }
 }
 
 fn profile_dirs(desk: &mut Desk<'_>, site: &SiteTable) -> Vec<PathBuf> {

@@ -98,7 +98,15 @@ pub struct StoreTable {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Console")]
 pub struct ConsoleTable {
+    /// IP address and port; nothing is open before there is a token (`gatehouse token add`).
     pub listen: String,
+    /// Names by which it may be called, besides IP addresses and localhost.
+    pub hosts: Vec<String>,
+    /// With `key_file`: TLS. PEM, the certificate and its chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// What lines carried lately: raw bytes, kept in memory for `gatehouse record`.
@@ -353,7 +361,7 @@ impl Default for RecordTable {
 impl Default for ConsoleTable {
     /// Loopback until an address is chosen.
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8480".to_owned() }
+        Self { listen: "127.0.0.1:8480".to_owned(), hosts: Vec::new(), cert_file: None, key_file: None }
     }
 }
 

@@ -3,6 +3,7 @@
 mod brokers;
 mod buses;
 mod check;
+mod console;
 mod customs;
 mod desk;
 mod devices;

@@ -1,17 +1,13 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 
 use crate::{
     alarm::{Customs, Override},
+    console,
     domain::{BusId, EndpointId, Period, Size, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, serial},
     mqtt::{Broker, BrokerAddress},
@@ -29,7 +25,7 @@ pub struct Site {
     pub store: store::Settings,
     /// Without it values of persons are stored as they are.
     pub private: Option<PrivateStore>,
-    pub console_listen: SocketAddr,
+    pub console: console::config::Settings,
     pub buses: Vec<Bus>,
     pub devices: Vec<profile::Device>,
     pub endpoints: Vec<Endpoint>,
@@ -47,6 +43,8 @@ pub struct Site {
     pub own_flash: Option<Arc<profile::Profile>>,
     /// How its own store is read.
     pub own_store: Arc<profile::Profile>,
+    /// SHA-256 of the site file as it was read, in hexadecimal.
+    pub digest: String,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

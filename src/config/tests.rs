@@ -119,7 +119,7 @@ fn a_bare_site_gets_its_defaults() {
     assert_eq!(site.name, "yard");
     assert_eq!(site.timezone.iana_name(), Some("Asia/Shanghai"));
     assert_eq!(site.store.dir, PathBuf::from("/var/lib/gatehouse"));
-    assert_eq!(site.console_listen.to_string(), "127.0.0.1:8480");
+    assert_eq!(site.console.listen.to_string(), "127.0.0.1:8480");
     assert!(!site.demo);
 }
 

@@ -12,6 +12,7 @@ use std::{
 use rustix::io::Errno;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
@@ -65,6 +66,11 @@ macro_rules! at {
 }
 
 impl Document {
+    /// Of the file as it was read, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        Sha256::digest(&self.source.text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Parses `source`; all syntax errors that the parser recovers from are reported. `None` if one of them makes the
     /// rest doubtful; a slip within a line does not.
     pub fn parse(source: Arc<Source>, problems: &mut Problems) -> Option<Document> {

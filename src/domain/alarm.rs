@@ -26,7 +26,7 @@ pub enum Origin {
     Inferred,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmState {
     ActiveUnacknowledged,
@@ -36,7 +36,7 @@ pub enum AlarmState {
 }
 
 /// What an alarm's step is called when it leaves the box: `gatehouse.alarm.<word>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TransitionKind {
     Raised,
@@ -101,8 +101,42 @@ pub struct Acknowledgement {
     pub at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Where from: `cli`, later `api`, `mqtt`.
+    /// Where from: `cli`, `api:<token>(<role>)@<address>`, `mqtt:<endpoint>`, `http:<endpoint>`.
     pub from: String,
+}
+
+/// Who says that it was this person: nobody has proven it to the gateway itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Voucher {
+    /// Whoever may log in to the box.
+    LocalCommandLine,
+    /// Whoever was given the token.
+    ApiToken,
+    /// The platform at the other end of the endpoint, by a topic or in its reply.
+    MqttEndpoint,
+    HttpReply,
+    /// The gateway's own doing, or a way that is not known here.
+    Gateway,
+}
+
+impl Acknowledgement {
+    pub fn vouched_by(&self) -> Voucher {
+        Voucher::of(&self.from)
+    }
+}
+
+impl Voucher {
+    /// By where a word came from.
+    pub fn of(from: &str) -> Self {
+        match from.split_once(':').map_or(from, |(way, _)| way) {
+            "cli" => Voucher::LocalCommandLine,
+            "api" => Voucher::ApiToken,
+            "mqtt" => Voucher::MqttEndpoint,
+            "http" => Voucher::HttpReply,
+            _ => Voucher::Gateway,
+        }
+    }
 }
 
 /// A delay that is running: the condition has been seen to hold for `credited` as of `seen`.

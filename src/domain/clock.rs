@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Time since boot (CLOCK_BOOTTIME): survives a restart of the daemon, not one of the box.
@@ -43,7 +44,7 @@ pub struct Stamp {
 }
 
 /// How far the wall clock can be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeQuality {
     /// Before this program was built: the clock was never set.

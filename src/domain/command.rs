@@ -13,6 +13,8 @@ use crate::text;
 pub enum Command {
     /// A named person takes on the occurrence `alarm`.
     Acknowledge { alarm: OccurrenceId, by: String, note: Option<String>, from: String },
+    /// A named person leaves word with the occurrence `alarm`, and takes nothing on by it.
+    Note { alarm: OccurrenceId, by: String, note: String, from: String },
     /// A named person decides something else of an alarm.
     Alarm(Order),
     /// A device is told to do something.
@@ -128,6 +130,10 @@ pub enum Outcome {
     NoSuchAlarm {
         alarm: OccurrenceId,
     },
+    /// The note stands in the audit.
+    Noted {
+        alarm: OccurrenceId,
+    },
     /// It was done to `alarms` of them. Of one: its state after it; `until`: when it ends by itself.
     Ordered {
         alarms: usize,
@@ -171,15 +177,46 @@ pub enum Outcome {
 /// Longest name, note and origin accepted, in characters.
 const NAME_MAX: usize = 64;
 const NOTE_MAX: usize = 500;
+const FROM_MAX: usize = 128;
 
 impl Command {
+    /// Who asks.
+    pub fn by(&self) -> &str {
+        match self {
+            Command::Acknowledge { by, .. }
+            | Command::Note { by, .. }
+            | Command::Alarm(Order { by, .. })
+            | Command::Operate(Operate { by, .. })
+            | Command::Retry { by, .. }
+            | Command::Discard { by, .. } => by,
+        }
+    }
+
+    /// Where from.
+    pub fn from(&self) -> &str {
+        match self {
+            Command::Acknowledge { from, .. }
+            | Command::Note { from, .. }
+            | Command::Alarm(Order { from, .. })
+            | Command::Operate(Operate { from, .. })
+            | Command::Retry { from, .. }
+            | Command::Discard { from, .. } => from,
+        }
+    }
+
     /// What makes it no command that a person could have meant; whoever asks, by whichever way.
     pub fn fault(&self) -> Option<Text> {
         match self {
             Command::Acknowledge { alarm, by, note, from } => who(by, note.as_deref()).or_else(|| {
-                let named = plain(alarm, NAME_MAX) && plain(from, NAME_MAX);
+                let named = plain(alarm, NAME_MAX) && plain(from, FROM_MAX);
                 (!named).then(|| text!("编号不对", "this is no alarm's number"))
             }),
+            Command::Note { alarm, by, note, from } => who(by, Some(note))
+                .or_else(|| {
+                    let named = plain(alarm, NAME_MAX) && plain(from, FROM_MAX);
+                    (!named).then(|| text!("编号不对", "this is no alarm's number"))
+                })
+                .or_else(|| note.trim().is_empty().then(|| text!("备注是空的", "a note says something"))),
             Command::Alarm(order) => order.fault(),
             Command::Operate(asked) => asked.fault(),
             Command::Retry { endpoint, by, from, .. } => {
@@ -198,7 +235,7 @@ impl Order {
         who(&self.by, self.note.as_deref())
             .or_else(|| {
                 let named = !self.subject.is_empty() && plain(&self.subject, 2 * NAME_MAX);
-                (!(named && plain(&self.from, NAME_MAX)))
+                (!(named && plain(&self.from, FROM_MAX)))
                     .then(|| text!("名称不对", "this names no alarm or device"))
             })
             .or_else(|| {
@@ -217,8 +254,9 @@ impl Operate {
             Value::Text(word) => plain(word, NAME_MAX),
             Value::Flag(_) | Value::Number(_) => true,
         };
-        let named =
-            word && [&*self.device, &*self.command, &self.from].iter().all(|name| plain(name, NAME_MAX));
+        let named = word
+            && plain(&self.from, FROM_MAX)
+            && [&*self.device, &*self.command].iter().all(|name| plain(name, NAME_MAX));
         who(&self.by, self.note.as_deref())
             .or_else(|| (!named).then(|| text!("名称不对", "this names no device, command or value")))
     }
@@ -237,7 +275,7 @@ fn who(by: &str, note: Option<&str>) -> Option<Text> {
 }
 
 fn endpoint_fault(endpoint: &EndpointId, from: &str) -> Option<Text> {
-    let named = plain(endpoint, NAME_MAX) && plain(from, NAME_MAX);
+    let named = plain(endpoint, NAME_MAX) && plain(from, FROM_MAX);
     (!named).then(|| text!("名称不对", "this names no endpoint"))
 }
 
@@ -268,6 +306,12 @@ mod tests {
                 firing: None,
             })
         };
+        let note = |alarm: &str, note: &str| Command::Note {
+            alarm: alarm.into(),
+            by: "张伟".to_owned(),
+            note: note.to_owned(),
+            from: "cli".to_owned(),
+        };
         let long = "长".repeat(501);
         let facts = [
             (acknowledge("9c1e-1", "张伟", Some("已通知维保"), "cli"), true),
@@ -278,6 +322,10 @@ mod tests {
             (acknowledge("9c1e-1", "张伟", Some("one\ntwo"), "cli"), false),
             (acknowledge(&long, "张伟", None, "cli"), false),
             (acknowledge("9c1e-1", "张伟", None, "\r\n"), false),
+            (note("9c1e-1", "门锁已报修"), true),
+            (note("9c1e-1", " "), false),
+            (note("9c1e-1", &long), false),
+            (note(&long, "门锁已报修"), false),
             (operate("lamp-3", "张伟", 40.0.into()), true),
             (operate("lamp-3", "", 40.0.into()), false),
             (operate("lamp\n3", "张伟", 40.0.into()), false),

@@ -28,7 +28,7 @@ pub mod timetable;
 pub mod units;
 
 pub use alarm::{
-    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
+    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind, Voucher,
 };
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use diagnosis::{Called, Diagnosis, Medium};

@@ -90,7 +90,7 @@ pub struct Rescue {
 }
 
 /// A step of the rescue, or a warning that it is late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RescueWord {
     Dispatched,

@@ -1,14 +1,18 @@
 //! What the running gateway knows about itself right now.
 
-use std::ops::AddAssign;
+use std::{collections::BTreeMap, ops::AddAssign};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BusId, ClassName, DeviceId, Diagnosis, EndpointId, Hindrance, ProfileId, Text, TimeQuality};
+use super::{
+    BusId, ClassName, DeviceId, Diagnosis, EndpointId, Hindrance, PointName, ProfileId, ReadingFact, Text,
+    TimeQuality,
+};
 
 /// Whether a device answers, as its last exchange showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     Online,
@@ -29,6 +33,13 @@ pub struct DeviceStatus {
     /// What is wrong with it, if anything is.
     #[serde(default)]
     pub diagnosis: Option<Diagnosis>,
+}
+
+/// What the points of a device showed last; none that was not read since the start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatestReadings {
+    pub device: DeviceId,
+    pub readings: BTreeMap<PointName, ReadingFact>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,15 +1,16 @@
 //! What people ask of the running gateway: acknowledged once it is on disk, told with who was first.
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Asked, Pipeline, Standing};
 use crate::{
     alarm::{Acknowledged, Change, Truth, TurnedDown},
     domain::{
-        Acknowledgement, DeviceIx, OccurrenceId,
+        Acknowledgement, DeviceId, DeviceIx, OccurrenceId, PointIx, ReadingFact,
         command::{Act, Command, Order, Outcome},
-        status::{DeviceStatus, LinkState},
+        status::{DeviceStatus, LatestReadings, LinkState},
     },
+    profile::Device,
     store::{AuditEntry, StoreError},
 };
 
@@ -26,6 +27,13 @@ impl Pipeline {
             }
             Asked::Command(Command::Acknowledge { alarm, by, note, from }, reply) => {
                 let (outcome, error) = self.acknowledge(alarm, by, note, from).await;
+                reply
+                    .send(outcome)
+                    .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
+                error.map_or(Ok(()), Err)
+            }
+            Asked::Command(Command::Note { alarm, by, note, from }, reply) => {
+                let (outcome, error) = self.note(alarm, by, note, from).await;
                 reply
                     .send(outcome)
                     .unwrap_or_else(|unheard| debug!(?unheard, "Nobody waits for the answer."));
@@ -52,6 +60,21 @@ impl Pipeline {
                 reply.send(drilled).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
                 error.map_or(Ok(()), Err)
             }
+            Asked::Latest(device, reply) => {
+                let latest = self.latest(device.as_ref());
+                reply.send(latest).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+                Ok(())
+            }
+            Asked::OnRecord(entry, reply) => match self.commit(Vec::new(), vec![entry]).await {
+                Ok(()) => {
+                    reply.send(()).unwrap_or_else(|()| debug!("Nobody waits for the answer."));
+                    Ok(())
+                }
+                Err(error) => {
+                    warn!(%error, "What was to be on record could not be stored.");
+                    self.survive(error)
+                }
+            },
             Asked::Devices(reply) => {
                 let standing = Standing {
                     devices: self.statuses(),
@@ -62,6 +85,32 @@ impl Pipeline {
                 Ok(())
             }
         }
+    }
+
+    /// Of the site's own devices; what was never read is not there.
+    fn latest(&self, only: Option<&DeviceId>) -> Vec<LatestReadings> {
+        let now = self.clock.now().mono;
+        let wanted = |device: &Device| !device.is_own() && only.is_none_or(|only| *only == device.id);
+        let numbered = self.devices.iter().enumerate().filter(|(_, device)| wanted(device));
+        numbered
+            .map(|(ix, device)| {
+                let (_, latest) = self.engine.device(DeviceIx(ix as u32));
+                let points = device.profile.points.iter().enumerate();
+                let readings = points.filter_map(|(point, of)| {
+                    let (sample, at) = latest.sample(PointIx(point as u16), now)?;
+                    let class = &device.profile.class.points[of.class_point];
+                    let fact = ReadingFact {
+                        value: sample.value().cloned(),
+                        unit: class.unit.to_string(),
+                        quality: sample.quality(),
+                        at: at.wall,
+                        data: class.data,
+                    };
+                    Some((of.name.clone(), fact))
+                });
+                LatestReadings { device: device.id.clone(), readings: readings.collect() }
+            })
+            .collect()
     }
 
     fn statuses(&self) -> Vec<DeviceStatus> {
@@ -112,6 +161,32 @@ impl Pipeline {
                 let outcome = Outcome::NotStored { why: error.to_string() };
                 (outcome, self.survive(error).err())
             }
+        }
+    }
+
+    /// Left with an alarm that is on record, open or not.
+    async fn note(
+        &mut self,
+        alarm: OccurrenceId,
+        by: String,
+        note: String,
+        from: String,
+    ) -> (Outcome, Option<StoreError>) {
+        let not_stored = |error: &StoreError| Outcome::NotStored { why: error.to_string() };
+        let known = match self.events.latest(&alarm).await {
+            Ok(event) => event.is_some(),
+            Err(error) => return (not_stored(&error), self.survive(error).err()),
+        };
+        let outcome = match known {
+            true => Outcome::Noted { alarm: alarm.clone() },
+            false => Outcome::NoSuchAlarm { alarm: alarm.clone() },
+        };
+        let said = if known { note } else { "no such alarm".to_owned() };
+        let (at, object) = (self.clock.now().wall, alarm.to_string());
+        let audit = AuditEntry { at, who: by, from, action: "note", object, outcome: said };
+        match self.commit(Vec::new(), vec![audit]).await {
+            Ok(()) => (outcome, None),
+            Err(error) => (not_stored(&error), self.survive(error).err()),
         }
     }
 

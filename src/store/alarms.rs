@@ -208,7 +208,7 @@ fn told_as(memory: &AlarmMemory) -> Option<&OccurrenceId> {
     open.or_else(|| shelf.as_ref().or(out).map(|hold| &hold.told_as))
 }
 
-fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
+pub(super) fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {
     let Json::<Event>(event) = row.get(0)?;
     Ok(AlarmRow {
         occurrence: event.alarm.occurrence.to_string(),

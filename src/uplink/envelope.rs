@@ -16,7 +16,7 @@ use crate::{
     domain::{
         Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event, Loss,
         LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, Quality, ReadingFact, SiteFacts,
-        Text, TimeQuality, TransitionKind, Value,
+        Text, TimeQuality, TransitionKind, Value, Voucher,
     },
     store::evidence::{Durability, Hash, Sealed},
 };
@@ -120,6 +120,7 @@ struct Acknowledged<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     from: &'a str,
+    vouched_by: Voucher,
 }
 
 #[derive(Serialize)]
@@ -231,7 +232,20 @@ impl<'a> View<'a> {
             by: person.then_some(word.by.as_str()),
             at: self.time(word.at),
             note: word.note.as_deref().filter(|_| person),
-            from: &word.from,
+            from: self.from(&word.from),
+            vouched_by: word.vouched_by(),
+        }
+    }
+
+    /// A token may have a person's name.
+    fn from(&self, from: &'a str) -> &'a str {
+        match Voucher::of(from) {
+            Voucher::ApiToken if !self.may_see(DataClass::Personal) => "api",
+            Voucher::ApiToken
+            | Voucher::LocalCommandLine
+            | Voucher::MqttEndpoint
+            | Voucher::HttpReply
+            | Voucher::Gateway => from,
         }
     }
 

@@ -5,17 +5,17 @@ use std::io::{self, Write};
 use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
 use jiff::tz::TimeZone;
-use serde_json::json;
 
 use super::{
     local, priority_word,
-    words::{overlay_record, overlay_words, shown_state},
+    words::{overlay_words, shown_state},
 };
 use crate::{
     cli::{
         exit,
         site::{SiteArgs, if_stored},
     },
+    console::shapes,
     domain::Lang,
     say,
     store::{AlarmFilter, AlarmRow, Alarms, Reader},
@@ -61,7 +61,7 @@ fn write_list(
 ) -> io::Result<()> {
     if args.json {
         for row in &found.rows {
-            writeln!(out, "{}", record(row, zone))?;
+            writeln!(out, "{}", serde_json::to_string(&shapes::Alarm::of(row, zone))?)?;
         }
     } else if found.rows.is_empty() {
         let nothing = match args.all {
@@ -82,27 +82,6 @@ fn write_list(
         writeln!(talk, "{told}")?;
     }
     Ok(())
-}
-
-/// One alarm as programs read it; what lies over it only where something does.
-pub(super) fn record(row: &AlarmRow, zone: &TimeZone) -> serde_json::Value {
-    let mut record = json!({
-        "id": row.occurrence, "occurrence": row.occurrence, "device": row.device, "alarm": row.alarm, "name": row.alarm,
-        "title": row.title, "priority": row.priority, "state": row.state,
-        "raised_at": local(row.raised_at, zone),
-        "returned_at": row.returned_at.map(|at| local(at, zone)),
-        "acknowledged": row.acknowledged.as_ref().map(|ack| json!({
-            "by": ack.by, "at": local(ack.at, zone), "note": ack.note, "from": ack.from,
-        })),
-        "demo": row.demo,
-    });
-    if let Some(reason) = &row.reason {
-        record["reason"] = json!(reason);
-    }
-    for (key, value) in overlay_record(&row.overlay, zone) {
-        record[key] = value;
-    }
-    record
 }
 
 fn table(rows: &[AlarmRow], zone: &TimeZone, lang: Lang) -> Table {

@@ -186,6 +186,7 @@ impl Who {
             | Outcome::NoSuchCommand { .. }
             | Outcome::Operated { .. }
             | Outcome::Retried { .. }
+            | Outcome::Noted { .. }
             | Outcome::Discarded { .. } => (
                 say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again."),
                 exit::UNEXPECTED,

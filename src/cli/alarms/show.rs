@@ -4,20 +4,20 @@ use std::io::{self, Write};
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use serde_json::json;
 
 use super::{
     local, priority_word,
-    words::{kind_word, overlay_record, overlay_words, person, rescue_word, shown_state},
+    words::{kind_word, overlay_words, rescue_word, shown_state},
 };
 use crate::{
     cli::{
         exit,
         site::{SiteArgs, if_stored},
     },
-    domain::{Acknowledgement, Event, Lang, Overlay, Period, RescueStep, TransitionKind},
+    console::shapes::{History, said, who},
+    domain::{Event, Lang, Overlay, Period, RescueStep, TransitionKind},
     say,
-    store::Reader,
+    store::{Noted, Reader},
 };
 
 #[derive(Debug, Args)]
@@ -57,10 +57,19 @@ pub(super) fn show(args: &ShowArgs, lang: Lang) -> anyhow::Result<u8> {
     let closed = last.kind == TransitionKind::Closed;
     let now = reader.overlay(&last.key())?.filter(|_| !closed);
     let overlay = now.unwrap_or_else(|| last.alarm.overlay.clone());
+    let notes = reader.notes(&last.alarm.occurrence)?;
     let mut out = io::stdout().lock();
     match args.json {
-        true => writeln!(out, "{}", record(&events, &overlay, &site.timezone))?,
-        false => write(&mut out, &events, &overlay, &site.timezone, lang)?,
+        true => {
+            let history = History::of(&events, &notes, &overlay, &site.timezone);
+            writeln!(out, "{}", serde_json::to_string(&history)?)?;
+        }
+        false => {
+            write(&mut out, &events, &overlay, &site.timezone, lang)?;
+            for noted in &notes {
+                writeln!(out, "  {}", note_line(noted, &site.timezone, lang))?;
+            }
+        }
     }
     Ok(exit::OK)
 }
@@ -122,38 +131,8 @@ fn line(event: &Event, zone: &TimeZone, lang: Lang) -> String {
     line
 }
 
-fn said(event: &Event) -> Option<crate::domain::RescueWord> {
-    let rescue = event.alarm.overlay.rescue.as_ref().filter(|_| event.kind == TransitionKind::Rescue);
-    rescue.and_then(|rescue| rescue.said)
-}
-
-fn who(event: &Event) -> Option<&Acknowledgement> {
-    let acknowledged = event.alarm.acknowledged.as_ref();
-    event.alarm.done.as_ref().or(acknowledged.filter(|_| event.kind == TransitionKind::Acknowledged))
-}
-
-fn record(events: &[Event], overlay: &Overlay, zone: &TimeZone) -> serde_json::Value {
-    let steps = events.iter().map(|event| {
-        json!({
-            "seq": event.seq, "id": event.id, "at": local(event.at, zone), "step": event.kind, "state": event.alarm.state,
-            "rescue": said(event), "who": who(event).map(|who| person(who, zone)), "announced": !event.alarm.withheld,
-        })
-    });
-    let steps: Vec<_> = steps.collect();
-    let mut record = json!({ "steps": steps });
-    if let Some(Event { device, alarm, .. }) = events.last() {
-        record["occurrence"] = json!(alarm.occurrence);
-        record["device"] = json!(device.id);
-        record["alarm"] = json!(alarm.name);
-        record["title"] = json!(alarm.title);
-        record["priority"] = json!(alarm.priority);
-        record["state"] = json!(alarm.state);
-        record["raised_at"] = json!(local(alarm.raised_at, zone));
-        record["acknowledged"] = json!(alarm.acknowledged.as_ref().map(|ack| person(ack, zone)));
-        record["reason"] = json!(alarm.reason);
-    }
-    for (key, value) in overlay_record(overlay, zone) {
-        record[key] = value;
-    }
-    record
+/// What people left word of, besides what changed the alarm.
+fn note_line(noted: &Noted, zone: &TimeZone, lang: Lang) -> String {
+    let (at, who, note) = (local(noted.at, zone), &noted.who, &noted.note);
+    say!(lang, "{at}  备注  {who}: {note}", "{at}  note  {who}: {note}")
 }

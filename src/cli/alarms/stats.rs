@@ -6,13 +6,14 @@ use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
-use super::{list, local, priority_word};
+use super::{local, priority_word};
 use crate::{
     cli::{
         exit,
         readings::Moment,
         site::{SiteArgs, if_stored},
     },
+    console::shapes,
     domain::{
         Lang, Load, Period, Priority,
         load::{BEARABLE, FLOOD, STANDING},
@@ -163,7 +164,7 @@ fn record(Figures { load, standing, cut }: &Figures, zone: &TimeZone, now: Times
         json!({ "device": one.key.device, "alarm": one.key.alarm, "title": one.title, "times": one.times })
     });
     let standing = standing.iter().map(|row| {
-        let mut record = list::record(row, zone);
+        let mut record = json!(shapes::Alarm::of(row, zone));
         record["age_s"] = json!(age(row, now).0.as_secs());
         record
     });

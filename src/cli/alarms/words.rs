@@ -1,14 +1,10 @@
 //! What lies over an alarm, and its steps, in words.
 
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 use super::{local, state_word};
 use crate::{
-    domain::{
-        Acknowledgement, AlarmState, Hold, Lang, Overlay, Period, Rescue, RescueStep, RescueWord,
-        TransitionKind,
-    },
+    domain::{AlarmState, Lang, Overlay, Period, Rescue, RescueWord, TransitionKind},
     say,
 };
 
@@ -96,45 +92,4 @@ pub fn rescue_word(word: RescueWord, lang: Lang) -> String {
         RescueWord::Warning => say!(lang, "未到场，提醒", "not arrived, warning"),
         RescueWord::Overdue => say!(lang, "超时", "overdue"),
     }
-}
-
-/// Who, when, where from, and what was said.
-pub fn person(word: &Acknowledgement, zone: &TimeZone) -> Value {
-    json!({ "by": word.by, "at": local(word.at, zone), "note": word.note, "from": word.from })
-}
-
-/// The same for programs: keys of the payload, only what is the case.
-pub fn overlay_record(overlay: &Overlay, zone: &TimeZone) -> Vec<(&'static str, Value)> {
-    let mut record = Vec::new();
-    if overlay.is_held() {
-        record.push(("overlays", json!(overlay.words())));
-    }
-    if overlay.untold {
-        record.push(("announced", json!(false)));
-    }
-    record.extend(overlay.shelf.as_ref().map(|shelf| ("shelved", hold(shelf, zone))));
-    record.extend(overlay.out_of_service.as_ref().map(|out| ("out_of_service", hold(out, zone))));
-    if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
-        record.push((
-            "escalation",
-            json!({ "step": escalation.step, "contact": escalation.contact, "endpoints": escalation.endpoints }),
-        ));
-    }
-    record.extend(overlay.rescue.as_ref().map(|clock| ("rescue", rescue(clock, zone))));
-    record
-}
-
-fn hold(hold: &Hold, zone: &TimeZone) -> Value {
-    json!({
-        "until": local(hold.until, zone), "by": hold.order.by, "at": local(hold.order.at, zone), "reason": hold.order.note,
-        "from": hold.order.from, "whole_device": hold.whole_device,
-    })
-}
-
-fn rescue(rescue: &Rescue, zone: &TimeZone) -> Value {
-    let mut record = json!({ "limit": Period(rescue.limit), "said": rescue.said, "warnings": rescue.warned });
-    for step in RescueStep::ALL {
-        record[step.word()] = rescue.step(step).map_or(Value::Null, |word| person(word, zone));
-    }
-    record
 }

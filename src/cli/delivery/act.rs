@@ -138,6 +138,7 @@ fn told(outcome: &Outcome, lang: Lang) -> (String, u8) {
         | Outcome::TurnedDown { .. }
         | Outcome::AlreadyAcknowledged { .. }
         | Outcome::NoSuchAlarm { .. }
+        | Outcome::Noted { .. }
         | Outcome::NoSuchDevice { .. }
         | Outcome::NoSuchCommand { .. }
         | Outcome::Operated { .. } => (

@@ -89,7 +89,7 @@ impl<'a> View<'a> {
             at: self.time(hold.order.at),
             by: self.may_see(DataClass::Personal).then_some(hold.order.by.as_str()),
             reason: hold.order.note.as_deref().filter(|_| self.may_see(DataClass::Operational)),
-            from: &hold.order.from,
+            from: self.from(&hold.order.from),
             whole_device: hold.whole_device,
         }
     }

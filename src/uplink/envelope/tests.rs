@@ -83,10 +83,13 @@ fn a_field_of_another_data_class_is_not_there_at_all() {
 fn the_person_in_an_acknowledgement_is_personal() {
     let at = "2026-11-23T14:05:00.000+08:00";
     let plain = data(closed(), &[DataClass::Operational]);
-    assert_eq!(plain["alarm"]["acknowledged"], serde_json::json!({ "at": at, "from": "cli" }));
+    assert_eq!(
+        plain["alarm"]["acknowledged"],
+        serde_json::json!({ "at": at, "from": "cli", "vouched_by": "local_command_line" })
+    );
     assert_eq!(plain["alarm"]["returned_at"], "2026-11-23T14:09:00.000+08:00");
     let person = data(closed(), &[DataClass::Personal]);
-    let expected = serde_json::json!({ "by": "李强", "at": at, "note": "on my way", "from": "cli" });
+    let expected = serde_json::json!({ "by": "李强", "at": at, "note": "on my way", "from": "cli", "vouched_by": "local_command_line" });
     assert_eq!(person["alarm"]["acknowledged"], expected);
 }
 
@@ -156,7 +159,7 @@ fn what_lies_over_an_alarm_is_told_with_its_reason_and_without_names() {
     let expected = serde_json::json!({
         "state": "active_unacknowledged", "overlays": ["shelved"],
         "shelved": { "until": until, "at": at, "reason": "误报", "from": "cli" },
-        "done": { "at": at, "from": "cli" },
+        "done": { "at": at, "from": "cli", "vouched_by": "local_command_line" },
     });
     assert_eq!(over(shelved.clone(), &[DataClass::Operational]), expected);
     let person = over(shelved, &[DataClass::Personal]);
@@ -187,7 +190,7 @@ fn an_escalation_and_a_rescue_say_how_far_they_are() {
     let expected = serde_json::json!({
         "state": "active_unacknowledged", "escalation": { "step": 2 },
         "rescue": { "said": "dispatched", "limit": "30m", "elapsed_s": 301,
-                    "dispatched": { "at": "2026-11-23T14:04:00.000+08:00", "from": "cli" } },
+                    "dispatched": { "at": "2026-11-23T14:04:00.000+08:00", "from": "cli", "vouched_by": "local_command_line" } },
     });
     assert_eq!(over(event.clone(), &[DataClass::Operational]), expected, "no endpoint's name, no person's");
     let person = over(event, &[DataClass::Personal]);
