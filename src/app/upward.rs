@@ -29,9 +29,9 @@ use crate::{
     profile::Device,
     store::privacy::Privacy,
     uplink::{
-        self, Courier, DrillTurns, EndpointGauge, Wants,
-        http::HttpEndpoint,
-        mqtt::{MqttEndpoint, Word},
+        self, Courier, DrillTurns, EndpointGauge, Wants, Word,
+        http::{HttpEndpoint, Listening},
+        mqtt::MqttEndpoint,
         opened::Opened,
         readings::{Origin, Visible},
         upload::Uploader,
@@ -91,10 +91,21 @@ impl Upward<'_> {
             let mut contested = Arc::default();
             let own_id = id.clone();
             let gauge = match receiver {
-                Receiver::Http(http) => match HttpEndpoint::new(*http, Arc::clone(self.clock)) {
-                    Ok(http) => Ok(self.courier(tasks, (id, http), upload, pipeline)),
-                    Err(error) => Err(nothing_goes(&id, &error)),
-                },
+                Receiver::Http(http) => {
+                    let listening = http.ack_reply.clone().map(|pointer| {
+                        let (people, words) = mpsc::channel(WORDS);
+                        let relayed = relay(words, self.to_answer.clone(), self.serving.clone());
+                        tasks.spawn_on(relayed, self.rest);
+                        Listening { endpoint: id.clone(), pointer, people }
+                    });
+                    match HttpEndpoint::new(*http, Arc::clone(self.clock)) {
+                        Ok(http) => {
+                            let http = http.listening(listening);
+                            Ok(self.courier(tasks, (id, http), upload, pipeline))
+                        }
+                        Err(error) => Err(nothing_goes(&id, &error)),
+                    }
+                }
                 Receiver::Mqtt(mqtt) => {
                     let (people, words) = mpsc::channel(WORDS);
                     let classes = classes(&pipeline.devices);

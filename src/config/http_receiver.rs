@@ -49,6 +49,10 @@ pub(super) fn http_receiver(
         );
     }
     timeout(desk, &path("timeout"), settings.timeout.into());
+    if settings.ack_reply.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+        let told = text!("JSON 指针以 / 开头", "a JSON pointer begins with /");
+        desk.error_with_help(&path("ack_reply"), told, text!("例如 \"/ack\"", "such as \"/ack\""));
+    }
     let url = match settings.address() {
         Ok(url) => url,
         Err(fault) => {
@@ -70,6 +74,7 @@ pub(super) fn http_receiver(
         reread,
         accept: settings.accept.clone(),
         timeout: settings.timeout.into(),
+        ack_reply: settings.ack_reply.clone(),
         template,
     })
 }

@@ -13,10 +13,17 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Hindrance, Letter, drill::Drilled};
+use crate::domain::{
+    Hindrance, Letter,
+    command::{Command, Outcome},
+    drill::Drilled,
+};
+
+/// Something that a person at an endpoint asks, and where the answer goes: the same door as everybody's.
+pub type Word = (Command, oneshot::Sender<Outcome>);
 
 /// What became of one attempt. Only `Accepted` lets a letter leave the outbox as delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub mod wants;
 pub use backoff::chance;
 pub use courier::{Courier, CourierError, EndpointGauge, EndpointState};
 pub use drill::{Drill, DrillTurns, Turns, turns};
-pub use endpoint::{Bell, Endpoint, Refusal, Terms, Verdict};
+pub use endpoint::{Bell, Endpoint, Refusal, Terms, Verdict, Word};
 pub use readings::readings_key;
 pub use router::{Router, own_device};
 pub use template::{Template, TemplateError};

@@ -32,6 +32,9 @@ pub struct Settings {
     pub content_type: Option<String>,
     #[serde(default)]
     pub accept: AcceptSettings,
+    /// Where in its reply a person acknowledges the alarm, as a JSON pointer (RFC 6901) to `{ "as": …, "note": … }`. None: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack_reply: Option<String>,
     /// For the whole exchange.
     #[serde(default = "default_timeout")]
     pub timeout: Period,

@@ -20,6 +20,7 @@ use url::Url;
 use super::{
     Accept, SigningKeyError, SigningKeys,
     access::Access,
+    back::Listening,
     config::AcceptSettings,
     credentials::{Credentials, Reread, Version},
     digest::Challenge,
@@ -53,6 +54,8 @@ pub struct Receiver {
     pub accept: AcceptSettings,
     /// The body in its own words, for whoever writes the letters.
     pub template: Option<Template>,
+    /// Where in its reply people acknowledge.
+    pub ack_reply: Option<String>,
     /// For the whole exchange; at most `LONGEST_EXCHANGE` counts.
     pub timeout: Duration,
 }
@@ -81,6 +84,7 @@ pub struct HttpEndpoint {
     accept: Accept,
     limit: Duration,
     clock: Arc<dyn Clock>,
+    listening: Option<Listening>,
 }
 
 /// What credentials give: made anew when they change.
@@ -99,12 +103,34 @@ impl HttpEndpoint {
     /// # Panics
     /// If no rustls provider was installed before.
     pub fn new(receiver: Receiver, clock: Arc<dyn Clock>) -> Result<Self, BadExpression> {
-        let Receiver { url, credentials, reread, accept, timeout, template: _ } = receiver;
+        let Receiver { url, credentials, reread, accept, timeout, template: _, ack_reply: _ } = receiver;
         let version = credentials.version();
         let uri = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
         let equipment = RwLock::new(equip(&url, credentials));
         let (accept, limit) = (accept.compile()?, timeout.min(LONGEST_EXCHANGE));
-        Ok(Self { url, uri, equipment, version, reread, accept, limit, clock })
+        Ok(Self { url, uri, equipment, version, reread, accept, limit, clock, listening: None })
+    }
+
+    /// What people say in its replies is heard from here on.
+    pub fn listening(self, listening: Option<Listening>) -> Self {
+        Self { listening, ..self }
+    }
+
+    /// Accepted, once what a person says in the reply is on disk too.
+    async fn heard(&self, letter: &Letter, reply: &Reply, verdict: Verdict) -> Verdict {
+        match (&verdict, &self.listening) {
+            (Verdict::Accepted { .. }, Some(listening)) if reply.whole => {
+                if listening.hear(letter, &reply.body).await {
+                    return verdict;
+                }
+                let said = text!(
+                    "应答里的确认没有存下，消息会再发",
+                    "the acknowledgement in its reply could not be stored: it is sent again"
+                );
+                Verdict::TryAgain { why: Hindrance::new(HindranceKind::NoReceipt, said), after: None }
+            }
+            (Verdict::Accepted { .. } | Verdict::TryAgain { .. } | Verdict::Refused { .. }, _) => verdict,
+        }
     }
 
     /// From here on these credentials count.
@@ -178,7 +204,11 @@ impl Endpoint for HttpEndpoint {
             }
         };
         match timeout_at(deadline, self.exchange(&equipment, letter)).await {
-            Ok(Ok(response)) => read(response, deadline).await.verdict(&self.accept, self.clock.now().wall),
+            Ok(Ok(response)) => {
+                let reply = read(response, deadline).await;
+                let verdict = reply.verdict(&self.accept, self.clock.now().wall);
+                self.heard(letter, &reply, verdict).await
+            }
             Ok(Err(error)) => fault::verdict(&error),
             Err(_elapsed) => {
                 let limit = Period(self.limit);

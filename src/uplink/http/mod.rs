@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod back;
 pub mod config;
 mod credentials;
 mod digest;
@@ -21,6 +22,7 @@ mod tests;
 mod tls_tests;
 
 pub use accept::Accept;
+pub use back::Listening;
 pub use credentials::{Credentials, Login, Reread};
 pub use endpoint::{HttpEndpoint, HttpError, Receiver};
 pub use sign::{SigningKeyError, SigningKeys};

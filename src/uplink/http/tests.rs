@@ -33,6 +33,7 @@ pub fn install_provider() {
 pub fn receiver(url: &str) -> Receiver {
     install_provider();
     Receiver {
+        ack_reply: None,
         url: url.parse().unwrap(),
         credentials: Credentials::default(),
         reread: None,

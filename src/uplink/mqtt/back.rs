@@ -2,19 +2,14 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use tokio::sync::oneshot;
-
 use crate::domain::{
     ClassName, CommandName, DeviceId, EndpointId, OccurrenceId, Value,
-    command::{Command, Operate, Outcome},
+    command::{Command, Operate},
 };
+use serde::Deserialize;
 
 /// Nothing that a person means is longer.
 const LONGEST: usize = 4 * 1024;
-
-/// Something asked of the gateway, and where the answer goes: the same door as everybody's.
-pub type Word = (Command, oneshot::Sender<Outcome>);
 
 /// What an endpoint may tell devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

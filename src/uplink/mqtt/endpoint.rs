@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    back::{Commands, Word},
+    back::Commands,
     line::{Back, Standing, unconfirmed},
     receipts::Receipts,
     topic::{About, Template},
@@ -29,7 +29,7 @@ use crate::{
     domain::{ClassName, DeviceId, EndpointId, Hindrance, HindranceKind, Letter, Period, Text},
     mqtt::{Broker, SettingsError, connect, sieve::Mark},
     text,
-    uplink::{Bell, Endpoint, Terms, Verdict, readings_key},
+    uplink::{Bell, Endpoint, Terms, Verdict, Word, readings_key},
 };
 
 /// Letters on their way at once: what a crash may double at most.

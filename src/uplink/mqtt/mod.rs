@@ -12,6 +12,6 @@ mod receipts;
 mod tests;
 mod topic;
 
-pub use back::{Commands, Word};
+pub use back::Commands;
 pub use endpoint::{MqttEndpoint, Receiver};
 pub use topic::{BadTopic, Place, Template};

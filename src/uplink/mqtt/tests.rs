@@ -16,14 +16,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Commands, MqttEndpoint, Place, Receiver, Template, Word, endpoint::Patience};
+use super::{Commands, MqttEndpoint, Place, Receiver, Template, endpoint::Patience};
 use crate::{
     domain::{
         AlarmKey, HindranceKind, Letter, Priority,
         command::{Command, Outcome},
     },
     mqtt::{Broker as Account, BrokerAddress, mosquitto::Broker},
-    uplink::{Bell, Endpoint, Verdict, readings_key},
+    uplink::{Bell, Endpoint, Verdict, Word, readings_key},
 };
 
 const SOON: Duration = Duration::from_secs(10);
