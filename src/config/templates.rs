@@ -219,6 +219,7 @@ impl Kind<'_> {
             mono_ms: 0,
             demo: false,
             losses: Vec::new(),
+            head: None,
         }
     }
 }

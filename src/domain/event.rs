@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Loss,
-    OccurrenceId, Origin, Overlay, PointName, Priority, Quality, Text, TimeQuality, TransitionKind, Value,
+    OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Text, TimeQuality,
+    TransitionKind, Value,
 };
 
 /// How the occurrences begin under which it is told what lies over an alarm that is normal: `over:device/alarm`.
@@ -123,6 +124,9 @@ pub struct Event {
     /// What was given up, if this is a report of it and no step of an alarm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
+    /// The latest signed end of the chain that was known then; it is delivered with the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<SignedHead>,
 }
 
 impl Event {

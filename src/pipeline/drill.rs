@@ -106,6 +106,7 @@ impl Pipeline {
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
             losses: Vec::new(),
+            head: self.events.head(),
         }
     }
 }

@@ -139,6 +139,7 @@ impl Pipeline {
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
             losses: Vec::new(),
+            head: self.events.head(),
         }
     }
 
@@ -170,6 +171,7 @@ impl Pipeline {
                 boot_id: self.clock.boot_id().to_owned(),
                 mono_ms: at.mono.0.as_millis() as u64,
                 demo: self.demo,
+                head: self.events.head(),
                 ..last
             };
             let sealed = self.ledger.seal(event, &self.private);

@@ -63,6 +63,7 @@ pub fn raised() -> Event {
         mono_ms: 1_000_000,
         demo: false,
         losses: Vec::new(),
+        head: None,
     }
 }
 

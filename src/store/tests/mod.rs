@@ -1,5 +1,6 @@
 //! Real files in real directories.
 
+mod chain;
 mod crash;
 mod damage;
 mod events;
@@ -116,6 +117,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         mono_ms: seq,
         demo: false,
         losses: Vec::new(),
+        head: None,
     }
 }
 
