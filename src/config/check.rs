@@ -32,7 +32,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
+    profile::{Library, OWN_ALARMS, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
     store::{self, Instead, TooLarge},
     text,
 };
@@ -159,10 +159,12 @@ fn site(
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
+    let own_alarms = own(desk, library, OWN_ALARMS);
     let own =
         own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
+    let own = own.zip(own_alarms);
     let site = timezone.zip(console_listen).zip(own).map(
-        |((timezone, console_listen), ((own_line, own_endpoint), own_store))| Site {
+        |((timezone, console_listen), (((own_line, own_endpoint), own_store), own_alarms))| Site {
             id: file.site.id.clone(),
             name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
             timezone,
@@ -180,6 +182,7 @@ fn site(
             own_line,
             own_endpoint,
             own_store,
+            own_alarms,
             own_flash,
             tape_memory,
             profile_dirs,

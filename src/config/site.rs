@@ -47,6 +47,8 @@ pub struct Site {
     pub own_flash: Option<Arc<profile::Profile>>,
     /// How its own store is read.
     pub own_store: Arc<profile::Profile>,
+    /// How its alarms as a whole are.
+    pub own_alarms: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// Folders of profiles besides the shipped ones.

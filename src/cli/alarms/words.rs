@@ -15,7 +15,9 @@ use crate::{
 /// An alarm that is held back though nothing is wrong is not closed, but normal.
 pub fn shown_state(state: AlarmState, overlay: &Overlay, lang: Lang) -> String {
     match state {
-        AlarmState::Closed if overlay.is_held() => say!(lang, "正常", "normal"),
+        AlarmState::Closed if overlay.is_held() || overlay.chattering.is_some() => {
+            say!(lang, "正常", "normal")
+        }
         state => state_word(state, lang),
     }
 }
@@ -40,6 +42,14 @@ pub fn overlay_words(overlay: &Overlay, zone: &TimeZone, lang: Lang) -> Vec<Stri
     }
     if overlay.suppressed {
         words.push(say!(lang, "⏸ 按设计抑制", "⏸ suppressed by design"));
+    }
+    if let Some(chattering) = &overlay.chattering {
+        let (raises, since) = (chattering.raises, local(chattering.since, zone));
+        words.push(say!(
+            lang,
+            "≋ 反复报警，自 {since} 起 {raises} 次",
+            "≋ chattering, {raises} times since {since}"
+        ));
     }
     if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
         let step = escalation.step;
@@ -84,6 +94,9 @@ pub fn kind_word(kind: TransitionKind, lang: Lang) -> String {
         TransitionKind::InService => say!(lang, "恢复使用", "in service"),
         TransitionKind::Escalated => say!(lang, "升级", "escalated"),
         TransitionKind::Rescue => say!(lang, "救援", "rescue"),
+        TransitionKind::Chattering => say!(lang, "反复报警", "chattering"),
+        TransitionKind::Calmed => say!(lang, "不再反复", "calm again"),
+        TransitionKind::Summary => say!(lang, "汇总", "summary"),
         TransitionKind::Drill => say!(lang, "演练", "drill"),
     }
 }
@@ -106,7 +119,7 @@ pub fn person(word: &Acknowledgement, zone: &TimeZone) -> Value {
 /// The same for programs: keys of the payload, only what is the case.
 pub fn overlay_record(overlay: &Overlay, zone: &TimeZone) -> Vec<(&'static str, Value)> {
     let mut record = Vec::new();
-    if overlay.is_held() {
+    if !overlay.words().is_empty() {
         record.push(("overlays", json!(overlay.words())));
     }
     if overlay.untold {
@@ -114,6 +127,10 @@ pub fn overlay_record(overlay: &Overlay, zone: &TimeZone) -> Vec<(&'static str, 
     }
     record.extend(overlay.shelf.as_ref().map(|shelf| ("shelved", hold(shelf, zone))));
     record.extend(overlay.out_of_service.as_ref().map(|out| ("out_of_service", hold(out, zone))));
+    record.extend(overlay.chattering.as_ref().map(|chattering| {
+        let since = local(chattering.since, zone);
+        ("chattering", json!({ "since": since, "raises": chattering.raises }))
+    }));
     if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
         record.push((
             "escalation",
