@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export GATEHOUSE_BIN="${GATEHOUSE_BIN:-$CARGO_TARGET_DIR/ci/gatehouse}"
 passed=0 failed=0
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+trap '[ -z "${fuzzing:-}" ] || kill -- "-$fuzzing" 2>/dev/null; rm -rf "$logs"' EXIT
 
 step() { printf '\n── %s (after %d:%02d min)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 close() { printf '\n%d passed, %d failed\n' "$passed" "$failed"; exit $((failed > 0)); }
@@ -71,21 +71,23 @@ if [ "$(cat .npm/installed 2>/dev/null)" != "$want" ]; then
     printf '%s\n' "$want" >.npm/installed
 fi
 
+# One compilation for the unit tests, the binary of the stories and (its dependencies) the fuzz targets.
 if cargo nextest --version >/dev/null 2>&1; then
     step "cargo nextest run"
-    cargo nextest run --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
+    cargo nextest run --cargo-profile ci --features crash-points --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
     status=$?
     grep -E '^ *Summary' "$logs/cargo" >"$logs/cargo.end"
 else
     step "cargo test"
-    cargo test --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
+    cargo test --profile ci --features crash-points --no-fail-fast </dev/null 2>&1 | tee "$logs/cargo"
     status=$?
     grep -E '^test result' "$logs/cargo" >"$logs/cargo.end"
 fi
 tally $status "$logs/cargo.end" passed failed 'timed out'
+[ -x "$GATEHOUSE_BIN" ] || give_up "the binary could not be built"
 
-step "cargo build --profile ci --features crash-points"
-cargo build --profile ci --features crash-points </dev/null || give_up "the binary could not be built"
+step "fuzz/run.sh --build"
+bash fuzz/run.sh --build </dev/null || give_up "the fuzz targets could not be built"
 
 # stories NAME WORDS…: those that the words choose
 stories() {
@@ -96,9 +98,18 @@ stories() {
     tail -1 "$log" >"$log.end"
     tally $status "$log.end" passed failed error
 }
-# Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise. Those that measure
-# time run one by one. (Compiling beside them, at whatever priority, makes peers too late: a session's processes are a group of their own to the scheduler.)
-stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-2}" --dist loadgroup
+# Those that measure time run one by one, and nothing beside them.
+stories alone -m alone
+
+# What follows waits for most of its time. What is left of the processors meanwhile goes to the fuzz targets: a session of their own, since that is
+# a group of its own to the scheduler, and the last in the row. Where that cannot be said they wait until the end.
+fuzz() { bash fuzz/run.sh </dev/null >"$logs/fuzz" 2>&1; }
+if setsid -w sh -c 'echo 19 >/proc/self/autogroup' 2>/dev/null; then
+    export -f fuzz && export logs
+    setsid nice -n 19 bash -c 'echo 19 >/proc/self/autogroup && fuzz' &
+    fuzzing=$!
+fi
+stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-3}" --dist loadgroup
 
 step "tests/faults/run.sh"
 bash tests/faults/run.sh </dev/null 2>&1 | tee "$logs/faults"
@@ -106,11 +117,16 @@ status=$?
 grep -E '^[0-9]+ held, [0-9]+ broken, [0-9]+ waiting$' "$logs/faults" >"$logs/faults.end"
 tally $status "$logs/faults.end" held broken
 
-stories alone -m alone
-
-step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} each)"
-bash fuzz/run.sh </dev/null 2>&1 | tee "$logs/fuzz"
-status=$?
+step "fuzz/run.sh (FUZZ_SECONDS=${FUZZ_SECONDS:-60} of processor time each)"
+if [ -n "${fuzzing:-}" ]; then
+    echo 0 >"/proc/$fuzzing/autogroup"
+    wait "$fuzzing"
+    status=$? fuzzing=
+else
+    fuzz
+    status=$?
+fi
+cat "$logs/fuzz"
 tail -1 "$logs/fuzz" >"$logs/fuzz.end"
 tally $status "$logs/fuzz.end" held broken
 

@@ -6,7 +6,7 @@
 
 Both ask for blocks of the same size over 10 connections. The gateway is asked for more than it can do (every unit each 10 ms), so that
 both run flat out. Only what is stored counts: at the end the rows of telemetry.db are held against what the server gave.
-Prints the ratio of the medians; the bar is 0.60. Needs cargo build --profile ci; the bare loop is built here.
+Prints the ratio of the medians; the bar is 0.60. Needs cargo build --release; the bare loop is built here.
 """
 import argparse
 import contextlib
@@ -132,7 +132,7 @@ def main(a):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "ci"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     parser.add_argument("--binary", default=os.environ.get("GATEHOUSE_BIN", target / "gatehouse"))
     parser.add_argument("--registers", type=int, default=50)
     parser.add_argument("--pipeline", type=int, default=16, help="requests at once on a connection, as the gateway's profile allows it")

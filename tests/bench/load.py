@@ -2,7 +2,7 @@
 """What the gateway costs: N Modbus TCP devices × 50 holding registers each second, decoded, rules evaluated, stored.
 
     python3 tests/bench/load.py                     100 devices, then 1 000, each for 60 s
-    python3 tests/bench/load.py --devices 100 --seconds 20 --binary target/release/gatehouse
+    python3 tests/bench/load.py --devices 100 --seconds 20
     python3 tests/bench/load.py --devices 100 --seconds 3600 --nature noise         with packing, which comes every few minutes
 
 Prints CPU, memory, bytes written per reading and the achieved period. Nothing is asserted: machines differ. The first
@@ -211,7 +211,7 @@ def show(devices, seconds, nature, begun, ended, units, stored, disk, kept):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    parser.add_argument("--binary", type=pathlib.Path, default=os.environ.get("GATEHOUSE_BIN", target / "ci" / "gatehouse"))
+    parser.add_argument("--binary", type=pathlib.Path, default=os.environ.get("GATEHOUSE_BIN", target / "release" / "gatehouse"))
     parser.add_argument("--devices", type=int, action="append", help="a multiple of 10; may be given more than once (default: 100, 1000)")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--nature", choices=["quiet", "walk", "noise"], default="walk", help="how the values behave: tests/bench/modbus_field.py")

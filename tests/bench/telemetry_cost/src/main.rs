@@ -1,7 +1,7 @@
 //! What it costs to keep readings: bytes written to the flash, bytes that stay, CPU, and how long a point's last day takes to read.
 //!
 //! ```text
-//! cargo run --profile ci --manifest-path tests/bench/telemetry_cost/Cargo.toml --target-dir target -- [hours] [directory on a real disk]
+//! cargo run --release --manifest-path tests/bench/telemetry_cost/Cargo.toml --target-dir target -- [hours] [directory on a real disk]
 //! ```
 //! A virtual clock labels the rows, 100 devices × 50 points each virtual second, in commits of two seconds, as the gateway makes them; it runs as
 //! fast as the store takes them, so the checkpoints that real time brings each 30 s are fewer here: `tests/bench/load.py` has those.
