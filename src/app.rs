@@ -2,6 +2,8 @@
 //!
 //! Stop polling → the pipeline empties its inbox and commits → couriers finish the request in hand → close the stores.
 
+mod attest;
+pub mod capture;
 mod dial_in;
 mod dispatch;
 mod drills;
@@ -26,7 +28,7 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
@@ -35,8 +37,9 @@ use tracing::{error, info, warn};
 
 pub use self::drills::drill_at_rest;
 use self::{
-    dispatch::dispatcher, drills::Drills, field::Field, flash::FlashReporter, herald::Herald, keys::Keys,
-    lines::Lines, porter::Porter, timekeeper::Timekeeper, upward::Upward,
+    attest::witness, capture::Keeper, dispatch::dispatcher, drills::Drills, field::Field,
+    flash::FlashReporter, herald::Herald, keys::Keys, lines::Lines, porter::Porter, timekeeper::Timekeeper,
+    upward::Upward,
 };
 use crate::{
     alarm::{Customs, Engine, Flood, Latest, Override, Rule, Rules},
@@ -68,6 +71,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Somebody may be acknowledging on the store while the gateway was away; another gateway would stay longer.
 const PATIENCE_FOR_LOCK: Duration = Duration::from_millis(1000);
 const LOCK_MOMENT: Duration = Duration::from_millis(50);
+/// Raw frames around critical alarms take no more than this, nor an eighth of what events.db may have.
+const CAPTURES_MAX: u64 = 64 << 20;
 /// How soon a door that could not be opened is tried again.
 const DOOR_AGAIN: Duration = Duration::from_secs(3);
 
@@ -88,6 +93,7 @@ pub async fn run(
     let (to_pipeline, heard) = mpsc::channel(INBOX);
     let (to_answer, asked) = mpsc::channel(QUESTIONS);
     let Parts { core, buses, endpoints, dir, schedules, place, tape_memory } = Parts::of(site);
+    let captures_max = (core.store.events_max.0 / 8).min(CAPTURES_MAX);
     let timezone = core.timezone.clone();
     let templates = core.templates.clone();
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
@@ -126,6 +132,7 @@ pub async fn run(
     if let Some(keys) = core.keys.take() {
         tasks.spawn_on(keys.run(serving.clone()), rest);
     }
+    let place_zone = place.zone.clone();
     let origin = Origin {
         site: core.pipeline.site.clone(),
         epoch: core.epoch.clone(),
@@ -171,6 +178,20 @@ pub async fn run(
         let keeper = Timekeeper::new(schedules, place, Arc::clone(&clock), to_answer.clone(), fired);
         tasks.spawn_on(keeper.run(polling.clone()), rest);
     }
+    let wake = Arc::new(Notify::new());
+    core.pipeline.wake.push(Arc::clone(&wake));
+    let keeper = Keeper {
+        dir: dir.clone(),
+        events: events.clone(),
+        lines: Arc::clone(&lines),
+        devices: Arc::clone(&core.pipeline.devices),
+        clock: Arc::clone(&clock),
+        zone: place_zone,
+        wake,
+        since: core.last_seq,
+        most: captures_max,
+    };
+    tasks.spawn_on(keeper.run(serving.clone()), rest);
     let porter = Porter {
         started_at: clock.now().wall,
         demo: core.pipeline.demo,
@@ -267,6 +288,8 @@ struct CoreParts {
     routes: Vec<(EndpointId, Wants)>,
     /// Of endpoints whose letters have a form of their own.
     templates: HashMap<EndpointId, Template>,
+    /// What is in force.
+    writings: Vec<store::Writing>,
 }
 
 impl Parts {
@@ -295,6 +318,7 @@ impl Parts {
             customs: site.customs,
             routes,
             templates,
+            writings: site.writings,
         };
         let Site { buses, endpoints, schedules, .. } = site;
         Self { core, buses, endpoints, dir, schedules, place, tape_memory }
@@ -338,6 +362,7 @@ struct Core {
     fired: Vec<Fired>,
     keys: Option<Keys>,
     epoch: String,
+    last_seq: u64,
 }
 
 impl Core {
@@ -357,7 +382,10 @@ impl Core {
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
         let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
         let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
-        let (ledger, epoch) = (Ledger::new(&recovered), recovered.epoch.clone());
+        let (ledger, epoch, last_seq) =
+            (Ledger::new(&recovered), recovered.epoch.clone(), recovered.last_seq);
+        let starts = matches!(opening, Opening::WhateverComes);
+        events.attest(witness(&parts.store.dir, &parts.timezone, parts.writings, clock, starts)).await?;
         let own_store = devices.iter().position(Device::is_own_store).map(|place| DeviceIx(place as u32));
         let reporting: HashSet<&BusId> =
             devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
@@ -402,7 +430,7 @@ impl Core {
         };
         pipeline.warn_of_clear_text();
         let Recovered { operations: cut_off, fired, superseded, .. } = recovered;
-        Ok(Self { pipeline, orphans, superseded, cut_off, fired, keys, epoch })
+        Ok(Self { pipeline, orphans, superseded, cut_off, fired, keys, epoch, last_seq })
     }
 
     /// Whoever was told of an alarm's beginning is told of its end, also when its device or rule is gone from the site, or when

@@ -1,5 +1,6 @@
 //! `alarms`: what is active, and what named persons do about it.
 
+mod export;
 mod list;
 mod order;
 mod show;
@@ -12,8 +13,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 
-pub use self::words::{overlay_words, shown_state};
-use self::{list::ListArgs, show::ShowArgs, stats::StatsArgs};
+pub use self::words::{kind_word, overlay_words, shown_state};
+use self::{export::ExportArgs, list::ListArgs, show::ShowArgs, stats::StatsArgs};
 use super::{exit, site::SiteArgs};
 use crate::{
     app,
@@ -41,6 +42,8 @@ enum AlarmsVerb {
     Ack(AckArgs),
     /// One alarm, step by step / 单个报警的全过程
     Show(ShowArgs),
+    /// One alarm with everything that proves it, as a file / 导出证据包
+    Export(ExportArgs),
     /// How much the alarms ask of people (EEMUA 191) / 报警负荷
     Stats(StatsArgs),
     /// Not announced for a while / 搁置
@@ -80,6 +83,7 @@ impl AlarmsArgs {
             AlarmsVerb::List(args) => list::list(&args, lang),
             AlarmsVerb::Ack(args) => ack(args, lang),
             AlarmsVerb::Show(args) => show::show(&args, lang),
+            AlarmsVerb::Export(args) => export::export(&args, lang),
             AlarmsVerb::Stats(args) => stats::stats(&args, lang),
             AlarmsVerb::Shelve(args) => args.run(lang),
             AlarmsVerb::Unshelve(args) => args.run(Act::Unshelve, lang),

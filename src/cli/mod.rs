@@ -1,11 +1,13 @@
 //! One file a verb. Data on standard output, talk on standard error, exit codes as documented.
 
 pub mod alarms;
+mod bundle;
 pub mod check;
 pub mod commands;
 pub mod decode;
 pub mod delivery;
 pub mod demo;
+pub mod events;
 mod failure;
 mod flows;
 mod live;
@@ -108,6 +110,8 @@ enum Verb {
     Readings(readings::ReadingsArgs),
     /// Alarms: list, acknowledge, shelve, rescue, close / 报警
     Alarms(alarms::AlarmsArgs),
+    /// What happened, as evidence: verify, key / 证据
+    Events(events::EventsArgs),
     /// What devices can be told: list, send / 设备命令
     Commands(commands::CommandsArgs),
     /// Deliveries to endpoints / 上报
@@ -140,6 +144,7 @@ pub fn main() -> u8 {
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
+        Verb::Events(args) => args.run(lang),
         Verb::Commands(args) => args.run(lang),
         Verb::Delivery(args) => args.run(lang),
     };

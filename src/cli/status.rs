@@ -21,7 +21,7 @@ use crate::{
         status::{Failing, Live},
     },
     say,
-    store::{AlarmFilter, AlarmRow, Delivery, Reader},
+    store::{AlarmFilter, AlarmRow, Delivery, Reader, chain::PublicKey},
     text,
 };
 
@@ -42,6 +42,8 @@ struct Seen {
     /// All that are open, the most urgent first.
     alarms: Vec<AlarmRow>,
     deliveries: Vec<Delivery>,
+    /// With which the evidence is signed.
+    key: Option<PublicKey>,
     gateway: Gateway,
 }
 
@@ -84,12 +86,12 @@ impl StatusArgs {
 
 fn look(site: &Site, lang: Lang) -> anyhow::Result<Seen> {
     let every_open = AlarmFilter { limit: usize::MAX, ..AlarmFilter::default() };
-    let (alarms, deliveries) = match if_stored(Reader::open(&site.store.dir), lang)? {
-        Some(reader) => (reader.alarms(&every_open)?.rows, reader.deliveries()?),
-        None => (Vec::new(), Vec::new()),
+    let (alarms, deliveries, key) = match if_stored(Reader::open(&site.store.dir), lang)? {
+        Some(reader) => (reader.alarms(&every_open)?.rows, reader.deliveries()?, reader.public_key()?),
+        None => (Vec::new(), Vec::new(), None),
     };
     let answer = super::run::runtime()?.block_on(door::visit(&site.store.dir, &Question::Status));
-    Ok(Seen { alarms, deliveries, gateway: gateway(answer) })
+    Ok(Seen { alarms, deliveries, key, gateway: gateway(answer) })
 }
 
 /// Only where there is no door, or nobody behind it, does no gateway run; anything else is a gateway that does not answer.
@@ -209,6 +211,7 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
         "readings_lost": seen.live().map(|live| live.readings_lost),
         "flash": seen.live().and_then(|live| live.flash),
         "storage": seen.live().map(|live| &live.storage),
+        "evidence_key": seen.key.as_ref().map(|key| json!({ "id": key.id, "public": key.public })),
         "version": env!("CARGO_PKG_VERSION"),
         "demo": site.demo,
     })

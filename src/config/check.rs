@@ -27,6 +27,7 @@ use super::{
     schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
     templates::Fleet,
+    writings::writings,
 };
 use crate::{
     at,
@@ -158,6 +159,7 @@ fn site(
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
+    let writings = writings(file, &devices, library);
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
     let own_alarms = own(desk, library, OWN_ALARMS);
     let own =
@@ -185,6 +187,7 @@ fn site(
             own_alarms,
             own_flash,
             tape_memory,
+            writings,
             profile_dirs,
             dir: desk.vault.dir.clone(),
         },

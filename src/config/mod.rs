@@ -23,6 +23,7 @@ mod schema;
 mod secret;
 mod site;
 mod templates;
+mod writings;
 
 pub use check::{Checked, Counts, check, load, look};
 pub use site::{Bus, BusLink, Endpoint, PrivateStore, Receiver, Site};

@@ -51,6 +51,8 @@ pub struct Site {
     pub own_alarms: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
+    /// The site file with every default, then the profiles of its devices: what is in force, for the evidence.
+    pub writings: Vec<store::Writing>,
     /// Folders of profiles besides the shipped ones.
     pub profile_dirs: Vec<PathBuf>,
 }

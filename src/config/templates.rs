@@ -227,6 +227,7 @@ impl Kind<'_> {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            head: None,
         }
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledgement, AlarmKey, AlarmName, AlarmState, Chattering, ClassName, DataClass, DeviceId, EndpointId,
-    Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, Summarised, Text, TimeQuality,
-    TransitionKind, Value,
+    Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Summarised, Text,
+    TimeQuality, TransitionKind, Value,
 };
 
 /// How the occurrences begin under which it is told what lies over an alarm that is normal: `over:device/alarm`.
@@ -135,6 +135,9 @@ pub struct Event {
     pub summary: Vec<Summarised>,
     #[serde(default, skip_serializing_if = "is_none_more")]
     pub more: u64,
+    /// The latest signed end of the chain that was known then; it is delivered with the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<SignedHead>,
 }
 
 fn is_none_more(more: &u64) -> bool {

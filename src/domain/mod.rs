@@ -1,6 +1,7 @@
 //! The nouns of the trade: no I/O, no clock of its own, under everything else.
 
 pub mod alarm;
+pub mod anchor;
 pub mod clock;
 pub mod command;
 pub mod diagnosis;
@@ -32,6 +33,7 @@ pub mod watch;
 pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind,
 };
+pub use anchor::{HEAD_VERSION, HeadStatement, SignedHead};
 pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
 pub use diagnosis::{Called, Diagnosis, Medium};
 pub use ending::{Ending, Reply};

@@ -65,6 +65,20 @@ pub enum What {
     Lost,
 }
 
+impl What {
+    /// Bytes that were carried.
+    pub fn len(&self) -> usize {
+        match self {
+            What::Out { hex } | What::In { hex } | What::Message { hex, .. } => hex.len(),
+            What::Opened | What::Lost => 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Bytes as upper-case hex digits.
 mod hex {
     use std::borrow::Cow;

@@ -110,6 +110,7 @@ impl Pipeline {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            head: self.events.head(),
         }
     }
 }

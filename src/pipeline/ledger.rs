@@ -144,6 +144,7 @@ impl Pipeline {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            head: self.events.head(),
         }
     }
 
@@ -177,6 +178,7 @@ impl Pipeline {
                 boot_id: self.clock.boot_id().to_owned(),
                 mono_ms: at.mono.0.as_millis() as u64,
                 demo: self.demo,
+                head: self.events.head(),
                 ..last
             };
             let sealed = self.ledger.seal(event, &self.private);

@@ -241,7 +241,7 @@ fn to_office(sealed: &Sealed) -> Vec<Letter> {
 #[tokio::test]
 async fn a_store_without_room_silences_no_urgent_alarm_and_decides_it_once() {
     for (fact, room, durability) in
-        [("room", Size(64 << 20), "Committed"), ("no room", Size(80 << 10), "Volatile")]
+        [("room", Size(64 << 20), "Committed"), ("no room", Size(96 << 10), "Volatile")]
     {
         let mut bench = Bench::with_room(room);
         bench.pipeline.address = Box::new(to_office);

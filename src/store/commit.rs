@@ -4,12 +4,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{
     AuditEntry, Commit, Recovered,
+    chain::{self, Fact, Pen, Why},
     columns::{Count, Json, Millis, Rank, state_word},
     error::{File, StoreError},
-    evidence::{Hash, Sealed},
+    evidence::{Hash, Sealed, hex},
     losses, operations, outbox, sum,
 };
-use crate::domain::{AlarmMemory, EventId, Letter};
+use crate::domain::{AlarmMemory, EventId, Letter, SignedHead};
 
 /// The end of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
          VALUES (1, ?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), 0, ?2, 0, ?2)",
         params![EventId::random().to_string(), Hash::default()],
     )?;
+    chain::begin(conn)?;
     stands(conn)
 }
 
@@ -44,18 +46,23 @@ pub(super) fn stands(conn: &Connection) -> rusqlite::Result<Recovered> {
 
 /// # Errors
 /// `OutOfOrder` if an event is not the chain's next; `Full`; nothing of it is stored then.
-pub(super) fn commit(conn: &mut Connection, commit: &Commit) -> Result<(), StoreError> {
+pub(super) fn commit(
+    conn: &mut Connection,
+    commit: &Commit,
+    pen: &Pen,
+) -> Result<Option<SignedHead>, StoreError> {
     let sql = StoreError::sql(File::Events);
     crash_point!("commit.begin");
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     if let Some(head) = follow(head(&tx).map_err(sql)?, &commit.events)? {
         move_head(&tx, &head).map_err(sql)?;
     }
-    write(&tx, commit).map_err(sql)?;
+    write(&tx, commit, pen).map_err(sql)?;
+    let signed = pen.sign_if_urgent(&tx, commit).map_err(sql)?;
     crash_point!("commit.written");
     tx.commit().map_err(sql)?;
     crash_point!("commit.done");
-    Ok(())
+    Ok(signed)
 }
 
 pub(super) fn head(conn: &Connection) -> rusqlite::Result<Head> {
@@ -80,20 +87,20 @@ pub(super) fn move_head(tx: &Transaction, head: &Head) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn write(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
+fn write(tx: &Transaction, commit: &Commit, pen: &Pen) -> rusqlite::Result<()> {
     commit.letters.iter().try_for_each(|letter| add_letter(tx, letter).map(drop))?;
-    write_all_but_letters(tx, commit)
+    write_all_but_letters(tx, commit, pen)
 }
 
-pub(super) fn write_all_but_letters(tx: &Transaction, commit: &Commit) -> rusqlite::Result<()> {
-    commit.events.iter().try_for_each(|event| add_event(tx, event))?;
+pub(super) fn write_all_but_letters(tx: &Transaction, commit: &Commit, pen: &Pen) -> rusqlite::Result<()> {
+    commit.events.iter().try_for_each(|event| add_event(tx, event, pen))?;
     losses::told(tx, &commit.told_losses)?;
     commit.alarms.iter().try_for_each(|memory| remember(tx, memory))?;
-    commit.audit.iter().try_for_each(|entry| add_audit(tx, entry))?;
+    commit.audit.iter().try_for_each(|entry| add_audit(tx, entry, pen))?;
     commit.operations.iter().try_for_each(|step| operations::step(tx, step))
 }
 
-fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
+fn add_event(tx: &Transaction, sealed: &Sealed, pen: &Pen) -> rusqlite::Result<()> {
     let event = &sealed.event;
     tx.prepare_cached(
         "INSERT INTO event (seq, id, kind, device, alarm, occurrence, at_ms, record, hash, prev_hash)
@@ -110,8 +117,9 @@ fn add_event(tx: &Transaction, sealed: &Sealed) -> rusqlite::Result<()> {
         sealed.record,
         sealed.hash,
         sealed.prev_hash,
-    ])
-    .map(drop)
+    ])?;
+    let (seq, hash, occurrence) = (event.seq, hex(&sealed.hash), event.alarm.occurrence.to_string());
+    chain::append(tx, pen, Fact::Event { seq, hash, occurrence }).map(drop)
 }
 
 /// Its row.
@@ -148,22 +156,28 @@ pub(super) fn id_at(conn: &Connection, seq: u64) -> rusqlite::Result<Option<Stri
 }
 
 /// Takes back what nobody was told is stored: it is decided again.
-pub(super) fn undo_after(conn: &Connection, head: Head) -> rusqlite::Result<()> {
+pub(super) fn undo_after(conn: &Connection, head: Head, pen: &Pen) -> rusqlite::Result<()> {
     let after = [Count(head.seq)];
     conn.execute("DELETE FROM body WHERE row IN (SELECT row FROM outbox WHERE seq > ?1)", after)?;
     conn.execute("DELETE FROM outbox WHERE seq > ?1", [Count(head.seq)])?;
     conn.execute("DELETE FROM event WHERE seq > ?1", [Count(head.seq)])?;
-    conn.execute("UPDATE meta SET last_seq = ?1, last_hash = ?2", params![Count(head.seq), head.hash])
-        .map(drop)
+    conn.execute("UPDATE meta SET last_seq = ?1, last_hash = ?2", params![Count(head.seq), head.hash])?;
+    chain::append_base(conn, Why::Gap, pen)
 }
 
-/// The chain goes on from elsewhere: what lies before is not in this file.
-pub(super) fn rebase(conn: &Connection, epoch: &str, head: Head) -> rusqlite::Result<()> {
+/// The chain goes on from elsewhere: what lies before is not in this file, and `why` that is so.
+pub(super) fn rebase(
+    conn: &Connection,
+    epoch: &str,
+    head: Head,
+    why: Why,
+    pen: &Pen,
+) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "UPDATE meta SET epoch = ?1, base_seq = ?2, base_hash = ?3, last_seq = ?2, last_hash = ?3",
     )?
-    .execute(params![epoch, Count(head.seq), head.hash])
-    .map(drop)
+    .execute(params![epoch, Count(head.seq), head.hash])?;
+    chain::append_base(conn, why, pen)
 }
 
 /// An alarm of which there is nothing to remember has no row.
@@ -182,12 +196,24 @@ fn remember(tx: &Transaction, memory: &AlarmMemory) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-pub(super) fn add_audit(tx: &Transaction, entry: &AuditEntry) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO audit (at_ms, who, origin, action, object, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![Millis(entry.at), entry.who, entry.from, entry.action, entry.object, entry.outcome])
-    .map(drop)
+pub(super) fn add_audit(tx: &Transaction, entry: &AuditEntry, pen: &Pen) -> rusqlite::Result<()> {
+    let AuditEntry { at, who, from, action, object, outcome } = entry;
+    let number = tx
+        .prepare_cached(
+            "INSERT INTO audit (at_ms, who, origin, action, object, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .insert(params![Millis(*at), who, from, action, object, outcome])?;
+    let fact = Fact::Audit {
+        number,
+        at_ms: at.as_millisecond(),
+        who: who.clone(),
+        origin: from.clone(),
+        action: (*action).to_owned(),
+        object: object.clone(),
+        outcome: outcome.clone(),
+    };
+    let link = chain::append(tx, pen, fact)?;
+    tx.prepare_cached("UPDATE audit SET link = ?2 WHERE number = ?1")?.execute([number, link]).map(drop)
 }
 
 /// Lets go of some delivered letters' bodies, oldest first; never of one that is still to be delivered. How many.

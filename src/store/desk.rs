@@ -5,13 +5,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use tracing::{error, info, warn};
 
 use super::{
     Backlog, Commit, Settings,
     ballast::{self, NO_ROOM},
     book::{Book, Room, Shut, abandon},
+    chain::Notary,
     commit::{self, Head},
     condition::{Findings, StoreState},
     error::{Fault, File, StoreError},
@@ -45,6 +46,7 @@ pub(super) struct Desk {
     pub spooled: bool,
     /// Who can write a damaged letter anew.
     pub scribe: Option<Scribe>,
+    pub notary: Notary,
 }
 
 /// What the store is opened with.
@@ -77,6 +79,7 @@ impl Desk {
             crowded: false,
             spooled,
             scribe: None,
+            notary: Notary::default(),
         }
     }
 
@@ -89,8 +92,13 @@ impl Desk {
     pub fn commit(&mut self, wanted: &Commit) -> Result<(), StoreError> {
         self.store_held()?;
         let pages = self.room.for_commit(wanted);
-        self.within(pages, |conn| commit::commit(conn, wanted))?;
+        let pen = self.notary.pen();
+        let signed = self.within(pages, |conn| commit::commit(conn, wanted, &pen))?;
         self.reached(wanted);
+        match signed {
+            Some(head) => self.notary.signed(head),
+            None => self.notary.noted(!wanted.audit.is_empty()),
+        }
         Ok(())
     }
 
@@ -145,7 +153,7 @@ impl Desk {
             }
             let letter = stored.letter;
             error!(%endpoint, alarm = %letter.key, seq = letter.seq, "A letter is damaged in the file: it is set aside.");
-            match self.on_file(|conn| salvage::give_up(conn, &letter)) {
+            match self.give_up(&letter) {
                 Ok(()) => {
                     self.findings.broken = true;
                     self.findings.unreadable += 1;
@@ -153,6 +161,11 @@ impl Desk {
                 Err(_until_it_can_be_written) => skip.push(letter.key),
             }
         }
+    }
+
+    fn give_up(&mut self, letter: &Letter) -> Result<(), StoreError> {
+        let pen = self.notary.pen();
+        self.on_file(|conn| salvage::give_up(conn, letter, &pen))
     }
 
     fn remake(&mut self, damaged: &Stored) -> Option<Letter> {
@@ -206,11 +219,20 @@ impl Desk {
         if row < 0 || self.ring.marks().contains_key(&row) {
             return self.ring.note(row, note);
         }
-        let written = self.within_room(|conn| match &note {
-            Note::PutOff(PutOff { why, at, next_at }) => outbox::put_off(conn, row, why, *at, *next_at),
-            Note::End(End::Delivered(receipt)) => outbox::settle(conn, row, receipt),
-            Note::End(End::SetAside { why, at }) => outbox::set_aside(conn, row, why, *at),
+        let (pen, ends) = (self.notary.pen(), matches!(note, Note::End(_)));
+        let sql = StoreError::sql(File::Events);
+        let written = self.within_room(|conn| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+            match &note {
+                Note::PutOff(PutOff { why, at, next_at }) => outbox::put_off(&tx, row, why, *at, *next_at),
+                Note::End(End::Delivered(receipt)) => outbox::settle(&tx, row, receipt, &pen),
+                Note::End(End::SetAside { why, at }) => outbox::set_aside(&tx, row, why, *at, &pen),
+            }?;
+            tx.commit().map_err(sql)
         });
+        if written.is_ok() && ends {
+            self.notary.noted(true);
+        }
         match written {
             Err(StoreError::Full { .. } | StoreError::Away { .. } | StoreError::Failed { .. }) => {
                 self.ring.note(row, note)
@@ -285,12 +307,13 @@ impl Desk {
             return Ok(());
         }
         let mut ring = std::mem::take(&mut self.ring);
+        let pen = self.notary.pen();
         let pages = self.room.pages - self.room.reserve;
         let sql = StoreError::sql(File::Events);
         let most = self.room.pages;
         let outcome = self.on_file(|conn| {
             open::limit(conn, pages).map_err(sql)?;
-            let outcome = ring.store(conn);
+            let outcome = ring.store(conn, &pen);
             open::limit(conn, most).map_err(sql)?;
             outcome
         });
@@ -368,6 +391,8 @@ impl Desk {
     /// What the last checkpoint met.
     pub fn close(mut self) -> Result<(), StoreError> {
         let stored = self.store_held();
+        self.notary.hasten();
+        self.look_after_the_chain();
         if !self.ring.is_empty() {
             spool::write(&self.settings.dir, &self.ring);
         }

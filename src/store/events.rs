@@ -17,6 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     AuditEntry, Backlog, Commit, Condition, Discarded, Receipted, Recovered, Scribe, Settings, Wanted,
+    chain::{Fact, LatestHead, Witness},
     desk::Desk,
     error::{File, StoreError},
     letters,
@@ -24,7 +25,7 @@ use super::{
     ring::{End, Note, PutOff},
     salvage, start,
 };
-use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId};
+use crate::domain::{AlarmKey, EndpointId, Event, Hindrance, Letter, OccurrenceId, SignedHead};
 
 /// A damaged file up to this size is saved before the start goes on: that takes about a second.
 const AT_ONCE_BYTES: u64 = 16 << 20;
@@ -43,6 +44,7 @@ pub(super) enum Errand {
 pub struct EventStore {
     errands: mpsc::Sender<Errand>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    head: LatestHead,
 }
 
 impl fmt::Debug for EventStore {
@@ -88,8 +90,9 @@ impl EventStore {
 
     fn serve(desk: Desk) -> Result<EventStore, StoreError> {
         let (errands, inbox) = mpsc::channel(WAITING_MAX);
+        let head = desk.notary.latest();
         let thread = spawn("events.db", desk.settings.dir.clone(), move || serve(desk, inbox))?;
-        Ok(EventStore { errands, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(EventStore { errands, thread: Arc::new(Mutex::new(Some(thread))), head })
     }
 
     /// On a thread of its own; the desk hears of the end.
@@ -115,6 +118,37 @@ impl EventStore {
             Ok(())
         })
         .await
+    }
+
+    /// From now on rows of the chain say when they were written, and its end is signed: at once, then as it becomes due.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn attest(&self, witness: Witness) -> Result<(), StoreError> {
+        self.ask(move |desk| {
+            desk.notary.appoint(witness);
+            desk.look_after_the_chain();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a row to the chain as soon as it can be written.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn witness(&self, fact: Fact) -> Result<(), StoreError> {
+        self.ask(move |desk| {
+            desk.notary.wait(fact);
+            desk.look_after_the_chain();
+            Ok(())
+        })
+        .await
+    }
+
+    /// The latest signed end of the chain that is on the disk.
+    pub fn head(&self) -> Option<SignedHead> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stores all of `commit` or nothing of it, in one transaction, and returns once it is on the disk.
@@ -259,7 +293,13 @@ impl EventStore {
     /// # Errors
     /// `Full`, `Away`, or as SQLite gives them.
     pub async fn retry(&self, wanted: Wanted, audit: AuditEntry) -> Result<u64, StoreError> {
-        self.ask(move |desk| desk.within_room(|conn| letters::retry(conn, &wanted, &audit))).await
+        self.ask(move |desk| {
+            let pen = desk.notary.pen();
+            let retried = desk.within_room(|conn| letters::retry(conn, &wanted, &audit, &pen));
+            desk.notary.noted(true);
+            retried
+        })
+        .await
     }
 
     /// Gives up all that was not delivered to `endpoint`, and writes `audit` with it. None: there was nothing.
@@ -274,7 +314,10 @@ impl EventStore {
         self.ask(move |desk| {
             // what memory holds for it goes too, once it is in the file
             desk.store_held()?;
-            desk.within_room(|conn| letters::discard(conn, &endpoint, &audit))
+            let pen = desk.notary.pen();
+            let discarded = desk.within_room(|conn| letters::discard(conn, &endpoint, &audit, &pen));
+            desk.notary.noted(true);
+            discarded
         })
         .await
     }

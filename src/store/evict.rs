@@ -4,7 +4,11 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::{columns::Count, losses, open};
+use super::{
+    chain::{self, Pen},
+    columns::Count,
+    losses, open,
+};
 use crate::domain::{Loss, LossClass, LossReason};
 
 /// In percent of the limit: from here on room is made, and until here.
@@ -28,11 +32,11 @@ pub(super) fn is_crowded(was: bool, used_percent: f64) -> bool {
 }
 
 /// Takes the next that may go. False if nothing may.
-pub(super) fn step(conn: &mut Connection, pages: i64) -> rusqlite::Result<bool> {
+pub(super) fn step(conn: &mut Connection, pages: i64, pen: &Pen) -> rusqlite::Result<bool> {
     // making room takes a little: the last pages are for this
     open::limit(conn, pages)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let took = retire(&tx)? || coalesce(&tx)?;
+    let took = retire(&tx, pen)? || coalesce(&tx)?;
     tx.commit()?;
     Ok(took)
 }
@@ -51,7 +55,7 @@ const ADDRESSEES: &str = "
       FROM addressee WHERE endpoint IS NOT NULL)";
 
 /// The chain begins behind the oldest events from now on; those that are needed stay as they are, before its beginning.
-fn retire(tx: &Transaction) -> rusqlite::Result<bool> {
+fn retire(tx: &Transaction, pen: &Pen) -> rusqlite::Result<bool> {
     let (base, last): (u64, u64) = tx.query_row("SELECT base_seq, last_seq FROM meta", [], |row| {
         Ok((row.get::<_, Count>(0)?.0, row.get::<_, Count>(1)?.0))
     })?;
@@ -83,6 +87,7 @@ fn retire(tx: &Transaction) -> rusqlite::Result<bool> {
             ..Loss::of(LossClass::Alarms, LossReason::Retired)
         };
         losses::write(tx, &loss)?;
+        chain::retire(tx, pen, until)?;
         return Ok(true);
     }
     Ok(false)

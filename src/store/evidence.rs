@@ -51,6 +51,26 @@ pub fn seal(event: Event, prev_hash: Hash) -> Result<Sealed, serde_json::Error> 
     Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
 }
 
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `None` unless it is 64 hex digits, as [`hex`] writes them.
+pub fn unhex(text: &str) -> Option<Hash> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, odd) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    bytes.collect::<Option<Vec<u8>>>().filter(|_| odd.is_empty())?.try_into().ok()
+}
+
 fn to_record(event: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(event)
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::{
     AuditEntry, Backlog,
+    chain::Pen,
     columns::{Count, Millis, Rank},
     commit::add_audit,
     error::{File, StoreError},
@@ -143,13 +144,18 @@ pub struct Wanted {
 }
 
 /// Puts letters that were set aside back to where they stood; together with the audit entry, which says how many.
-pub(super) fn retry(conn: &mut Connection, wanted: &Wanted, audit: &AuditEntry) -> Result<u64, StoreError> {
+pub(super) fn retry(
+    conn: &mut Connection,
+    wanted: &Wanted,
+    audit: &AuditEntry,
+    pen: &Pen,
+) -> Result<u64, StoreError> {
     let sql = StoreError::sql(File::Events);
-    let again = "UPDATE outbox SET state = 'queued', next_at_ms = NULL
+    let again = "UPDATE outbox SET state = 'queued', next_at_ms = NULL, link = NULL
                  WHERE state = 'set_aside' AND endpoint = ?1 AND row = coalesce(?2, row)";
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     let changed = tx.execute(again, params![wanted.endpoint.as_str(), wanted.number]).map_err(sql)? as u64;
-    finish(tx, audit, changed).map_err(sql)?;
+    finish(tx, audit, changed, pen).map_err(sql)?;
     Ok(changed)
 }
 
@@ -166,6 +172,7 @@ pub(super) fn discard(
     conn: &mut Connection,
     endpoint: &EndpointId,
     audit: &AuditEntry,
+    pen: &Pen,
 ) -> Result<Option<Discarded>, StoreError> {
     let sql = StoreError::sql(File::Events);
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
@@ -198,13 +205,13 @@ pub(super) fn discard(
         };
         losses::write(&tx, &loss).map_err(sql)?;
     }
-    finish(tx, audit, discarded.map_or(0, |discarded| discarded.letters)).map_err(sql)?;
+    finish(tx, audit, discarded.map_or(0, |discarded| discarded.letters), pen).map_err(sql)?;
     Ok(discarded)
 }
 
-fn finish(tx: Transaction, audit: &AuditEntry, letters: u64) -> rusqlite::Result<()> {
+fn finish(tx: Transaction, audit: &AuditEntry, letters: u64, pen: &Pen) -> rusqlite::Result<()> {
     let outcome = format!("{letters} letters{}", audit.outcome);
-    add_audit(&tx, &AuditEntry { outcome, ..audit.clone() })?;
+    add_audit(&tx, &AuditEntry { outcome, ..audit.clone() }, pen)?;
     tx.commit()
 }
 

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::{
     ballast::{self, Ballast},
     book::{Book, Pages, abandon},
+    chain::Why,
     commit::{self, Head},
     condition::{Condition, StoreState},
     desk::Desk,
@@ -40,6 +41,7 @@ impl Desk {
         if let Err(error) = self.store_held() {
             tracing::debug!(%error, "What memory holds cannot be stored yet.");
         }
+        self.look_after_the_chain();
         let used_percent = self.make_room();
         let partition = ballast::partition(&self.settings.dir);
         let mut is_low = false;
@@ -69,6 +71,20 @@ impl Desk {
         }
     }
 
+    /// What the clock did, what waits to be written, and the signature that is due.
+    pub fn look_after_the_chain(&mut self) {
+        if !self.notary.look() || !matches!(self.book, Book::Open(_)) {
+            return;
+        }
+        let notary = std::mem::take(&mut self.notary);
+        let written = self.within_room(|conn| notary.write(conn).map_err(StoreError::sql(File::Events)));
+        self.notary = notary;
+        match written {
+            Ok(head) => self.notary.written(head),
+            Err(error) => tracing::debug!(%error, "The chain of evidence cannot be signed now."),
+        }
+    }
+
     fn state(&self) -> (StoreState, String) {
         match &self.book {
             Book::Shut(shut) => (shut.state, shut.why.clone()),
@@ -84,6 +100,7 @@ impl Desk {
         // What lies beyond is reserved, for what is urgent and for marks.
         let common = (pages - 2 * self.room.reserve).max(1);
         let mut percent = 0.0;
+        let pen = self.notary.pen();
         for _ in 0..STEPS {
             let looked =
                 self.on_file(|conn| evict::used_percent(conn, common).map_err(StoreError::sql(File::Events)));
@@ -100,7 +117,8 @@ impl Desk {
             if !crowded {
                 break;
             }
-            let took = self.on_file(|conn| evict::step(conn, pages).map_err(StoreError::sql(File::Events)));
+            let took =
+                self.on_file(|conn| evict::step(conn, pages, &pen).map_err(StoreError::sql(File::Events)));
             if !matches!(took, Ok(true)) {
                 break;
             }
@@ -165,7 +183,7 @@ impl Desk {
     /// there after all; and a file that stands further back is not the one that was written last.
     fn line_up(&mut self, conn: &mut Connection) -> Result<(), StoreError> {
         let sql = StoreError::sql(File::Events);
-        let base = self.base_of_ring();
+        let (base, pen) = (self.base_of_ring(), self.notary.pen());
         let head = commit::head(conn).map_err(sql)?;
         if head == base {
             return Ok(());
@@ -173,7 +191,7 @@ impl Desk {
         let tx = conn.transaction().map_err(sql)?;
         if head.seq > base.seq {
             if !self.holds(commit::id_at(&tx, base.seq + 1).map_err(sql)?) {
-                commit::undo_after(&tx, base).map_err(sql)?;
+                commit::undo_after(&tx, base, &pen).map_err(sql)?;
                 tx.commit().map_err(sql)?;
             }
             return Ok(());
@@ -182,7 +200,7 @@ impl Desk {
         if missing > 0 {
             losses::write(&tx, &gone(head.seq + 1, base.seq)).map_err(sql)?;
         }
-        commit::rebase(&tx, &self.epoch, base).map_err(sql)?;
+        commit::rebase(&tx, &self.epoch, base, Why::Gap, &pen).map_err(sql)?;
         tx.commit().map_err(sql)?;
         self.findings.broken = true;
         self.findings.missing += missing;

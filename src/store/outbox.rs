@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::{
     Receipted,
+    chain::{self, Pen},
     columns::{Count, Millis, Rank},
     error::{File, StoreError},
     sum,
@@ -185,11 +186,12 @@ fn letter(
     .optional()
 }
 
-pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted) -> Result<(), StoreError> {
+pub(super) fn settle(conn: &Connection, row: i64, receipt: &Receipted, pen: &Pen) -> Result<(), StoreError> {
     let sql = "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, next_at_ms = NULL,
                delivered_at_ms = ?2, tried_at_ms = ?2, receipt_status = ?3, receipt_said = ?4 WHERE row = ?1 AND state = 'queued'";
     let said = cut(&receipt.said, SAID_MAX_BYTES);
-    one_letter(conn, row, sql, params![row, Millis(receipt.at), receipt.status, said])
+    one_letter(conn, row, sql, params![row, Millis(receipt.at), receipt.status, said])?;
+    chain::receipt(conn, pen, row).map_err(StoreError::sql(File::Events))
 }
 
 /// `at`: when it was tried; `next_at`: when it is tried again.
@@ -212,12 +214,14 @@ pub(super) fn set_aside(
     row: i64,
     why: &Hindrance,
     at: Timestamp,
+    pen: &Pen,
 ) -> Result<(), StoreError> {
     let sql =
         "UPDATE outbox SET state = 'set_aside', attempts = attempts + 1, hindrance = ?2, last_error = ?3,
                last_error_zh = ?4, tried_at_ms = ?5, next_at_ms = NULL WHERE row = ?1 AND state = 'queued'";
     let (kind, en, zh) = words(why);
-    one_letter(conn, row, sql, params![row, kind, en, zh, Millis(at)])
+    one_letter(conn, row, sql, params![row, kind, en, zh, Millis(at)])?;
+    chain::receipt(conn, pen, row).map_err(StoreError::sql(File::Events))
 }
 
 /// As they are kept: the kind, English, Chinese.

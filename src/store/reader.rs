@@ -8,15 +8,12 @@ use rusqlite::{Connection, Row, params};
 use super::{
     columns::{Count, Json, Millis},
     error::{File, StoreError},
-    evidence::{self, Durability, Hash, Sealed},
+    evidence::{Durability, Sealed},
     letters::{self, LetterFilter, LetterRow, both},
     open,
     privacy::{self, OuterKey, Privacy},
 };
-use crate::{domain::Text, text};
-
-/// How many events one look takes.
-const LOOK: u64 = 500;
+use crate::domain::Text;
 
 pub struct Reader {
     pub(super) conn: Connection,
@@ -46,34 +43,16 @@ pub struct Delivery {
     pub next_at: Option<Timestamp>,
 }
 
-/// The chain is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    pub epoch: String,
-    pub events: u64,
-    pub last_seq: u64,
-    pub last_hash: Hash,
-}
-
-/// Where the chain breaks first.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("verify event {seq}: {}", why.en)]
-pub struct Broken {
-    pub seq: u64,
-    pub why: Text,
-}
-
-impl Broken {
-    fn at(seq: u64, why: Text) -> Self {
-        Self { seq, why }
-    }
-}
-
 impl Reader {
     /// # Errors
     /// `Missing` if nothing was ever stored in `dir`; `NotPermitted`; `Newer`; what SQLite says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         Ok(Self { conn: open::reader(dir, File::Events)? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn over(conn: Connection) -> Self {
+        Self { conn }
     }
 
     #[cfg(test)]
@@ -144,60 +123,6 @@ impl Reader {
     pub fn letters(&self, filter: &LetterFilter) -> Result<Vec<LetterRow>, StoreError> {
         letters::list(&self.conn, filter).map_err(StoreError::sql(File::Events))
     }
-
-    /// Walks the whole chain, from what retention left to the last event known when it began.
-    ///
-    /// # Errors
-    /// The outer one if the file cannot be read; the inner one if what it says does not hold.
-    pub fn verify_chain(&self) -> Result<Result<Verified, Broken>, StoreError> {
-        let sql = StoreError::sql(File::Events);
-        let (epoch, mut at, last) = self.ends().map_err(sql)?;
-        let mut events = 0;
-        while at.seq < last.seq {
-            let links = self.links(at.seq, last.seq).map_err(sql)?;
-            if links.is_empty() {
-                return Ok(Err(Broken::at(at.seq + 1, text!("末尾缺失", "it is missing at the end"))));
-            }
-            events += links.len() as u64;
-            for link in links {
-                match link.follow(&at) {
-                    Ok(end) => at = end,
-                    Err(broken) => return Ok(Err(broken)),
-                }
-            }
-        }
-        if at.hash != last.hash {
-            let why = text!("与最后提交的事件不符", "it is not the last one that was committed");
-            return Ok(Err(Broken::at(last.seq, why)));
-        }
-        Ok(Ok(Verified { epoch, events, last_seq: last.seq, last_hash: last.hash }))
-    }
-
-    fn ends(&self) -> rusqlite::Result<(String, End, End)> {
-        self.conn.query_row("SELECT epoch, base_seq, base_hash, last_seq, last_hash FROM meta", [], |row| {
-            let base = End { seq: row.get::<_, Count>(1)?.0, hash: row.get(2)? };
-            let last = End { seq: row.get::<_, Count>(3)?.0, hash: row.get(4)? };
-            Ok((row.get(0)?, base, last))
-        })
-    }
-
-    fn links(&self, after: u64, last: u64) -> rusqlite::Result<Vec<Link>> {
-        self.conn
-            .prepare_cached(
-                "SELECT seq, id, record, hash, prev_hash FROM event
-                 WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-            )?
-            .query_map(params![Count(after), Count(last), Count(LOOK)], |row| {
-                Ok(Link {
-                    seq: row.get::<_, Count>(0)?.0,
-                    id: row.get(1)?,
-                    record: row.get(2)?,
-                    hash: row.get(3)?,
-                    prev_hash: row.get(4)?,
-                })
-            })?
-            .collect()
-    }
 }
 
 const DELIVERIES: &str = "
@@ -219,51 +144,3 @@ const DELIVERIES: &str = "
     SELECT latest.endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
            h.last_error, next_at, h.last_error_zh, h.hindrance, critical
     FROM latest LEFT JOIN outbox h ON h.row = hindered ORDER BY latest.endpoint";
-
-/// An end of the chain.
-struct End {
-    seq: u64,
-    hash: Hash,
-}
-
-/// A stored event, as far as the chain is concerned.
-struct Link {
-    seq: u64,
-    id: String,
-    record: Vec<u8>,
-    hash: Hash,
-    prev_hash: Hash,
-}
-
-/// What of a record must agree with its columns.
-#[derive(serde::Deserialize)]
-struct Name {
-    id: String,
-    seq: u64,
-}
-
-impl Link {
-    /// This link as the chain's end, if it is the next after `before`.
-    fn follow(self, before: &End) -> Result<End, Broken> {
-        let name: Option<Name> = serde_json::from_slice(&self.record).ok();
-        let facts = [
-            (self.seq == before.seq + 1, text!("它前面的事件缺失", "the one before it is missing")),
-            (
-                self.prev_hash == before.hash,
-                text!("与前一事件不衔接", "it does not follow the one before it"),
-            ),
-            (
-                self.hash == evidence::link(&self.prev_hash, &self.record),
-                text!("记录被改动过", "its record was changed"),
-            ),
-            (
-                name.is_some_and(|name| name.seq == self.seq && name.id == self.id),
-                text!("记录属于另一事件", "its record is of another event"),
-            ),
-        ];
-        match facts.into_iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err(Broken::at(self.seq, why)),
-            None => Ok(End { seq: self.seq, hash: self.hash }),
-        }
-    }
-}

@@ -11,7 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backlog, Commit, Receipted, commit,
+    Backlog, Commit, Receipted,
+    chain::{Pen, Why},
+    commit,
     commit::Head,
     error::{File, StoreError},
     losses, outbox,
@@ -64,7 +66,7 @@ impl Fate {
     }
 
     /// Onto the letter's row in the file; one that was settled before stays so.
-    pub fn write(&self, conn: &Connection, row: i64) -> Result<(), StoreError> {
+    pub fn write(&self, conn: &Connection, row: i64, pen: &Pen) -> Result<(), StoreError> {
         let before = self.attempts.saturating_sub(1);
         if before > 0 {
             conn.prepare_cached(
@@ -74,8 +76,8 @@ impl Fate {
             .map_err(StoreError::sql(File::Events))?;
         }
         let written = match (&self.end, &self.put_off) {
-            (Some(End::Delivered(receipt)), _) => outbox::settle(conn, row, receipt),
-            (Some(End::SetAside { why, at }), _) => outbox::set_aside(conn, row, why, *at),
+            (Some(End::Delivered(receipt)), _) => outbox::settle(conn, row, receipt, pen),
+            (Some(End::SetAside { why, at }), _) => outbox::set_aside(conn, row, why, *at, pen),
             (None, Some(PutOff { why, at, next_at })) => outbox::put_off(conn, row, why, *at, *next_at),
             (None, None) => Ok(()),
         };
@@ -267,16 +269,16 @@ impl Ring {
     }
 
     /// Brings what is held into the file, in order. What is not there yet after an error is held as before.
-    pub fn store(&mut self, conn: &mut Connection) -> Result<(), StoreError> {
+    pub fn store(&mut self, conn: &mut Connection, pen: &Pen) -> Result<(), StoreError> {
         let sql = StoreError::sql(File::Events);
         while !self.is_empty() {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-            self.marks.iter().try_for_each(|(row, fate)| fate.write(&tx, *row))?;
+            self.marks.iter().try_for_each(|(row, fate)| fate.write(&tx, *row, pen))?;
             self.lost.iter().try_for_each(|loss| losses::write(&tx, loss)).map_err(sql)?;
             let count = self.held.len().min(TOGETHER);
             let mut rows = Vec::new();
             for held in self.held.iter().take(count) {
-                self.store_one(&tx, held, &mut rows)?;
+                self.store_one(&tx, held, &mut rows, pen)?;
             }
             tx.commit().map_err(sql)?;
             self.marks.clear();
@@ -297,16 +299,17 @@ impl Ring {
         tx: &Transaction,
         held: &Held,
         rows: &mut Vec<(i64, Option<i64>)>,
+        pen: &Pen,
     ) -> Result<(), StoreError> {
         let sql = StoreError::sql(File::Events);
         let letters = held.letters.iter().filter_map(|number| Some((*number, self.letters.get(number)?)));
-        let place = place(tx, &held.commit)?;
+        let place = place(tx, &held.commit, pen)?;
         if place == Place::Taken {
             rows.extend(held.letters.iter().map(|number| (*number, None)));
             return Ok(());
         }
         if place == Place::Next {
-            commit::write_all_but_letters(tx, &held.commit).map_err(sql)?;
+            commit::write_all_but_letters(tx, &held.commit, pen).map_err(sql)?;
             if let Some(last) = held.commit.events.last() {
                 commit::move_head(tx, &Head { seq: last.event.seq, hash: last.hash }).map_err(sql)?;
             }
@@ -317,7 +320,7 @@ impl Ring {
                 Place::Next | Place::Taken => Some(commit::add_letter(tx, &held.letter).map_err(sql)?),
             };
             if let Some(row) = row {
-                held.fate.write(tx, row)?;
+                held.fate.write(tx, row, pen)?;
             }
             rows.push((number, row));
         }
@@ -336,7 +339,7 @@ enum Place {
 }
 
 /// Where in the file's chain a held commit goes. Where the chain has a gap before it, it goes on from behind the gap.
-fn place(tx: &Transaction, held: &Commit) -> Result<Place, StoreError> {
+fn place(tx: &Transaction, held: &Commit, pen: &Pen) -> Result<Place, StoreError> {
     let sql = StoreError::sql(File::Events);
     let Some(first) = held.events.first() else { return Ok(Place::Next) };
     if commit::has(tx, &first.event.id).map_err(sql)? {
@@ -362,7 +365,7 @@ fn place(tx: &Transaction, held: &Commit) -> Result<Place, StoreError> {
         losses::write(tx, &lost).map_err(sql)?;
     }
     let before = Head { seq: first.event.seq - 1, hash: first.prev_hash };
-    commit::rebase(tx, &first.event.epoch, before).map_err(sql)?;
+    commit::rebase(tx, &first.event.epoch, before, Why::Gap, pen).map_err(sql)?;
     Ok(Place::Next)
 }
 

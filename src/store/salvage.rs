@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 use super::{
     Fired, OpenOperation, Recovered, Settings,
     carve::{Carver, Cell, Column},
+    chain::{self, Pen, Why},
     commit::{self, Head},
     error::{Access, File, StoreError},
     evidence::{self, Hash},
@@ -96,7 +97,7 @@ fn look(found: &mut Recovered, cell: &Cell) {
     };
     match (cell.rowid, &cell.columns[..]) {
         // meta
-        (Some(1), [Null, Text(epoch), Integer(_), Integer(_), Blob(_), Integer(seq), Blob(hash)]) => {
+        (Some(1), [Null, Text(epoch), Integer(_), Integer(_), Blob(_), Integer(seq), Blob(hash), ..]) => {
             found.epoch.clone_from(epoch);
             reached(*seq, hash);
         }
@@ -165,7 +166,7 @@ pub(super) fn salvage(settings: &Settings) -> Result<Salvaged, StoreError> {
          CREATE TEMP TABLE listed (row INTEGER PRIMARY KEY, endpoint TEXT, device TEXT, alarm TEXT);",
     )
     .map_err(sql)?;
-    commit::recover(&conn).map_err(sql)?;
+    commit::recover(&conn).and_then(|_| chain::clear(&conn)).map_err(sql)?;
     let tx = conn.transaction().map_err(sql)?;
     carver.each(|cell| save(&tx, &cell)).map_err(sql)?;
     tx.commit().map_err(sql)?;
@@ -197,10 +198,37 @@ fn save(conn: &Connection, cell: &Cell) -> rusqlite::Result<()> {
             .map(drop),
         (
             Some(number),
-            [Null, Integer(at), Text(who), Text(origin), Text(action), Text(object), Text(outcome)],
-        ) => conn
-            .prepare_cached("INSERT OR IGNORE INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-            .execute(params![number, at, who, origin, action, object, outcome])
+            [
+                Null,
+                Integer(at),
+                Text(who),
+                Text(origin),
+                Text(action),
+                Text(object),
+                Text(outcome),
+                link @ ..,
+            ],
+        ) if link.len() <= 1 => conn
+            .prepare_cached("INSERT OR IGNORE INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                number,
+                at,
+                who,
+                origin,
+                action,
+                object,
+                outcome,
+                link.first().and_then(integer)
+            ])
+            .map(drop),
+        (Some(n), [Null, Integer(seq), Text(kind), Blob(record), Blob(hash)]) if hash.len() == 32 => conn
+            .prepare_cached("INSERT OR IGNORE INTO link VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![n, seq, kind, record, hash])
+            .map(drop),
+        // writing: only what its digest vouches for
+        (None, [Blob(digest), Text(name), Blob(body)]) if evidence::sha256(body)[..] == digest[..] => conn
+            .prepare_cached("INSERT OR IGNORE INTO writing VALUES (?1, ?2, ?3)")?
+            .execute(params![digest, name, body])
             .map(drop),
         (None, [Text(endpoint), Text(device), Text(alarm), Integer(row), ..]) => conn
             .prepare_cached("INSERT OR IGNORE INTO listed VALUES (?1, ?2, ?3, ?4)")?
@@ -262,7 +290,7 @@ fn has_sum(known: &[Column], body: &[u8]) -> bool {
 ///
 /// # Errors
 /// What SQLite says; nothing is changed then.
-pub(super) fn give_up(conn: &mut Connection, letter: &Letter) -> Result<(), StoreError> {
+pub(super) fn give_up(conn: &mut Connection, letter: &Letter, pen: &Pen) -> Result<(), StoreError> {
     let sql = StoreError::sql(File::Events);
     let tx = conn.transaction().map_err(sql)?;
     tx.execute(
@@ -270,6 +298,7 @@ pub(super) fn give_up(conn: &mut Connection, letter: &Letter) -> Result<(), Stor
            last_error_zh = '内容已损坏' WHERE row = ?1",
         [letter.row],
     )
+    .and_then(|_| chain::receipt(&tx, pen, letter.row))
     .map_err(sql)?;
     let subject = Some(letter.key.to_string());
     let loss = Loss { subject, ..damaged(letter.endpoint.as_str(), letter.seq, letter.seq, 1) };
@@ -280,10 +309,10 @@ pub(super) fn give_up(conn: &mut Connection, letter: &Letter) -> Result<(), Stor
 fn save_letter(conn: &Connection, row: i64, columns: &[Column]) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO outbox (row, endpoint, event_id, seq, device, alarm, priority, state, attempts, last_error, next_at_ms,
-                             delivered_at_ms, receipt_status, receipt_said, hindrance, last_error_zh, tried_at_ms, content_type)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+                             delivered_at_ms, receipt_status, receipt_said, hindrance, last_error_zh, tried_at_ms, content_type, link)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
          ON CONFLICT (row) DO UPDATE SET state = excluded.state, attempts = excluded.attempts, next_at_ms = NULL,
-           delivered_at_ms = excluded.delivered_at_ms, receipt_status = excluded.receipt_status
+           delivered_at_ms = excluded.delivered_at_ms, receipt_status = excluded.receipt_status, link = excluded.link
          WHERE outbox.state = 'queued' AND excluded.state <> 'queued'
          ON CONFLICT DO NOTHING",
     )?
@@ -306,6 +335,7 @@ fn save_letter(conn: &Connection, row: i64, columns: &[Column]) -> rusqlite::Res
         columns.get(15).and_then(text),
         columns.get(16).and_then(integer),
         columns.get(17).and_then(text),
+        columns.get(18).and_then(integer),
     ])
     .map(drop)
     // what no constraint of the table allows was no letter
@@ -479,7 +509,9 @@ impl Salvaged {
         let (new, path) = (dir.join(NEW), dir.join(File::Events.name()));
         let mut conn = open::writer_at(&new, File::Events, open::Synchronous::Full, settings.events_max)?;
         let tx = conn.transaction().map_err(sql)?;
-        commit::rebase(&tx, epoch, base).map_err(sql)?;
+        chain::adopt(&tx)
+            .and_then(|()| commit::rebase(&tx, epoch, base, Why::Salvaged, &Pen::default()))
+            .map_err(sql)?;
         self.losses.iter().try_for_each(|loss| losses::write(&tx, loss)).map_err(sql)?;
         tx.commit().map_err(sql)?;
         open::checkpoint_all(&conn).and_then(|()| conn.close().map_err(|(_, error)| error)).map_err(sql)?;

@@ -9,6 +9,7 @@ use tracing::{error, warn};
 use super::{
     Recovered, Settings, ballast,
     book::{Book, Pages, Shut},
+    chain::{Pen, Why},
     commit::{self, Head},
     condition::{Findings, StoreState},
     desk::{Desk, Start},
@@ -73,7 +74,7 @@ fn take_up(
     settings: &Settings,
 ) -> Result<Recovered, StoreError> {
     let unended = unmentioned(&recovered, ring);
-    match ring.store(conn) {
+    match ring.store(conn, &Pen::default()) {
         Ok(()) => {
             spool::remove(&settings.dir);
             let now = commit::recover(conn).map_err(StoreError::sql(File::Events))?;
@@ -140,7 +141,8 @@ fn compare(
     if missing > 0 {
         losses::write(&tx, &mend::gone(recovered.last_seq + 1, mark.seq)).map_err(sql)?;
     }
-    commit::rebase(&tx, &epoch, Head { seq, hash: recovered.last_hash }).map_err(sql)?;
+    commit::rebase(&tx, &epoch, Head { seq, hash: recovered.last_hash }, Why::Gap, &Pen::default())
+        .map_err(sql)?;
     tx.commit().map_err(sql)?;
     (recovered.epoch, recovered.last_seq) = (epoch, seq);
     Ok(Findings { broken: true, missing, ..Findings::default() })

@@ -15,11 +15,11 @@ use self::{over::Over, summary::Summary};
 use super::Wants;
 use crate::{
     domain::{
-        Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event, Loss,
-        LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, Quality, ReadingFact, SiteFacts,
-        Text, TimeQuality, TransitionKind, Value,
+        Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event,
+        HeadStatement, Loss, LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, Quality,
+        ReadingFact, SignedHead, SiteFacts, Text, TimeQuality, TransitionKind, Value,
     },
-    store::evidence::{Durability, Hash, Sealed},
+    store::evidence::{Durability, Sealed, hex},
 };
 
 /// The frozen body for an endpoint with these `wants`; times carry the offset of `site_timezone` and milliseconds.
@@ -52,7 +52,7 @@ struct Data<'a> {
     time_quality: TimeQuality,
     durability: Durability,
     demo: bool,
-    evidence: Evidence,
+    evidence: Evidence<'a>,
 }
 
 /// What the event is about.
@@ -133,10 +133,30 @@ struct Reading<'a> {
 }
 
 #[derive(Serialize)]
-struct Evidence {
+struct Evidence<'a> {
     seq: u64,
     hash: String,
     prev_hash: String,
+    /// The latest signed end of the chain: what the receiver holds, the box cannot take back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<Head<'a>>,
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    seq: u64,
+    hash: String,
+    /// The bytes that were signed; they name `seq` and `hash`, and the time.
+    signed: &'a str,
+    signature: &'a str,
+    key: &'a str,
+}
+
+impl<'a> Head<'a> {
+    fn of(head: &'a SignedHead) -> Option<Self> {
+        let HeadStatement { seq, hash, .. } = head.statement()?;
+        Some(Self { seq, hash, signed: &head.signed, signature: &head.signature, key: &head.key })
+    }
 }
 
 /// One event through the eyes of one endpoint.
@@ -171,6 +191,7 @@ impl<'a> View<'a> {
                     seq: event.seq,
                     hash: hex(&sealed.hash),
                     prev_hash: hex(&sealed.prev_hash),
+                    head: event.head.as_ref().and_then(Head::of),
                 },
             },
         }
@@ -322,10 +343,6 @@ fn write_value<S: Serializer>(value: Option<&Value>, to: S) -> Result<S::Ok, S::
         }
         Some(Value::Number(n)) => to.serialize_f64(*n),
     }
-}
-
-fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ pub fn raised() -> Event {
         losses: Vec::new(),
         summary: Vec::new(),
         more: 0,
+        head: None,
     }
 }
 

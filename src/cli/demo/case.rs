@@ -137,8 +137,9 @@ impl<'a> Case<'a> {
             Ok(verified) => Ok(verified.events),
             Err(broken) => {
                 let (zh, en) = (&broken.why.zh, &broken.why.en);
-                let seq = broken.seq;
-                let why = text!("事件 {seq} 处链断：{zh}", "the chain breaks at event {seq}: {en}");
+                let place = broken.place.text();
+                let (zh_at, en_at) = (place.zh, place.en);
+                let why = text!("{zh_at}处链断：{zh}", "the chain breaks at {en_at}: {en}");
                 Err(self.stage.missed(step, why).await.into())
             }
         }

@@ -1,5 +1,6 @@
 //! Real files in real directories.
 
+mod chain;
 mod crash;
 mod damage;
 mod events;
@@ -123,6 +124,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         losses: Vec::new(),
         summary: Vec::new(),
         more: 0,
+        head: None,
     }
 }
 

@@ -1,0 +1,217 @@
+//! Rows are added at the chain's end, in the transaction that makes true what they say.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    fact::{Base, Fact, ReceiptFact, Record, Why},
+    notary::Pen,
+};
+use crate::{
+    domain::SignedHead,
+    store::{
+        columns::Count,
+        commit,
+        evidence::{Hash, hex, link, sha256},
+    },
+};
+
+/// Adds a row; its number.
+pub(crate) fn append(conn: &Connection, pen: &Pen, fact: Fact) -> rusqlite::Result<i64> {
+    let when = match fact {
+        // its own record has it
+        Fact::Event { .. } => None,
+        _ => pen.when.clone(),
+    };
+    let kind = fact.word();
+    let seq = match fact {
+        Fact::Event { seq, .. } => seq,
+        _ => commit::head(conn)?.seq,
+    };
+    let record = serde_json::to_vec(&Record { fact, when })
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let (last, prev): (i64, Hash) = conn
+        .prepare_cached("SELECT link_n, link_hash FROM meta")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let hash = link(&prev, &sha256(&record));
+    let n = last + 1;
+    conn.prepare_cached("INSERT INTO link (n, seq, kind, record, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![n, Count(seq), kind, record, hash])?;
+    conn.prepare_cached("UPDATE meta SET link_n = ?1, link_hash = ?2")?.execute(params![n, hash])?;
+    Ok(n)
+}
+
+/// A letter came to its end: its row says so, and where in the chain it stands.
+pub(crate) fn receipt(conn: &Connection, pen: &Pen, row: i64) -> rusqlite::Result<()> {
+    let fact = conn
+        .prepare_cached(
+            "SELECT endpoint, event_id, seq, state, coalesce(delivered_at_ms, tried_at_ms, 0), receipt_status, receipt_said
+             FROM outbox WHERE row = ?1",
+        )?
+        .query_row([row], |found| receipt_fact(row, found))?;
+    let n = append(conn, pen, Fact::Receipt(fact))?;
+    conn.prepare_cached("UPDATE outbox SET link = ?2 WHERE row = ?1")?.execute([row, n]).map(drop)
+}
+
+/// Of the columns that the statement above names, in its order.
+pub(super) fn receipt_fact(row: i64, found: &rusqlite::Row) -> rusqlite::Result<ReceiptFact> {
+    let said: Option<String> = found.get(6)?;
+    Ok(ReceiptFact {
+        row,
+        endpoint: found.get(0)?,
+        event: found.get(1)?,
+        seq: found.get::<_, Count>(2)?.0,
+        outcome: found.get(3)?,
+        at_ms: found.get(4)?,
+        status: found.get(5)?,
+        said_sha256: hex(&sha256(said.unwrap_or_default().as_bytes())),
+    })
+}
+
+/// The first row of a file: a new one's, or one's that an older version wrote.
+pub(crate) fn begin(conn: &Connection) -> rusqlite::Result<()> {
+    let begun: i64 = conn.query_row("SELECT link_n FROM meta", [], |row| row.get(0))?;
+    if begun > 0 {
+        return Ok(());
+    }
+    let tx = conn.unchecked_transaction()?;
+    let old: i64 =
+        tx.query_row("SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM audit)", [], |row| {
+            row.get(0)
+        })?;
+    append_base(&tx, if old > 0 { Why::Upgraded } else { Why::Begun }, &Pen::default())?;
+    tx.commit()
+}
+
+/// Tells what lies before, as the file has it now.
+pub(crate) fn append_base(conn: &Connection, why: Why, pen: &Pen) -> rusqlite::Result<()> {
+    let (audit, letter) = match why {
+        Why::Begun | Why::Upgraded | Why::Salvaged => {
+            (last(conn, "audit", "number")?, last(conn, "outbox", "row")?)
+        }
+        Why::Retired => (unlinked_audit(conn)?, told_base(conn)?.map_or(0, |base| base.letter)),
+        Why::Gap => told_base(conn)?.map_or((0, 0), |base| (base.audit, base.letter)),
+    };
+    let (epoch, link, link_hash, head) = conn.query_row(
+        "SELECT epoch, link_base_n, link_base_hash, base_seq, base_hash, last_seq, last_hash FROM meta",
+        [],
+        |row| {
+            let [base, last]: [(u64, Hash); 2] =
+                [(row.get::<_, Count>(3)?.0, row.get(4)?), (row.get::<_, Count>(5)?.0, row.get(6)?)];
+            let head = match why {
+                // what is in the file is vouched for by its own hashes alone
+                Why::Begun | Why::Upgraded | Why::Salvaged | Why::Gap => last,
+                Why::Retired => base,
+            };
+            Ok((row.get::<_, String>(0)?, row.get::<_, Count>(1)?.0, row.get::<_, Hash>(2)?, head))
+        },
+    )?;
+    let base = Base {
+        why,
+        epoch,
+        link,
+        link_hash: hex(&link_hash),
+        seq: head.0,
+        hash: hex(&head.1),
+        audit,
+        audit_sha256: hex(&audit_digest(conn, audit)?),
+        letter,
+    };
+    let n = append(conn, pen, Fact::Base(base))?;
+    conn.execute("UPDATE meta SET link_told = ?1", [n]).map(drop)
+}
+
+/// The latest row of kind base.
+fn told_base(conn: &Connection) -> rusqlite::Result<Option<Base>> {
+    let record: Option<Vec<u8>> = conn
+        .query_row("SELECT record FROM link WHERE n = (SELECT link_told FROM meta)", [], |row| row.get(0))
+        .optional()?;
+    let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
+    Ok(record.and_then(|record| match record.fact {
+        Fact::Base(base) => Some(base),
+        _ => None,
+    }))
+}
+
+fn last(conn: &Connection, table: &str, column: &str) -> rusqlite::Result<i64> {
+    conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| row.get(0))
+}
+
+/// The audit that has no rows in the chain any more.
+fn unlinked_audit(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(number), 0) FROM audit WHERE link IS NULL OR link <= (SELECT link_base_n FROM meta)";
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+/// Over the audit up to `until`, a JSON array a line.
+pub(super) fn audit_digest(conn: &Connection, until: i64) -> rusqlite::Result<Hash> {
+    use sha2::Digest;
+    let mut digest = sha2::Sha256::new();
+    let mut rows = conn.prepare_cached(
+        "SELECT json_array(number, at_ms, who, origin, action, object, outcome) FROM audit WHERE number <= ?1 ORDER BY number",
+    )?;
+    let mut rows = rows.query([until])?;
+    while let Some(row) = rows.next()? {
+        digest.update(row.get_ref(0)?.as_bytes()?);
+        digest.update(b"\n");
+    }
+    Ok(digest.finalize().into())
+}
+
+/// The chain begins behind what was written before event `until`, whose hash stands in the file's meta.
+pub(crate) fn retire(conn: &Connection, pen: &Pen, until: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE meta SET (link_base_n, link_base_hash) = (SELECT n, hash FROM link WHERE seq <= ?1 AND n < link_n ORDER BY n DESC LIMIT 1)
+         WHERE EXISTS (SELECT 1 FROM link WHERE seq <= ?1 AND n > link_base_n AND n < link_n)",
+    )?
+    .execute([Count(until)])?;
+    append_base(conn, Why::Retired, pen)?;
+    conn.prepare_cached("DELETE FROM link WHERE n <= (SELECT link_base_n FROM meta)")?.execute([]).map(drop)
+}
+
+/// Nothing of it, for a file into which the rows of another are brought.
+pub(crate) fn clear(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute("DELETE FROM link", [])?;
+    conn.execute("UPDATE meta SET link_n = 0, link_told = 0", []).map(drop)
+}
+
+/// The chain goes on behind what was brought.
+pub(crate) fn adopt(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute(
+        "UPDATE meta SET (link_base_n, link_base_hash, link_n, link_hash) =
+           (SELECT n, hash, n, hash FROM link ORDER BY n DESC LIMIT 1)
+         WHERE EXISTS (SELECT 1 FROM link)",
+        [],
+    )
+    .map(drop)
+}
+
+/// Signs the end of the chain. `None` where there is no key.
+pub(super) fn sign(conn: &Connection, pen: &Pen) -> rusqlite::Result<Option<SignedHead>> {
+    let (Some(key), Some(when)) = (&pen.key, &pen.when) else { return Ok(None) };
+    let statement =
+        conn.query_row("SELECT epoch, last_seq, last_hash, link_n, link_hash FROM meta", [], |row| {
+            Ok(crate::domain::HeadStatement {
+                gatehouse_head: crate::domain::HEAD_VERSION,
+                epoch: row.get(0)?,
+                seq: row.get::<_, Count>(1)?.0,
+                hash: hex(&row.get::<_, Hash>(2)?),
+                link: row.get::<_, Count>(3)?.0,
+                link_hash: hex(&row.get::<_, Hash>(4)?),
+                at: when.at.clone(),
+                boot_id: pen.boot_id.clone(),
+                mono_ms: when.mono_ms,
+                time_quality: when.clock,
+            })
+        })?;
+    let signed = serde_json::to_string(&statement)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let head = SignedHead { signature: key.sign(&signed), key: key.id(), signed };
+    let fact = Fact::Head {
+        signed: head.signed.clone(),
+        signature: head.signature.clone(),
+        public_key: key.public(),
+        configuration: pen.configuration.clone(),
+    };
+    append(conn, pen, fact)?;
+    Ok(Some(head))
+}
