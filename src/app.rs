@@ -43,7 +43,7 @@ use self::{
     upward::Upward,
 };
 use crate::{
-    alarm::{Customs, Engine, Latest, Override, Rule, Rules},
+    alarm::{Customs, Engine, Flood, Latest, Override, Rule, Rules},
     config::{Bus, Endpoint, PrivateStore, Site},
     console::{
         self,
@@ -56,7 +56,8 @@ use crate::{
     },
     ops::watchdog,
     pipeline::{
-        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Trouble, Upkeep,
+        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Tide, Trouble,
+        Upkeep,
     },
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
@@ -418,6 +419,7 @@ impl Core {
             watched(device, &parts.overrides, !device.is_own_line() && reporting.contains(&device.bus))
         });
         let watched = watched.collect::<Result<_, _>>()?;
+        let tide = tide(&devices, &parts.customs, &recovered.alarms, clock.boot_id());
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
         let engine = engine.with_customs(parts.customs);
         let router = Router::new(parts.timezone, parts.routes)
@@ -446,6 +448,7 @@ impl Core {
             trouble: Trouble::default(),
             spare: Spare::default(),
             upkeep: Upkeep::reporting_as(own_store),
+            tide,
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
@@ -542,6 +545,15 @@ fn watched(
 ) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
     let rules = Rules::compile(&device.id, &device.profile, overrides)?;
     Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
+}
+
+/// The site's flood, from where it was left off.
+fn tide(devices: &[Device], customs: &Customs, recovered: &[AlarmMemory], boot_id: &str) -> Tide {
+    let own = devices.iter().position(Device::is_own_alarms);
+    let kept = own.map(|place| Tide::key(&devices[place]));
+    let kept = recovered.iter().find(|memory| kept.as_ref() == Some(&memory.key));
+    let memory = kept.and_then(|memory| memory.flood.as_deref().cloned());
+    Tide::new(own.map(|place| DeviceIx(place as u32)), Flood::restored(customs.flood, memory, boot_id))
 }
 
 /// A door that cannot be opened (a disk that is full or cannot be written) is tried again: alarms do not need it.

@@ -4,6 +4,7 @@
 //! no longer be trusted: then the whole gateway starts anew.
 
 mod drill;
+mod flood;
 mod ledger;
 mod letters;
 mod messages;
@@ -25,6 +26,7 @@ use tracing::warn;
 
 pub use self::{
     drill::{DrillFiled, occurrence as drill_occurrence},
+    flood::Tide,
     ledger::{Ledger, Orphaned},
     operate::{Operations, Tell, Telling},
     private::Private,
@@ -102,6 +104,7 @@ pub struct Pipeline {
     pub progress: Arc<Progress>,
     pub trouble: Trouble,
     pub upkeep: Upkeep,
+    pub tide: Tide,
     /// What devices that number or time their messages said lately.
     pub recent: Recent,
     pub messages: BTreeMap<BusId, MessageCounts>,
@@ -160,6 +163,7 @@ impl Pipeline {
             self.look_again().await?;
             self.watch_operations().await?;
             self.look_after_the_store().await?;
+            self.look_after_the_flood().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -290,9 +294,10 @@ impl Pipeline {
     }
 
     async fn commit(&mut self, mut changes: Vec<Change>, audit: Vec<AuditEntry>) -> Result<(), StoreError> {
-        let (events, ledger) = self.seal(&mut changes);
+        let (events, ledger, mut flood) = self.seal(&mut changes);
         let letters = events.iter().flat_map(|sealed| (self.address)(sealed)).collect();
-        let alarms = changes.iter().map(Change::stored).collect();
+        let kept = changes.iter().map(Change::stored);
+        let alarms = kept.chain(self.flood_memory(&flood)).collect();
         let told: Vec<Event> = events.iter().map(|sealed| sealed.event.clone()).collect();
         let commit = Arc::new(Commit { events, letters, alarms, audit, ..Commit::default() });
         match self.events.commit(Arc::clone(&commit)).await {
@@ -309,7 +314,8 @@ impl Pipeline {
                 self.survive(error)?;
             }
         }
-        self.ledger = ledger;
+        flood.is_kept();
+        (self.ledger, self.tide.flood) = (ledger, flood);
         self.engine.apply(changes);
         told.iter().for_each(log);
         self.wake.iter().for_each(|courier| courier.notify_one());

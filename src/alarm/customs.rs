@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::FloodLimit;
 use crate::domain::{EndpointId, Priority};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Customs {
     pub shelving: ShelvingLimits,
     pub escalation: EscalationPlan,
+    pub chattering: ChatteringLimit,
+    pub flood: FloodLimit,
 }
 
 /// The longest that a person may hold back an alarm, by priority. Zero: never.
@@ -41,6 +44,25 @@ impl ShelvingLimits {
             Priority::Medium => self.medium,
             Priority::Low => self.low,
         }
+    }
+}
+
+/// From when on an alarm that comes and goes is not told each time any more. Never what is critical or a matter of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatteringLimit {
+    /// It chatters when it was raised more often than this…
+    pub more_than: usize,
+    /// … within this.
+    pub within: Duration,
+    /// It is calm again when it was not raised for so long.
+    pub calm: Duration,
+}
+
+impl Default for ChatteringLimit {
+    /// EEMUA 191 as it is generally quoted: it repeats within a minute.
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self { more_than: 5, within: MINUTE, calm: MINUTE }
     }
 }
 

@@ -10,10 +10,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 pub use self::orders::TurnedDown;
 use self::slot::Slot;
-use super::{Customs, EscalationPlan, Latest, Rule, lifecycle};
+use super::{Customs, Latest, Rule, lifecycle};
 use crate::domain::{
-    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, DeviceId, DeviceIx, Failure, Mono, OccurrenceId,
-    PointIx, Sample, Stamp, TransitionKind,
+    Acknowledgement, AlarmKey, AlarmMemory, AlarmState, Chattering, DeviceId, DeviceIx, Failure, Mono,
+    OccurrenceId, PointIx, Sample, Stamp, TransitionKind,
 };
 
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub struct Step {
     pub withheld: bool,
     /// It is open, and they hear of it for the first time.
     pub announced: bool,
+    /// How it chattered, if it is calm now.
+    pub chattered: Option<Box<Chattering>>,
 }
 
 /// One look at an alarm: of which, when, by which customs.
@@ -72,7 +74,7 @@ struct Look<'a> {
     slot: usize,
     now: Stamp,
     boot_id: &'a str,
-    plan: &'a EscalationPlan,
+    customs: &'a Customs,
 }
 
 /// What an acknowledgement comes to.
@@ -135,7 +137,7 @@ impl Engine {
     fn set_timer(&mut self, device: DeviceIx) {
         let watched = &mut self.devices[device.0 as usize];
         let alarms = watched.alarms.iter();
-        let next = alarms.filter_map(|alarm| alarm.next_timer(&self.customs.escalation, &self.boot_id));
+        let next = alarms.filter_map(|alarm| alarm.next_timer(&self.customs, &self.boot_id));
         watched.timer = next.min().unwrap_or(NEVER);
         if watched.timer == NEVER {
             self.timed.remove(&device);
@@ -193,11 +195,13 @@ impl Engine {
         }
         let Watched { latest, alarms, .. } = watched;
         let looks = alarms.iter_mut().enumerate();
-        let look = |slot| Look { device, slot, now, boot_id: &self.boot_id, plan: &self.customs.escalation };
+        let look = |slot| Look { device, slot, now, boot_id: &self.boot_id, customs: &self.customs };
         let changes: Vec<Change> =
             looks.filter_map(|(slot, alarm)| alarm.look(latest, &look(slot))).collect();
-        let running = alarms.iter().any(|alarm| alarm.running.is_some());
-        watched.settled = !running && changes.is_empty();
+        let running = alarms.iter().any(Slot::runs);
+        // what is seen over a time is seen reading by reading
+        let observes = alarms.iter().any(|alarm| alarm.history.is_some());
+        watched.settled = !running && !observes && changes.is_empty();
         if running {
             self.waiting.insert(device);
         } else {
@@ -251,7 +255,7 @@ impl Engine {
     }
 
     fn look(&self, device: DeviceIx, slot: usize, now: Stamp) -> Look<'_> {
-        Look { device, slot, now, boot_id: &self.boot_id, plan: &self.customs.escalation }
+        Look { device, slot, now, boot_id: &self.boot_id, customs: &self.customs }
     }
 
     /// What was decided is on disk now.
@@ -265,11 +269,28 @@ impl Engine {
             alarm.decided = None;
             alarm.memory = change.stored();
             alarm.kept = alarm.memory.delay.map(|delay| delay.seen);
+            alarm.watch_is_kept();
             watched.settled = false;
             // What else is due is looked at in the next turn: one step of an alarm at a time.
             watched.timer = AT_ONCE;
             self.timed.insert(change.device);
         }
+    }
+
+    /// Whether an alarm's condition counts as present.
+    pub fn is_active(&self, key: &AlarmKey) -> bool {
+        let mut of_device = self.devices.iter().filter(|watched| watched.id == key.device);
+        of_device.any(|watched| {
+            let mut alarms = watched.alarms.iter().map(|alarm| &alarm.memory);
+            alarms.any(|memory| memory.key.alarm == key.alarm && lifecycle::is_active(memory.state))
+        })
+    }
+
+    /// An alarm of this device that is active.
+    pub fn active_of(&self, device: &DeviceId) -> Option<AlarmKey> {
+        let watched = self.devices.iter().find(|watched| watched.id == *device)?;
+        let mut memories = watched.alarms.iter().map(|alarm| &alarm.memory);
+        memories.find(|memory| lifecycle::is_active(memory.state)).map(|memory| memory.key.clone())
     }
 
     /// The alarms of all devices that are not normal, or that something lies over.
@@ -286,6 +307,8 @@ impl Change {
         match self.memory.state {
             Some(AlarmState::Closed) => AlarmMemory {
                 overlay: self.memory.overlay.of_the_next(),
+                raises: self.memory.raises.clone(),
+                watch: self.memory.watch.clone(),
                 ..AlarmMemory::normal(self.memory.key.clone())
             },
             None
@@ -312,5 +335,7 @@ impl Watched {
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod over_time_tests;
 #[cfg(test)]
 mod tests;

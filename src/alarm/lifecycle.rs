@@ -59,6 +59,8 @@ pub enum Held {
     Suppressed,
     /// By a person, for as long as something is taken out.
     OutOfService,
+    /// By itself: it comes and goes too often to be told each time.
+    Chattering,
 }
 
 /// What it is called when `held` begins or ends; `None` where that changes nothing, because it `is` so already.
@@ -70,8 +72,10 @@ pub fn turn(held: Held, is: bool, begins: bool) -> Option<TransitionKind> {
         (Held::Suppressed, true, false) => Some(TransitionKind::Unsuppressed),
         (Held::OutOfService, false, true) => Some(TransitionKind::OutOfService),
         (Held::OutOfService, true, false) => Some(TransitionKind::InService),
-        (Held::Shelved | Held::Suppressed | Held::OutOfService, true, true)
-        | (Held::Shelved | Held::Suppressed | Held::OutOfService, false, false) => None,
+        (Held::Chattering, false, true) => Some(TransitionKind::Chattering),
+        (Held::Chattering, true, false) => Some(TransitionKind::Calmed),
+        (Held::Shelved | Held::Suppressed | Held::OutOfService | Held::Chattering, true, true)
+        | (Held::Shelved | Held::Suppressed | Held::OutOfService | Held::Chattering, false, false) => None,
     }
 }
 
@@ -136,6 +140,7 @@ mod tests {
             (Held::Shelved, T::Shelved, T::Unshelved),
             (Held::Suppressed, T::Suppressed, T::Unsuppressed),
             (Held::OutOfService, T::OutOfService, T::InService),
+            (Held::Chattering, T::Chattering, T::Calmed),
         ];
         for (held, begun, ended) in table {
             assert_eq!(turn(held, false, true), Some(begun));

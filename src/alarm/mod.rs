@@ -3,11 +3,15 @@
 mod customs;
 mod delay;
 mod engine;
+mod flood;
 mod latest;
 mod lifecycle;
+mod over_time;
 mod rule;
 
-pub use customs::{Customs, EscalationPlan, EscalationStep, ShelvingLimits};
+pub use customs::{ChatteringLimit, Customs, EscalationPlan, EscalationStep, ShelvingLimits};
 pub use engine::{Acknowledged, Change, Engine, Step, TurnedDown};
+pub use flood::{Flood, FloodLimit, is_summarised};
 pub use latest::{Latest, fresh_for};
+use over_time::{History, OverTime};
 pub use rule::{Override, Rule, RuleProblem, Rules, Truth, WorkedOut};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Latest;
+use super::{Latest, OverTime};
 use crate::{
     domain::{
         AlarmName, ClassName, DeviceId, Expression, Mono, PointIx, PointName, Priority,
@@ -38,6 +38,10 @@ pub enum Truth {
 pub struct Rule {
     pub alarm: ClassAlarm,
     condition: Condition,
+    /// Once active it stays so until this holds.
+    clear: Option<Condition>,
+    over_time: Option<OverTime>,
+    points: Vec<PointIx>,
     /// While this holds the alarm is not announced.
     suppression: Option<Condition>,
 }
@@ -94,12 +98,44 @@ impl Rules {
                 Some(text) => expression(profile, &alarm, text)?.ok(),
                 None => None,
             };
-            match condition(profile, &alarm)? {
-                Ok(condition) => rules.on.push(Rule { alarm, condition, suppression }),
+            match Rule::of(profile, alarm.clone(), suppression)? {
+                Ok(rule) => rules.on.push(rule),
                 Err(lacking) => rules.off.push((alarm.name, lacking)),
             }
         }
         Ok(rules)
+    }
+}
+
+impl Rule {
+    /// Or the points that the product lacks for it.
+    fn of(
+        profile: &Profile,
+        alarm: ClassAlarm,
+        suppression: Option<Condition>,
+    ) -> Result<Result<Self, Vec<PointName>>, RuleProblem> {
+        let condition = match condition(profile, &alarm)? {
+            Ok(condition) => condition,
+            Err(lacking) => return Ok(Err(lacking)),
+        };
+        let clear = match &alarm.clear_when {
+            None => None,
+            Some(text) => match expression(profile, &alarm, text)? {
+                Ok(clear) => Some(clear),
+                Err(lacking) => return Ok(Err(lacking)),
+            },
+        };
+        let over_time = match &alarm.over_time {
+            None => None,
+            Some(written) => match OverTime::of(written, |name| profile.point(name)) {
+                Ok(over_time) => Some(over_time),
+                Err(lacking) => return Ok(Err(vec![lacking])),
+            },
+        };
+        let mut points = condition.points().to_vec();
+        points.extend(clear.iter().flat_map(Condition::points));
+        points.extend(over_time.as_ref().and_then(OverTime::point));
+        Ok(Ok(Self { alarm, condition, clear, over_time, points, suppression }))
     }
 }
 
@@ -161,9 +197,26 @@ fn expression(
 pub struct WorkedOut(Option<(u64, Truth)>);
 
 impl Rule {
-    /// Whether the condition holds at `now`. Unknown if any point it names is not good then.
-    pub fn truth(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Truth {
-        self.condition.truth(latest, now, worked_out)
+    /// Whether the condition holds at `now`. Unknown if any point it names is not good then. `is_active`: of an alarm that is, and stays
+    /// so until its `clear_when` holds.
+    pub fn truth(&self, latest: &Latest, now: Mono, is_active: bool, worked_out: &mut WorkedOut) -> Truth {
+        let truth = self.condition.truth(latest, now, worked_out);
+        match (&self.clear, truth) {
+            (Some(clear), Truth::False) if is_active => {
+                // two expressions, one place for what came of them
+                match clear.truth(latest, now, &mut WorkedOut::default()) {
+                    Truth::True => Truth::False,
+                    Truth::False => Truth::True,
+                    Truth::Unknown => Truth::Unknown,
+                }
+            }
+            (Some(_) | None, truth) => truth,
+        }
+    }
+
+    /// What it has to see over a time, if the moment is not enough.
+    pub fn over_time(&self) -> Option<&OverTime> {
+        self.over_time.as_ref()
     }
 
     /// Whether what makes the alarm meaningless is the case. `None`: nothing does.
@@ -173,14 +226,18 @@ impl Rule {
 
     /// The points it names.
     pub fn points(&self) -> &[PointIx] {
-        match &self.condition {
-            Condition::LinkLost => &[],
-            Condition::Expression { points, .. } => points,
-        }
+        &self.points
     }
 }
 
 impl Condition {
+    fn points(&self) -> &[PointIx] {
+        match self {
+            Condition::LinkLost => &[],
+            Condition::Expression { points, .. } => points,
+        }
+    }
+
     fn truth(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Truth {
         let Condition::Expression { expression, points } = self else {
             return latest.link_lost();

@@ -23,7 +23,13 @@ pub fn all(site: &Site) -> Vec<Device> {
     let lines = devices(&site.buses, &site.devices, &site.own_line);
     let endpoints = endpoints(&site.endpoints, &site.own_endpoint);
     let store = store(&site.own_store);
-    lines.into_iter().chain(endpoints).chain([store]).chain(site.own_flash.iter().map(flash)).collect()
+    let alarms = alarms(&site.own_alarms);
+    lines
+        .into_iter()
+        .chain(endpoints)
+        .chain([store, alarms])
+        .chain(site.own_flash.iter().map(flash))
+        .collect()
 }
 
 /// Every line that reports on itself, as a device.
@@ -72,6 +78,23 @@ fn store(profile: &Arc<Profile>) -> Device {
     }
 }
 
+/// The site's alarms as a whole, as a device.
+fn alarms(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: alarms_id(),
+        name: "网关报警总况".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:alarms".into(),
+        medium: Medium::Inside,
+        address: Address::Text("alarms".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn alarms_id() -> DeviceId {
+    "gateway:alarms".into()
+}
+
 fn store_id() -> DeviceId {
     "gateway:store".into()
 }
@@ -87,8 +110,8 @@ pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
     let lines = buses.iter().map(|bus| (id(&bus.id), classes(bus)));
     // Without a sound store no alarm of any class is safe.
-    let all = devices.iter().map(|device| device.profile.class.name.clone()).collect();
-    lines.chain([(store_id(), all)]).collect()
+    let all: BTreeSet<ClassName> = devices.iter().map(|device| device.profile.class.name.clone()).collect();
+    lines.chain([(store_id(), all.clone()), (alarms_id(), all)]).collect()
 }
 
 /// Every endpoint, as a device: that somebody would not be told is an alarm like any other.

@@ -33,7 +33,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
+    profile::{Library, OWN_ALARMS, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
     store::{self, Instead, TooLarge},
     text,
 };
@@ -161,36 +161,38 @@ fn site(
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let writings = writings(file, &devices, library);
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
+    let own_alarms = own(desk, library, OWN_ALARMS);
     let own =
         own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
-    let site =
-        timezone.zip(console).zip(own).map(|((timezone, console), ((own_line, own_endpoint), own_store))| {
-            Site {
-                id: file.site.id.clone(),
-                name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
-                timezone,
-                demo: file.site.demo,
-                store,
-                private,
-                console,
-                buses,
-                devices,
-                endpoints,
-                overrides,
-                customs,
-                coordinates,
-                schedules,
-                digest: desk.document.sha256(),
-                own_line,
-                own_endpoint,
-                own_store,
-                own_flash,
-                tape_memory,
-                writings,
-                profile_dirs,
-                dir: desk.vault.dir.clone(),
-            }
-        });
+    let own = own.zip(own_alarms);
+    let site = timezone.zip(console).zip(own).map(
+        |((timezone, console), (((own_line, own_endpoint), own_store), own_alarms))| Site {
+            id: file.site.id.clone(),
+            name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+            timezone,
+            demo: file.site.demo,
+            store,
+            private,
+            console,
+            buses,
+            devices,
+            endpoints,
+            overrides,
+            customs,
+            coordinates,
+            schedules,
+            digest: desk.document.sha256(),
+            own_line,
+            own_endpoint,
+            own_store,
+            own_alarms,
+            own_flash,
+            tape_memory,
+            writings,
+            profile_dirs,
+            dir: desk.vault.dir.clone(),
+        },
+    );
     (site, counts)
 }
 

@@ -4,22 +4,26 @@ use std::time::Duration;
 
 use super::{
     desk::Desk,
-    file::{EscalationTable, ShelvingTable, SiteFile},
+    file::{ChatteringTable, EscalationTable, FloodTable, ShelvingTable, SiteFile},
 };
 use crate::{
-    alarm::{Customs, EscalationPlan, EscalationStep, ShelvingLimits},
+    alarm::{ChatteringLimit, Customs, EscalationPlan, EscalationStep, FloodLimit, ShelvingLimits},
     at, text,
 };
 
 /// Longer is not a shelf but a switch.
 const LONGEST_SHELF: Duration = Duration::from_secs(7 * 86_400);
+/// Who heard that an alarm chatters wants to know soon how it stands.
+const LONGEST_CALM: Duration = Duration::from_secs(3600);
 /// Sooner is no time to take it on; it would only be noise.
 const SOONEST: Duration = Duration::from_secs(1);
 
 pub(super) fn customs(desk: &mut Desk<'_>, file: &SiteFile) -> Customs {
     let shelving = shelving(desk, &file.shelving);
     let escalation = file.escalation.as_ref().map(|table| escalation(desk, file, table));
-    Customs { shelving, escalation: escalation.unwrap_or_default() }
+    let chattering = chattering(desk, &file.chattering);
+    let flood = flood(desk, &file.flood);
+    Customs { shelving, escalation: escalation.unwrap_or_default(), chattering, flood }
 }
 
 fn shelving(desk: &mut Desk<'_>, table: &ShelvingTable) -> ShelvingLimits {
@@ -40,6 +44,26 @@ fn shelving(desk: &mut Desk<'_>, table: &ShelvingTable) -> ShelvingLimits {
         low: low.0,
         out_of_service: out_of_service.0,
     }
+}
+
+fn chattering(desk: &mut Desk<'_>, table: &ChatteringTable) -> ChatteringLimit {
+    let ChatteringTable { more_than, within, calm } = *table;
+    for (key, period) in [("within", within), ("calm", calm)] {
+        if !(SOONEST..=LONGEST_CALM).contains(&period.0) {
+            desk.error(at!["chattering", key], text!("1s 到 1h", "it is 1s to 1h"));
+        }
+    }
+    ChatteringLimit { more_than: more_than as usize, within: within.0, calm: calm.0 }
+}
+
+fn flood(desk: &mut Desk<'_>, table: &FloodTable) -> FloodLimit {
+    let FloodTable { more_than, within, summary_every } = *table;
+    for (key, period) in [("within", within), ("summary_every", summary_every)] {
+        if !(SOONEST..=LONGEST_CALM).contains(&period.0) {
+            desk.error(at!["flood", key], text!("1s 到 1h", "it is 1s to 1h"));
+        }
+    }
+    FloodLimit { more_than: more_than as usize, within: within.0, summary_every: summary_every.0 }
 }
 
 fn escalation(desk: &mut Desk<'_>, file: &SiteFile, table: &EscalationTable) -> EscalationPlan {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
-    alarm::ShelvingLimits,
+    alarm::{ChatteringLimit, FloodLimit, ShelvingLimits},
     domain::{
         AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId,
         SecretFile, Size, Value, timetable::At,
@@ -39,6 +39,10 @@ pub struct SiteFile {
     #[serde(default)]
     pub shelving: ShelvingTable,
     pub escalation: Option<EscalationTable>,
+    #[serde(default)]
+    pub chattering: ChatteringTable,
+    #[serde(default)]
+    pub flood: FloodTable,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -238,6 +242,49 @@ pub struct ShelvingTable {
     pub low: Period,
     /// The longest that an alarm or a device may be out of service.
     pub out_of_service: Period,
+}
+
+/// From when on an alarm that comes and goes is told once instead of each time, until it is calm. Never what is critical or a matter of
+/// life.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Chattering")]
+pub struct ChatteringTable {
+    /// It chatters when it was raised more often than this…
+    #[schemars(range(min = 1, max = 1000))]
+    pub more_than: u32,
+    /// … within this.
+    pub within: Period,
+    /// It is calm again when it was not raised for so long.
+    pub calm: Period,
+}
+
+impl Default for ChatteringTable {
+    fn default() -> Self {
+        let ChatteringLimit { more_than, within, calm } = ChatteringLimit::default();
+        Self { more_than: more_than as u32, within: Period(within), calm: Period(calm) }
+    }
+}
+
+/// From when on there are more alarms than anybody can take in: then critical ones go singly, of the others a summary goes now and then.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Flood")]
+pub struct FloodTable {
+    /// It is a flood when more than these were announced…
+    #[schemars(range(min = 2, max = 1000000))]
+    pub more_than: u32,
+    /// … within this; it is over when it is half of them or fewer.
+    pub within: Period,
+    /// How long what is not critical waits at most.
+    pub summary_every: Period,
+}
+
+impl Default for FloodTable {
+    fn default() -> Self {
+        let FloodLimit { more_than, within, summary_every } = FloodLimit::default();
+        Self { more_than: more_than as u32, within: Period(within), summary_every: Period(summary_every) }
+    }
 }
 
 /// What happens while nobody acknowledges. Without this table: nothing.

@@ -1,6 +1,6 @@
 //! `[endpoint.http]`: where letters go by HTTP, by which login and which receipt rule; secrets and certificates read.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
@@ -137,8 +137,35 @@ fn body(
         }
     }
     let path = &at_key(n, "template");
-    let written = Written { path, file: file.as_ref()?, content_type: content_type.as_deref(), wants };
+    let codes = &settings.codes;
+    known_codes(desk, n, codes, (wants, fleet));
+    let written = Written { path, file: file.as_ref()?, content_type: content_type.as_deref(), codes, wants };
     template(desk, written, fleet)
+}
+
+/// A code that no template can ever ask for is a slip.
+fn known_codes(
+    desk: &mut Desk<'_>,
+    n: usize,
+    codes: &BTreeMap<String, String>,
+    (wants, fleet): (&Wants, Fleet<'_>),
+) {
+    let mut known = Vec::new();
+    for class in wants.classes.iter().filter_map(|name| fleet.profiles.class(name)) {
+        known.extend(class.alarms.iter().map(|alarm| alarm.name.to_string()));
+        let words = class.points.iter().flat_map(|point| {
+            point.values.iter().map(|word| format!("{}.{word}", point.name)).collect::<Vec<_>>()
+        });
+        known.extend(words);
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    for key in codes.keys().filter(|key| !known.contains(&key.as_str())) {
+        let told = text!(
+            "\"{key}\" 不是这个目标所要类别的报警，也不是\"测点.取值\"",
+            "\"{key}\" is no alarm of the classes that this endpoint wants, nor a `point.word` of them"
+        );
+        desk.dangling(at!["endpoint", n, "http", "codes", key.as_str()], told, key, &known);
+    }
 }
 
 /// `type/subtype`, with parameters or without, that can stand in a header.

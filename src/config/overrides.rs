@@ -14,7 +14,7 @@ use crate::{
     alarm::Override,
     at,
     domain::ProfileId,
-    profile::{Class, ClassAlarm, Device, Library, Profile, When, points_named},
+    profile::{Class, ClassAlarm, Device, Library, Profile},
     text,
 };
 
@@ -221,13 +221,10 @@ pub(super) fn rules_off(desk: &mut Desk<'_>, written: &[DeviceTable], library: &
 /// `alarm (point, point)` if the profile lacks points that the rule speaks of. An expression that cannot be read is the
 /// class's mistake and told there.
 fn off(profile: &Profile, alarm: &ClassAlarm) -> Option<String> {
-    let names = match &alarm.when {
-        When::LinkLost => Vec::new(),
-        When::Expression(when) => points_named(when).unwrap_or_default(),
-    };
     let has = |name: &String| profile.points.iter().any(|point| point.name.as_str() == name);
     let of_class = |name: &String| profile.class.points.iter().any(|point| point.name.as_str() == name);
-    let lacking: Vec<String> = names.into_iter().filter(|name| of_class(name) && !has(name)).collect();
+    let lacking: Vec<String> =
+        alarm.points_named().into_iter().filter(|name| of_class(name) && !has(name)).collect();
     let name = &alarm.name;
     (!lacking.is_empty()).then(|| format!("{name} ({})", lacking.join(", ")))
 }

@@ -45,6 +45,8 @@ pub struct Site {
     pub own_store: Arc<profile::Profile>,
     /// SHA-256 of the site file as it was read, in hexadecimal.
     pub digest: String,
+    /// How its alarms as a whole are.
+    pub own_alarms: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// The site file with every default, then the profiles of its devices: what is in force, for the evidence.

@@ -30,6 +30,7 @@ pub(super) struct Written<'a> {
     pub path: &'a [Step<'a>],
     pub file: &'a Path,
     pub content_type: Option<&'a str>,
+    pub codes: &'a BTreeMap<String, String>,
     pub wants: &'a Wants,
 }
 
@@ -48,7 +49,7 @@ const STEPS: [(TransitionKind, AlarmState); 4] = [
     (TransitionKind::Closed, AlarmState::Closed),
 ];
 /// Those that only people, a design or time bring about.
-const STEPS_OVER_IT: [(TransitionKind, AlarmState); 8] = [
+const STEPS_OVER_IT: [(TransitionKind, AlarmState); 10] = [
     (TransitionKind::Shelved, AlarmState::ActiveUnacknowledged),
     (TransitionKind::Unshelved, AlarmState::ActiveUnacknowledged),
     (TransitionKind::Suppressed, AlarmState::ActiveUnacknowledged),
@@ -57,23 +58,26 @@ const STEPS_OVER_IT: [(TransitionKind, AlarmState); 8] = [
     (TransitionKind::InService, AlarmState::ActiveUnacknowledged),
     (TransitionKind::Escalated, AlarmState::ActiveUnacknowledged),
     (TransitionKind::Rescue, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Chattering, AlarmState::ActiveUnacknowledged),
+    (TransitionKind::Calmed, AlarmState::ActiveUnacknowledged),
 ];
 
 /// The template, if it can say everything it will have to say. It is no secret: where files are only named, it is had if it
 /// can be, for what is written while the gateway rests.
 pub(super) fn template(desk: &mut Desk<'_>, written: Written<'_>, fleet: Fleet<'_>) -> Option<Template> {
-    let Written { path, file, content_type, wants } = written;
+    let Written { path, file, content_type, codes, wants } = written;
     if desk.vault.secrets == Secrets::Named {
         let kept = desk.vault.read(file).ok()?;
         let source = String::from_utf8(kept.bytes.expose_secret().to_vec()).ok()?;
-        return Template::compile(source, content_type.unwrap_or(JSON)).ok();
+        return Template::compile(source, content_type.unwrap_or(JSON), codes).ok();
     }
     let kept = desk.vault.read(file).map_err(|why| desk.error(path, why)).ok()?;
     let Ok(source) = String::from_utf8(kept.bytes.expose_secret().to_vec()) else {
         desk.error(path, text!("模板不是 UTF-8 文本", "the template is not UTF-8 text"));
         return None;
     };
-    let compiled = Template::compile(source, content_type.unwrap_or(JSON)).map_err(|error| error.text());
+    let compiled =
+        Template::compile(source, content_type.unwrap_or(JSON), codes).map_err(|error| error.text());
     let template = compiled.and_then(|template| tell_all(&template, wants, fleet, &STEPS).map(|()| template));
     let template = match template {
         Ok(template) => template,
@@ -212,6 +216,8 @@ impl Kind<'_> {
                 done: None,
                 withheld: false,
                 announced: false,
+                chattered: None,
+                summarised: false,
             },
             readings: self.points.iter().map(|point| (point.name.clone(), reading(point, there))).collect(),
             time_quality: TimeQuality::Synced,
@@ -219,6 +225,8 @@ impl Kind<'_> {
             mono_ms: 0,
             demo: false,
             losses: Vec::new(),
+            summary: Vec::new(),
+            more: 0,
             head: None,
         }
     }

@@ -64,6 +64,16 @@ fn what_people_may_and_who_is_told_next_is_checked() {
         ("[escalation]\n[[escalation.step]]\nendpoints = ['duti']\n", Some("there is no endpoint \"duti\"")),
         ("[escalation]\n[[escalation.step]]\nafter = '0s'\n", Some("it is 1s at least")),
         ("[escalation]\nagain = '10ms'\n", Some("it is 1s at least")),
+        (
+            "[[endpoint]]\nid = 'c'\npurpose = 'city-platform'\nwants = { classes = ['elevator'], priorities = ['critical'] }\n\
+             [endpoint.http]\nurl = 'https://c.example/'\ncodes = { passenger_traped = '93' }\n",
+            Some("\"passenger_traped\" is no alarm of the classes that this endpoint wants"),
+        ),
+        ("[chattering]\nmore_than = 3\n[flood]\nmore_than = 20\nsummary_every = '30s'\n", None),
+        ("[chattering]\nmore_than = 0\n", Some("must be from 1 to 1000")),
+        ("[chattering]\ncalm = '2h'\n", Some("it is 1s to 1h")),
+        ("[flood]\nmore_than = 1\n", Some("must be from 2 to 1000000")),
+        ("[flood]\nsumary_every = '1m'\n", Some("summary_every")),
         ("[escalation]\n", Some("warning: nothing escalates by this")),
         (
             "[[alarm]]\nclass = 'elevator'\nname = 'e_bike'\nrescue_within = '5m'\n",

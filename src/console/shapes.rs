@@ -92,6 +92,14 @@ impl Held {
     }
 }
 
+/// It comes and goes too often to be told each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Chattered {
+    pub since: Moment,
+    /// How often it was raised since then, and what made it chattering.
+    pub raises: u64,
+}
+
 /// Nobody acknowledged: how often it was announced anew, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Escalated {
@@ -138,6 +146,8 @@ pub struct Over {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_service: Option<Held>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub chattering: Option<Chattered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Escalated>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescue: Option<RescueClock>,
@@ -145,13 +155,16 @@ pub struct Over {
 
 impl Over {
     pub fn of(overlay: &Overlay, zone: &TimeZone) -> Self {
-        let held = overlay.is_held();
         let escalation = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0);
         Self {
-            overlays: overlay.words().into_iter().filter(|_| held).map(str::to_owned).collect(),
+            overlays: overlay.words().into_iter().map(str::to_owned).collect(),
             announced: overlay.untold.then_some(false),
             shelved: overlay.shelf.as_ref().map(|shelf| Held::of(shelf, zone)),
             out_of_service: overlay.out_of_service.as_ref().map(|out| Held::of(out, zone)),
+            chattering: overlay.chattering.as_ref().map(|chattering| Chattered {
+                since: Moment::of(chattering.since, zone),
+                raises: chattering.raises,
+            }),
             escalation: escalation.map(|escalation| Escalated {
                 step: escalation.step,
                 contact: escalation.contact.clone(),

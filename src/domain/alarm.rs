@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AlarmName, DeviceId, Mono, OccurrenceId, Overlay};
+use super::{AlarmName, DeviceId, FloodMemory, Mono, OccurrenceId, Overlay, Raises, Watch};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +56,11 @@ pub enum TransitionKind {
     Escalated,
     /// A step of the rescue, or that it is late.
     Rescue,
+    /// It comes and goes too often to be told each time: told once; and that it is calm again.
+    Chattering,
+    Calmed,
+    /// No alarm's step, but what was told of many while there were too many to tell each: `gatehouse.summary`.
+    Summary,
     /// No alarm's step, but a test of the way that they take: `gatehouse.drill`.
     Drill,
 }
@@ -76,6 +81,9 @@ impl TransitionKind {
             TransitionKind::InService => "in_service",
             TransitionKind::Escalated => "escalated",
             TransitionKind::Rescue => "rescue",
+            TransitionKind::Chattering => "chattering",
+            TransitionKind::Calmed => "calmed",
+            TransitionKind::Summary => "summary",
             TransitionKind::Drill => "drill",
         }
     }
@@ -148,7 +156,7 @@ pub struct OnDelay {
 }
 
 /// All that is known of one alarm, as it stands on disk. `state: None` = normal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlarmMemory {
     pub key: AlarmKey,
     pub state: Option<AlarmState>,
@@ -168,6 +176,15 @@ pub struct AlarmMemory {
     pub boot_id: String,
     #[serde(default, skip_serializing_if = "Overlay::is_plain")]
     pub overlay: Overlay,
+    /// When it was raised lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raises: Option<Box<Raises>>,
+    /// What its rule has seen so far, if it looks at more than the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Box<Watch>>,
+    /// Of no alarm's rule: how it stands with a flood of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flood: Option<Box<FloodMemory>>,
 }
 
 impl AlarmMemory {
@@ -183,12 +200,20 @@ impl AlarmMemory {
             delay: None,
             boot_id: String::new(),
             overlay: Overlay::default(),
+            raises: None,
+            watch: None,
+            flood: None,
         }
     }
 
     /// Normal, and nothing is under way: not worth a row.
     pub fn is_nothing(&self) -> bool {
-        self.state.is_none() && self.delay.is_none() && self.overlay.is_plain()
+        self.state.is_none()
+            && self.delay.is_none()
+            && self.overlay.is_plain()
+            && self.raises.is_none()
+            && self.watch.is_none()
+            && self.flood.is_none()
     }
 }
 

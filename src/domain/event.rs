@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, AlarmKey, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Loss,
-    OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Text, TimeQuality,
-    TransitionKind, Value,
+    Acknowledgement, AlarmKey, AlarmName, AlarmState, Chattering, ClassName, DataClass, DeviceId, EndpointId,
+    Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Summarised, Text,
+    TimeQuality, TransitionKind, Value,
 };
 
 /// How the occurrences begin under which it is told what lies over an alarm that is normal: `over:device/alarm`.
@@ -88,6 +88,12 @@ pub struct AlarmFacts {
     /// It is open, and whoever wants to be told hears of it for the first time: what held it back from its beginning has ended.
     #[serde(default, skip_serializing_if = "is_not")]
     pub announced: bool,
+    /// How it chattered, if it is calm now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chattered: Option<Box<Chattering>>,
+    /// There were too many alarms to tell each: it is told in a summary.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub summarised: bool,
 }
 
 fn is_not(flag: &bool) -> bool {
@@ -124,9 +130,18 @@ pub struct Event {
     /// What was given up, if this is a report of it and no step of an alarm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
+    /// What is told together, if this is a summary and no step of an alarm; and of how many steps more it says nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summary: Vec<Summarised>,
+    #[serde(default, skip_serializing_if = "is_none_more")]
+    pub more: u64,
     /// The latest signed end of the chain that was known then; it is delivered with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<SignedHead>,
+}
+
+fn is_none_more(more: &u64) -> bool {
+    *more == 0
 }
 
 impl Event {

@@ -10,6 +10,7 @@ pub mod ending;
 pub mod event;
 pub mod expression;
 pub mod fault;
+pub mod flood;
 pub mod heard;
 pub mod hindrance;
 pub mod ids;
@@ -27,6 +28,7 @@ pub mod sun;
 pub mod tape;
 pub mod timetable;
 pub mod units;
+pub mod watch;
 
 pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind, Voucher,
@@ -38,6 +40,7 @@ pub use ending::{Ending, Reply};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
 pub use expression::Expression;
 pub use fault::{Garble, Holder, LineFault};
+pub use flood::{FloodMemory, Summarised, UnderWay};
 pub use heard::{DeviceIx, Failure, Heard, Instruction, PointIx, Raw, Receipt, Table};
 pub use hindrance::{Hindrance, HindranceKind};
 pub use ids::{
@@ -46,9 +49,10 @@ pub use ids::{
 pub use lang::{Lang, Text};
 pub use load::{Announcement, Load};
 pub use loss::{Loss, LossClass, LossReason};
-pub use overlay::{Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
+pub use overlay::{Chattering, Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
 pub use passing::{Passed, Passing};
 pub use point::{DataClass, Kind};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;
 pub use units::{Period, Size};
+pub use watch::{Raises, Seen, Watch};

@@ -26,10 +26,26 @@ pub struct Overlay {
     pub escalation: Option<Box<Escalation>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescue: Option<Box<Rescue>>,
+    /// It comes and goes too often to be told each time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chattering: Option<Box<Chattering>>,
 }
 
 fn is_not(flag: &bool) -> bool {
     !flag
+}
+
+/// It was raised more often than is told each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chattering {
+    /// The occurrence under which its beginning was told.
+    pub told_as: OccurrenceId,
+    /// A label: when it began.
+    pub since: Timestamp,
+    /// How often it was raised since then, and what made it chattering.
+    pub raises: u64,
+    /// Since it was raised last.
+    pub passing: Passing,
 }
 
 /// A person keeps an alarm from being announced, for so long at most.
@@ -113,7 +129,7 @@ pub enum RescueStep {
 const SIXTHS: [u32; 4] = [1, 3, 5, 6];
 
 impl Overlay {
-    /// Whether it is kept from being announced now.
+    /// Whether a person or a design keeps it from being announced now.
     pub fn is_held(&self) -> bool {
         self.shelf.is_some() || self.out_of_service.is_some() || self.suppressed
     }
@@ -124,11 +140,12 @@ impl Overlay {
 
     /// What outlives the end of an occurrence.
     pub fn of_the_next(&self) -> Self {
-        let Overlay { shelf, out_of_service, suppressed, .. } = self;
+        let Overlay { shelf, out_of_service, suppressed, chattering, .. } = self;
         Self {
             shelf: shelf.clone(),
             out_of_service: out_of_service.clone(),
             suppressed: *suppressed,
+            chattering: chattering.clone(),
             ..Self::default()
         }
     }
@@ -139,6 +156,7 @@ impl Overlay {
             ("shelved", self.shelf.is_some()),
             ("suppressed", self.suppressed),
             ("out_of_service", self.out_of_service.is_some()),
+            ("chattering", self.chattering.is_some()),
         ];
         words.into_iter().filter(|(_, is)| *is).map(|(word, _)| word).collect()
     }

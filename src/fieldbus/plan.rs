@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{PointIx, Table},
-    profile::{Dlt645Item, Link, Profile, Read, SerialLink, SerialRequest, When, points_named},
+    profile::{ClassAlarm, Dlt645Item, Link, Profile, Read, SerialLink, SerialRequest},
 };
 
 /// One question to one device.
@@ -85,11 +85,7 @@ pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
 
 /// The points of this product that alarms of its class watch. A condition that cannot be read watches none: its class was refused before.
 pub fn watched(profile: &Profile) -> BTreeSet<PointIx> {
-    let conditions = profile.class.alarms.iter().filter_map(|alarm| match &alarm.when {
-        When::Expression(source) => Some(source),
-        When::LinkLost => None,
-    });
-    let names = conditions.filter_map(|source| points_named(source).ok()).flatten();
+    let names = profile.class.alarms.iter().flat_map(ClassAlarm::points_named);
     names.filter_map(|name| profile.point(&name)).collect()
 }
 

@@ -99,6 +99,8 @@ impl Pipeline {
                 done: None,
                 withheld: false,
                 announced: false,
+                chattered: None,
+                summarised: false,
             },
             readings: BTreeMap::new(),
             time_quality: self.clock.quality(),
@@ -106,6 +108,8 @@ impl Pipeline {
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
             losses: Vec::new(),
+            summary: Vec::new(),
+            more: 0,
             head: self.events.head(),
         }
     }

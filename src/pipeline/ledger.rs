@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::{Pipeline, Private};
 use crate::{
-    alarm::{Change, Latest, Step},
+    alarm::{Change, Flood, Latest, Step},
     domain::{
         AlarmFacts, AlarmMemory, AlarmState, Event, EventId, Mono, OccurrenceId, PointIx, PointName,
         ReadingFact, TransitionKind, event::of_no_occurrence,
@@ -76,8 +76,8 @@ impl Orphaned {
 
 impl Pipeline {
     /// Gives each transition its event, its number and its link in the chain.
-    pub(super) fn seal(&self, changes: &mut [Change]) -> (Vec<Sealed>, Ledger) {
-        let mut ledger = self.ledger.clone();
+    pub(super) fn seal(&self, changes: &mut [Change]) -> (Vec<Sealed>, Ledger, Flood) {
+        let (mut ledger, mut flood) = (self.ledger.clone(), self.tide.flood.clone());
         let mut events = Vec::new();
         for change in changes {
             let Some(step) = change.step.clone() else { continue };
@@ -87,18 +87,19 @@ impl Pipeline {
                 Some(_) => change.memory.occurrence.get_or_insert_with(fresh).clone(),
                 None => of_no_occurrence(&change.memory.key),
             };
-            let event = self.event(change, step, seq, occurrence);
+            let mut event = self.event(change, step, seq, occurrence);
+            self.note_in_flood(&mut flood, change, &mut event);
             let sealed = ledger.seal(event, &self.private);
             ledger.advance(&sealed);
             events.push(sealed);
         }
-        (events, ledger)
+        (events, ledger, flood)
     }
 
     fn event(
         &self,
         change: &Change,
-        Step { kind, at, done, withheld, announced }: Step,
+        Step { kind, at, done, withheld, announced, chattered }: Step,
         seq: u64,
         occurrence: OccurrenceId,
     ) -> Event {
@@ -132,6 +133,8 @@ impl Pipeline {
                 done,
                 withheld,
                 announced,
+                chattered,
+                summarised: false,
             },
             readings: facts(latest, at.mono),
             time_quality: self.clock.quality(),
@@ -139,6 +142,8 @@ impl Pipeline {
             mono_ms: at.mono.0.as_millis() as u64,
             demo: self.demo,
             losses: Vec::new(),
+            summary: Vec::new(),
+            more: 0,
             head: self.events.head(),
         }
     }
@@ -165,6 +170,8 @@ impl Pipeline {
                     done: None,
                     withheld: last.alarm.overlay.untold,
                     announced: false,
+                    chattered: None,
+                    summarised: false,
                     ..last.alarm
                 },
                 time_quality: self.clock.quality(),

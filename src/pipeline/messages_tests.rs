@@ -88,6 +88,10 @@ impl Bench {
             progress: Arc::default(),
             trouble: Trouble::default(),
             upkeep: crate::pipeline::Upkeep::default(),
+            tide: crate::pipeline::Tide::new(
+                None,
+                crate::alarm::Flood::restored(crate::alarm::FloodLimit::default(), None, ""),
+            ),
             recent: Recent::default(),
             messages: BTreeMap::new(),
             operations: crate::pipeline::Operations::nowhere(),

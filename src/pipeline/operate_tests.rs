@@ -126,6 +126,10 @@ impl Bench {
             progress: Default::default(),
             trouble: Trouble::default(),
             upkeep: crate::pipeline::Upkeep::default(),
+            tide: crate::pipeline::Tide::new(
+                None,
+                crate::alarm::Flood::restored(crate::alarm::FloodLimit::default(), None, ""),
+            ),
             recent: Default::default(),
             messages: Default::default(),
             operations: Operations::new(tell),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::points_named;
 use crate::domain::{AlarmName, ClassName, DataClass, Kind, Origin, PointName, Priority, Text};
 
 /// A kind of device: its standard points and alarms, whoever made it.
@@ -32,6 +33,10 @@ pub struct ClassAlarm {
     pub title: Text,
     pub priority: Priority,
     pub when: When,
+    /// Looks at more than the moment.
+    pub over_time: Option<OverTime>,
+    /// While it is active it stays so until this holds: its deadband.
+    pub clear_when: Option<String>,
     pub on_delay: Duration,
     pub off_delay: Duration,
     pub latching: bool,
@@ -52,6 +57,44 @@ pub enum When {
     Expression(String),
     /// The link to the device itself (`comm_loss`).
     LinkLost,
+}
+
+/// What must have been seen over a time, besides `when`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OverTime {
+    /// `when` became true so many times.
+    Count { times: usize, within: Duration },
+    /// A number rose or fell by so much, while `when` held at the end of it.
+    Rate { point: PointName, rise: Option<f64>, fall: Option<f64>, within: Duration },
+    /// A value did not change by more than `deadband`, though `when` held all the time.
+    Stuck { point: PointName, lasting: Duration, deadband: f64 },
+}
+
+impl OverTime {
+    /// Of which point, if it is not those of `when` alone.
+    pub fn point(&self) -> Option<&PointName> {
+        match self {
+            Self::Count { .. } => None,
+            Self::Rate { point, .. } | Self::Stuck { point, .. } => Some(point),
+        }
+    }
+}
+
+impl ClassAlarm {
+    /// The points that its condition speaks of. What cannot be read is the class's mistake and told there.
+    pub fn points_named(&self) -> Vec<String> {
+        let when = match &self.when {
+            When::LinkLost => None,
+            When::Expression(when) => Some(when),
+        };
+        let written = when.into_iter().chain(&self.clear_when);
+        let mut names: Vec<String> =
+            written.flat_map(|source| points_named(source).unwrap_or_default()).collect();
+        names.extend(self.over_time.as_ref().and_then(OverTime::point).map(ToString::to_string));
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// The class whose devices nobody tells anything (对电梯只读不写), and whose critical alarms nobody shelves.

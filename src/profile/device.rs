@@ -33,6 +33,9 @@ pub const OWN_STORE: &str = "gateway-store/gatehouse-store";
 /// And the one by which it reads what it writes to its flash.
 pub const OWN_FLASH: &str = "gateway-flash/gatehouse-flash";
 
+/// And the one by which it reads its alarms as a whole.
+pub const OWN_ALARMS: &str = "gateway-alarms/gatehouse-alarms";
+
 /// The profile by which the gateway's own endpoints are read.
 pub const OWN_ENDPOINT: &str = "endpoint/gatehouse-endpoint";
 
@@ -44,7 +47,11 @@ impl Device {
 
     /// A part of the gateway itself, and no device of the site.
     pub fn is_own(&self) -> bool {
-        self.is_own_line() || self.is_own_endpoint() || self.is_own_store() || self.is_own_flash()
+        self.is_own_line()
+            || self.is_own_endpoint()
+            || self.is_own_store()
+            || self.is_own_flash()
+            || self.is_own_alarms()
     }
 
     /// How the gateway sees this endpoint.
@@ -59,6 +66,11 @@ impl Device {
 
     pub fn is_own_flash(&self) -> bool {
         self.profile.id.as_str() == OWN_FLASH
+    }
+
+    /// The gateway's alarms as a whole.
+    pub fn is_own_alarms(&self) -> bool {
+        self.profile.id.as_str() == OWN_ALARMS
     }
 
     /// The gateway's own store.

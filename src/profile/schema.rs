@@ -47,8 +47,20 @@ pub struct ClassAlarmFile {
     pub name: String,
     pub title: Option<Text>,
     pub priority: Priority,
-    /// CEL over the class's points; only `comm_loss` goes without.
+    /// CEL over the class's points; `comm_loss` goes without, and `rate` and `stuck` may.
     pub when: Option<String>,
+    /// In the place of `when`: the device does not answer. For what is to be told of a silence that lasts (EN 81-28: three days), besides
+    /// `comm_loss`.
+    #[serde(default)]
+    pub link_lost: bool,
+    /// CEL over the class's points: once raised it stays active until this holds, so that a value that trembles at its limit is one alarm.
+    pub clear_when: Option<String>,
+    /// `when` has become true so many times within so long.
+    pub count: Option<CountFile>,
+    /// A number has changed by so much within so long.
+    pub rate: Option<RateFile>,
+    /// A value has not changed for so long, though `when` held.
+    pub stuck: Option<StuckFile>,
     pub on_delay: Option<Period>,
     pub off_delay: Option<Period>,
     /// Stays until a person closes it.
@@ -65,6 +77,36 @@ pub struct ClassAlarmFile {
     pub rescue_within: Option<Period>,
     pub cause: Option<Text>,
     pub response: Option<Text>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountFile {
+    #[schemars(range(min = 2, max = 1000))]
+    pub times: u32,
+    pub within: Period,
+}
+
+/// At least one of `rise` and `fall`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateFile {
+    /// A number of the class.
+    pub point: String,
+    /// In the point's unit; more than 0.
+    pub rise: Option<f64>,
+    pub fall: Option<f64>,
+    pub within: Period,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StuckFile {
+    pub point: String,
+    #[serde(rename = "for")]
+    pub lasting: Period,
+    /// Of a number: smaller steps are no change. 0 if left out.
+    pub deadband: Option<f64>,
 }
 
 /// `<maker>-<model>.toml`: one product, and where its values stand.

@@ -48,7 +48,9 @@ pub struct Conditions(Vec<(String, Expression)>);
 
 impl Conditions {
     pub fn of(class: &Class) -> Self {
-        let conditions = class.alarms.iter().filter_map(|alarm| match &alarm.when {
+        // One answer alone says nothing of what is seen over a time.
+        let of_the_moment = class.alarms.iter().filter(|alarm| alarm.over_time.is_none());
+        let conditions = of_the_moment.filter_map(|alarm| match &alarm.when {
             When::Expression(source) => Some((alarm.name.to_string(), Expression::compile(source).ok()?)),
             When::LinkLost => None,
         });

@@ -133,7 +133,7 @@ impl Reader {
             let mut said = Vec::new();
             let mut events = self.conn.prepare_cached(
                 "SELECT record FROM event WHERE at_ms >= ?1 AND at_ms < ?2
-                 AND kind IN ('raised', 'unshelved', 'unsuppressed', 'in_service') ORDER BY seq",
+                 AND kind IN ('raised', 'unshelved', 'unsuppressed', 'in_service', 'calmed') ORDER BY seq",
             )?;
             for event in
                 events.query_map([Millis(since), Millis(until)], |row| row.get(0).map(|Json(event)| event))?
@@ -168,7 +168,7 @@ impl Reader {
             .prepare_cached(
                 "SELECT record FROM event e
                  WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
-                   AND kind NOT IN ('drill', 'loss_report') AND occurrence NOT LIKE 'over:%'
+                   AND kind NOT IN ('drill', 'loss_report', 'summary') AND occurrence NOT LIKE 'over:%'
                    AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
             )?
             .query_map(params![filter.device, limit], alarm_row)?
@@ -182,7 +182,7 @@ impl Reader {
 
     fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
         let sql = "SELECT count(DISTINCT occurrence) FROM event
-                   WHERE kind NOT IN ('drill', 'loss_report') AND occurrence NOT LIKE 'over:%'
+                   WHERE kind NOT IN ('drill', 'loss_report', 'summary') AND occurrence NOT LIKE 'over:%'
                      AND device = coalesce(?1, device)";
         self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }
@@ -202,10 +202,11 @@ fn announcement(event: Event) -> Option<Announcement> {
 
 /// Under which occurrence an alarm is told that is open, or that a person holds back. A whole device's is told once.
 fn told_as(memory: &AlarmMemory) -> Option<&OccurrenceId> {
-    let Overlay { shelf, out_of_service, .. } = &memory.overlay;
+    let Overlay { shelf, out_of_service, chattering, .. } = &memory.overlay;
     let out = out_of_service.as_ref().filter(|hold| !hold.quiet);
     let open = memory.occurrence.as_ref().filter(|_| memory.state.is_some());
-    open.or_else(|| shelf.as_ref().or(out).map(|hold| &hold.told_as))
+    let held = || shelf.as_ref().or(out).map(|hold| &hold.told_as);
+    open.or_else(held).or_else(|| chattering.as_ref().map(|chattering| &chattering.told_as))
 }
 
 pub(super) fn alarm_row(row: &Row) -> rusqlite::Result<AlarmRow> {

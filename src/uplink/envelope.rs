@@ -4,13 +4,14 @@
 //! tags as operational, the person in an acknowledgement as personal.
 
 mod over;
+mod summary;
 
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
-use self::over::Over;
+use self::{over::Over, summary::Summary};
 use super::Wants;
 use crate::{
     domain::{
@@ -60,6 +61,7 @@ struct Data<'a> {
 enum Told<'a> {
     Alarm { alarm: Alarm<'a>, readings: BTreeMap<&'a PointName, Reading<'a>> },
     Losses { losses: Vec<Lost<'a>> },
+    Summary { summary: Summary<'a> },
 }
 
 /// Something that was given up.
@@ -212,6 +214,9 @@ impl<'a> View<'a> {
             let mine = self.event.losses.iter().filter(|loss| self.wants.misses(self.endpoint, loss));
             return Told::Losses { losses: mine.map(|loss| self.lost(loss)).collect() };
         }
+        if self.event.kind == TransitionKind::Summary {
+            return Told::Summary { summary: self.summary() };
+        }
         Told::Alarm { alarm: self.alarm(), readings: self.readings() }
     }
 
@@ -316,6 +321,13 @@ fn type_of(event: &Event) -> &'static str {
         TransitionKind::InService => "gatehouse.alarm.in_service",
         TransitionKind::Escalated => "gatehouse.alarm.escalated",
         TransitionKind::Rescue => "gatehouse.alarm.rescue",
+        TransitionKind::Chattering => "gatehouse.alarm.chattering",
+        // what was not told meanwhile
+        TransitionKind::Calmed if event.alarm.state == AlarmState::ReturnedUnacknowledged => {
+            "gatehouse.alarm.returned"
+        }
+        TransitionKind::Calmed => "gatehouse.alarm.calmed",
+        TransitionKind::Summary => "gatehouse.summary",
         TransitionKind::Drill => "gatehouse.drill",
     }
 }

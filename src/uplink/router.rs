@@ -10,7 +10,9 @@ use tracing::error;
 
 use super::{Drill, Template, Wants, envelope};
 use crate::{
-    domain::{ClassName, DataClass, DeviceId, EndpointId, Event, Letter, OccurrenceId, TransitionKind},
+    domain::{
+        ClassName, DataClass, DeviceId, EndpointId, Event, Letter, OccurrenceId, Summarised, TransitionKind,
+    },
     store::{evidence::Sealed, privacy::Privacy},
 };
 
@@ -81,6 +83,15 @@ impl Router {
                 self.endpoints.iter().filter(|(endpoint, wants)| concerns(event, endpoint, wants));
             return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
         }
+        if event.kind == TransitionKind::Summary {
+            // A platform with words of its own was told singly.
+            let addressed = self.endpoints.iter().filter(|(endpoint, wants)| {
+                let wanted =
+                    |one: &Summarised| wants.is_alarm_wanted(one.priority, std::iter::once(&one.class));
+                !self.templates.contains_key(endpoint) && event.summary.iter().any(wanted)
+            });
+            return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
+        }
         if event.alarm.withheld {
             return Vec::new();
         }
@@ -94,7 +105,9 @@ impl Router {
                 false if is_called(event, endpoint) => Some((endpoint, wants)),
                 false => told.contains(endpoint).then_some((endpoint, &nothing_more)),
             });
-        addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
+        let singly = addressed
+            .filter(|(endpoint, _)| !event.alarm.summarised || self.templates.contains_key(*endpoint));
+        singly.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect()
     }
 
     /// Never by kind of transition: who was told of the raise is told of the end.

@@ -46,6 +46,8 @@ pub fn raised() -> Event {
             done: None,
             withheld: false,
             announced: false,
+            chattered: None,
+            summarised: false,
         },
         readings: [
             ("camera_url".into(), good(Value::Text("rtsp://10.0.0.9".into()), DataClass::Security)),
@@ -63,6 +65,8 @@ pub fn raised() -> Event {
         mono_ms: 1_000_000,
         demo: false,
         losses: Vec::new(),
+        summary: Vec::new(),
+        more: 0,
         head: None,
     }
 }

@@ -3,6 +3,7 @@
 //! Strict (what is not there is a mistake, not an empty text), of bounded work and length, and JSON where it says so.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, Write},
     sync::Arc,
@@ -69,12 +70,16 @@ impl TemplateError {
 }
 
 impl Template {
-    /// `content_type`: what it gives. Values are written as JSON where that is JSON (with their quotes), escaped where it is
+    /// `codes`: what the filter `code` gives. `content_type`: what it gives. Values are written as JSON where that is JSON (with their quotes), escaped where it is
     /// XML, as they are elsewhere.
     ///
     /// # Errors
     /// `Broken` if it is no template.
-    pub fn compile(source: String, content_type: &str) -> Result<Self, TemplateError> {
+    pub fn compile(
+        source: String,
+        content_type: &str,
+        codes: &BTreeMap<String, String>,
+    ) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
@@ -82,6 +87,9 @@ impl Template {
         let escape = escape(content_type);
         environment.set_auto_escape_callback(move |_| escape.clone());
         environment.add_filter("strftime", strftime);
+        let codes = codes.clone();
+        environment
+            .add_filter("code", move |of: &str, otherwise: Option<String>| code(&codes, of, otherwise));
         environment.add_template_owned(NAME, source).map_err(TemplateError::Broken)?;
         Ok(Self { environment: Arc::new(environment), content_type: content_type.to_owned() })
     }
@@ -134,6 +142,12 @@ fn strftime(time: &str, format: &str) -> Result<String, Error> {
     parsed.to_string(format).map_err(unfit)
 }
 
+/// The platform's own code: `{{ data.alarm.name | code }}`, or `| code("99")` where another code stands for all that it has none for.
+fn code(codes: &BTreeMap<String, String>, of: &str, otherwise: Option<String>) -> Result<String, Error> {
+    let known = codes.get(of).cloned().or(otherwise);
+    known.ok_or_else(|| Error::new(ErrorKind::UndefinedError, format!("no code for {of} in `codes`")))
+}
+
 /// Takes no more than `LONGEST`.
 struct Bounded(Vec<u8>);
 
@@ -168,9 +182,14 @@ mod tests {
     }
 
     fn rendered(source: &str, content_type: &str) -> Result<String, String> {
-        let template = Template::compile(source.to_owned(), content_type).map_err(|error| error.text().en)?;
+        let template =
+            Template::compile(source.to_owned(), content_type, &codes()).map_err(|error| error.text().en)?;
         let body = template.render(&object()).map_err(|error| error.text().en)?;
         Ok(String::from_utf8(body).unwrap())
+    }
+
+    fn codes() -> BTreeMap<String, String> {
+        BTreeMap::from([("passenger_trapped".to_owned(), "93".to_owned())])
     }
 
     #[test]
@@ -192,6 +211,7 @@ mod tests {
                 "id={{ id }}&n={{ data.site.name | urlencode }}",
                 "id=0b6f5a3e9c1d47288f00aa11bb22cc33&n=%E5%86%B6%E7%9F%BF%E8%B7%AF%E7%A4%BE%E5%8C%BA",
             ),
+            ("text/plain", "{{ data.alarm.name | code }} {{ 'fire' | code('99') }}", "93 99"),
             ("text/plain", "{% if type == 'gatehouse.alarm.raised' %}1{% else %}0{% endif %}", "1"),
         ];
         for (content_type, source, expected) in facts {
@@ -208,6 +228,7 @@ mod tests {
             (json, "{{ data.device.nmae }}", "line 1 uses what is not there"),
             (json, "\n{{ data.readings.last_card.value }}", "line 2 uses what is not there"),
             (json, r#"{"id": "{{ id }}"}"#, "not JSON"),
+            (json, "{{ 'fire' | code }}", "no code for fire"),
             (json, "{% if %}", "line 1: "),
             (json, "{% include 'other' %}", "line 1"),
             ("text/plain", long, "over 256 KiB"),

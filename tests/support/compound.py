@@ -176,6 +176,11 @@ dir = "{store or folder / 'store'}"
 
 [console]
 listen = "127.0.0.1:{free_port()}"
+
+[chattering]
+more_than = 1000    # the judge counts letters, each by itself
+[flood]
+more_than = 1000000
 """
 
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    alarm::{EscalationStep, Rules, Truth},
+    alarm::{ChatteringLimit, EscalationPlan, EscalationStep, Rules, Truth},
     document::Problems,
     domain::{RescueStep, Value, command::Act},
     profile::{Library, Profile},
@@ -63,6 +63,9 @@ const FIRST: u64 = 40;
 const SECOND: u64 = 20;
 const AGAIN: u64 = 60;
 const SHELF_LIMIT: u64 = 400;
+/// It chatters when raised more than twice within 400 s, until it was not raised for 150 s.
+const CHATTERS: u64 = 400;
+const CALM: u64 = 150;
 
 fn customs() -> Customs {
     let step = |after| EscalationStep {
@@ -76,6 +79,11 @@ fn customs() -> Customs {
         priorities: vec![crate::domain::Priority::High],
         steps: vec![step(FIRST), step(SECOND)],
         again: Some(Duration::from_secs(AGAIN)),
+    };
+    customs.chattering = ChatteringLimit {
+        more_than: 2,
+        within: Duration::from_secs(CHATTERS),
+        calm: Duration::from_secs(CALM),
     };
     customs
 }
@@ -247,12 +255,20 @@ struct Model {
     escalation: Option<(u32, Since)>,
     /// Seconds before `since`, since, warnings, whether it is still waited, the last step.
     rescue: Option<(u64, u64, usize, Option<RescueStep>)>,
+    /// When it was raised lately, and since when it was not while it chatters.
+    raises: Vec<u64>,
+    chatters: Option<Since>,
     told: Vec<Told>,
 }
 
 impl Model {
     fn is_held(&self) -> bool {
         self.shelf.is_some() || self.out.is_some() || self.suppressed
+    }
+
+    /// Raised too often, told or not.
+    fn is_chattering(&self) -> bool {
+        self.chatters.is_some() || self.raises.len() > 2
     }
 
     fn is_active(&self) -> bool {
@@ -262,7 +278,7 @@ impl Model {
     fn say(&mut self, kind: TransitionKind, withheld: bool) {
         self.told.push((kind, withheld));
         let held = self.is_held();
-        self.untold &= held;
+        self.untold &= held || self.is_chattering();
         let wants = match self.state {
             Some(AlarmState::ActiveUnacknowledged) => true,
             Some(AlarmState::ReturnedUnacknowledged) => self.latching,
@@ -296,6 +312,10 @@ impl Model {
             }
         }
         self.condition(bad);
+        if self.chatters.is_none() && self.is_chattering() {
+            self.chatters = Some(Some(self.now));
+            self.say(TransitionKind::Chattering, self.is_held());
+        }
         if turned && self.state.is_none() {
             // what runs is written down with it
             self.kept = self.held.map(|(so_far, seen, _)| (so_far, seen));
@@ -331,10 +351,17 @@ impl Model {
     }
 
     fn comes(&mut self) {
-        self.untold = self.is_held() && (self.state.is_none() || self.untold);
+        if !self.life_safety {
+            self.raises.retain(|then| self.now - then <= CHATTERS);
+            self.raises.push(self.now);
+            self.raises.drain(..self.raises.len().saturating_sub(3));
+            self.chatters = self.chatters.map(|_| Some(self.now));
+        }
+        let quiet = self.is_held() || self.is_chattering();
+        self.untold = quiet && (self.state.is_none() || self.untold);
         self.state = Some(AlarmState::ActiveUnacknowledged);
         self.rescue.get_or_insert((0, self.now, 0, None));
-        self.say(TransitionKind::Raised, self.is_held());
+        self.say(TransitionKind::Raised, quiet);
     }
 
     fn goes(&mut self) {
@@ -343,7 +370,7 @@ impl Model {
             return self.close();
         }
         self.state = Some(AlarmState::ReturnedUnacknowledged);
-        self.say(TransitionKind::Returned, self.untold);
+        self.say(TransitionKind::Returned, self.untold || self.is_chattering());
     }
 
     fn time_is_up(&mut self) {
@@ -360,6 +387,10 @@ impl Model {
         }) {
             self.out = None;
             self.say(TransitionKind::InService, false);
+        }
+        if self.chatters.is_some_and(|since| over(since, CALM, self.now)) {
+            (self.chatters, self.raises) = (None, vec![]);
+            self.say(TransitionKind::Calmed, self.is_held());
         }
         if let Some((step, since)) = self.escalation
             && over(since, [FIRST, SECOND].get(step as usize).copied().unwrap_or(AGAIN), self.now)
@@ -463,6 +494,7 @@ impl Model {
             ("shelved", self.shelf.is_some()),
             ("suppressed", self.suppressed),
             ("out_of_service", self.out.is_some()),
+            ("chattering", self.chatters.is_some()),
         ];
         Facts {
             state: self.state,
@@ -532,6 +564,9 @@ fn outside(heard: &[TransitionKind]) -> Result<(), TestCaseError> {
             | TransitionKind::OutOfService
             | TransitionKind::Escalated
             | TransitionKind::Rescue
+            | TransitionKind::Chattering
+            | TransitionKind::Calmed
+            | TransitionKind::Summary
             | TransitionKind::Drill => {}
         }
     }
@@ -607,7 +642,7 @@ proptest! {
             bench.stamp().wall < out.until && out.length > out.passing.credited + Duration::from_secs(7)
         });
         let over: Vec<_> = before.over.iter().copied().filter(|word| match *word {
-            "shelved" => false,
+            "shelved" | "chattering" => false,
             "out_of_service" => out_goes_on,
             _ => true,
         }).collect();

@@ -219,7 +219,7 @@ impl Meant<'_> {
     fn close(&self, who: &Acknowledgement) -> Result<Vec<Change>, TurnedDown> {
         let slot = self.slot;
         let now = self.look.now;
-        let truth = slot.rule.truth(self.latest, now.mono, &mut WorkedOut::default());
+        let truth = slot.rule.truth(self.latest, now.mono, true, &mut WorkedOut::default());
         if lifecycle::is_active(slot.memory.state) && truth == Truth::True {
             return Err(TurnedDown::StillActive);
         }

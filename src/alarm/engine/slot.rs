@@ -5,17 +5,23 @@ use std::time::Duration;
 use super::{Acknowledged, Change, Look, Step};
 use crate::{
     alarm::{
-        Latest, Rule, Truth, WorkedOut,
+        ChatteringLimit, History, Latest, Rule, Truth, WorkedOut,
         delay::Delay,
         lifecycle::{self, Held, Input},
     },
-    domain::{Acknowledgement, AlarmMemory, AlarmState, Mono, Rescue, Stamp, TransitionKind},
+    domain::{
+        Acknowledgement, AlarmMemory, AlarmState, Mono, OnDelay, Passing, Priority, Raises, Rescue, Stamp,
+        TransitionKind,
+    },
 };
 
 /// A delay shorter than this is not worth a write; a restart simply starts it again.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
 /// A running delay is written again this often, well within what a restart may bridge.
 const KEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// An on-delay of this length is not one of the moment.
+const LONG: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -26,6 +32,9 @@ pub(super) struct Slot {
     pub(super) running: Option<Delay>,
     /// When the running delay was last written.
     pub(super) kept: Option<Mono>,
+    /// What a rule has seen that looks at more than the moment, and when it looked last.
+    pub(super) history: Option<History>,
+    looked: Mono,
     /// Decided but not on disk yet: it stands, whatever comes after, until it is.
     pub(super) decided: Option<Change>,
 }
@@ -34,11 +43,19 @@ impl Slot {
     pub(super) fn restore(rule: Rule, memory: AlarmMemory, boot_id: &str) -> Self {
         // Another boot's monotonic time says nothing in this one.
         let same_boot = memory.boot_id == boot_id;
-        let memory = AlarmMemory { delay: memory.delay.filter(|_| same_boot), ..memory };
+        let delay = memory.delay.filter(|_| same_boot).or_else(|| {
+            // What is waited for through days does not begin anew with each boot; what the box was off for is not counted.
+            let long = rule.alarm.on_delay >= LONG && !lifecycle::is_active(memory.state);
+            memory.delay.filter(|_| long).map(|delay| OnDelay { seen: Mono(Duration::ZERO), ..delay })
+        });
+        let memory = AlarmMemory { delay, ..memory };
         let running = memory.delay.map(Delay::restored);
         let kept = memory.delay.map(|delay| delay.seen);
         let (worked_out, suppression) = (WorkedOut::default(), WorkedOut::default());
-        Self { rule, worked_out, suppression, memory, running, kept, decided: None }
+        let watch = memory.watch.as_deref();
+        let history = rule.over_time().map(|over_time| History::restored(over_time, watch, boot_id));
+        let looked = Mono(Duration::ZERO);
+        Self { rule, worked_out, suppression, memory, running, kept, history, looked, decided: None }
     }
 
     /// The truth that the running delay waits for, how long, and what then happens.
@@ -53,21 +70,51 @@ impl Slot {
     }
 
     pub(super) fn look(&mut self, latest: &Latest, look: &Look<'_>) -> Option<Change> {
+        let now = look.now.mono;
+        let truth = self.truth(latest, now);
         if let Some(decided) = &self.decided {
             return Some(decided.clone());
         }
-        let now = look.now.mono;
         let suppressed = self.is_suppressed(latest, now);
         if suppressed != self.memory.overlay.suppressed && self.memory.state.is_some() {
             return self.decide(self.turned(look, Held::Suppressed, suppressed));
         }
+        if self.begins_to_chatter(look) {
+            return self.decide(self.turned(look, Held::Chattering, true));
+        }
         let (wanted, limit, input) = self.awaits();
-        let truth = self.rule.truth(latest, now, &mut self.worked_out);
         self.running = Delay::observe(self.running, truth, wanted, limit, now);
         if self.running.is_some_and(|delay| delay.is_over(limit)) {
             return self.decide(self.moved(look, input, suppressed));
         }
         self.time_is_up(look).or_else(|| self.to_keep(look, suppressed))
+    }
+
+    /// Whether the rule holds, by all that it has seen.
+    fn truth(&mut self, latest: &Latest, now: Mono) -> Truth {
+        let is_active = lifecycle::is_active(self.memory.state);
+        let truth = self.rule.truth(latest, now, is_active, &mut self.worked_out);
+        self.looked = now;
+        match (self.rule.over_time(), &mut self.history) {
+            (Some(over_time), Some(history)) => history.observe(over_time, truth, latest, now),
+            (Some(_) | None, _) => truth,
+        }
+    }
+
+    /// Whether it is to be looked at again though nothing is read.
+    pub(super) fn runs(&self) -> bool {
+        self.running.is_some() || self.history_deadline().is_some()
+    }
+
+    fn history_deadline(&self) -> Option<Mono> {
+        self.history.as_ref()?.deadline(self.rule.over_time()?)
+    }
+
+    /// What its memory says of what was seen is on disk.
+    pub(super) fn watch_is_kept(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.is_kept(self.memory.watch.as_deref(), self.looked);
+        }
     }
 
     /// What was decided stands until it is on disk.
@@ -100,23 +147,35 @@ impl Slot {
         let keep = match (delay, self.kept) {
             (None, kept) => kept.is_some(),
             (Some(delay), None) => delay.credited >= KEEP_AFTER,
-            (Some(delay), Some(kept)) => delay.seen.since(kept) >= KEEP_EVERY,
+            (Some(delay), Some(kept)) => delay.seen.since(kept) >= self.keep_every(),
         };
         let turned = suppressed != self.memory.overlay.suppressed;
-        (keep || turned).then(|| {
+        let seen = self.history.as_ref().zip(self.rule.over_time());
+        let seen = seen.is_some_and(|(history, over_time)| history.is_to_be_kept(over_time, look.now.mono));
+        (keep || turned || seen).then(|| {
             let mut memory = AlarmMemory { delay, boot_id: look.boot_id.to_owned(), ..self.memory.clone() };
+            memory.watch = self.history.as_ref().and_then(|history| history.watch(look.boot_id));
             memory.overlay.suppressed = suppressed;
             Change { device: look.device, slot: look.slot, step: None, memory }
         })
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
+        [self.delay_deadline(), self.history_deadline()].into_iter().flatten().min()
+    }
+
+    fn keep_every(&self) -> Duration {
+        let (_, limit, _) = self.awaits();
+        KEEP_EVERY.max(limit / 600)
+    }
+
+    fn delay_deadline(&self) -> Option<Mono> {
         let (_, limit, _) = self.awaits();
         let running = self.running?;
         let over = running.deadline(limit)?;
         let keep = match self.kept {
             None => running.since.seen + KEEP_AFTER.saturating_sub(running.since.credited),
-            Some(kept) => kept + KEEP_EVERY,
+            Some(kept) => kept + self.keep_every(),
         };
         Some(over.min(keep))
     }
@@ -143,6 +202,9 @@ impl Slot {
             | TransitionKind::InService
             | TransitionKind::Escalated
             | TransitionKind::Rescue
+            | TransitionKind::Chattering
+            | TransitionKind::Calmed
+            | TransitionKind::Summary
             | TransitionKind::Drill => {}
         }
         memory
@@ -158,18 +220,25 @@ impl Slot {
     ) -> Change {
         let held = memory.overlay.is_held();
         if kind == TransitionKind::Raised {
-            memory.overlay.untold = held && (self.memory.state.is_none() || memory.overlay.untold);
+            self.note_raise(look, &mut memory);
+        }
+        let chatters = memory.overlay.chattering.is_some() || self.is_chattering(&memory, look);
+        let quiet = held || chatters;
+        if kind == TransitionKind::Raised {
+            memory.overlay.untold = quiet && (self.memory.state.is_none() || memory.overlay.untold);
             if let Some(limit) = self.rule.alarm.rescue_within {
                 let begun = || Box::new(Rescue::begun(limit, look.now.mono, look.boot_id));
                 memory.overlay.rescue.get_or_insert_with(begun);
             }
         }
-        let withheld = is_withheld(kind, held, memory.overlay.untold);
+        let withheld = is_withheld(kind, held, chatters, memory.overlay.untold);
         let open = memory.state.is_some_and(|state| state != AlarmState::Closed);
-        let announced = memory.overlay.untold && !held && open;
-        memory.overlay.untold &= held;
+        let announced = memory.overlay.untold && !quiet && open;
+        memory.overlay.untold &= quiet;
         self.wait_for_a_person(look, kind, &mut memory);
-        let step = Step { kind, at: look.now, done, withheld, announced };
+        memory.watch = self.history.as_ref().and_then(|history| history.watch(look.boot_id));
+        let ended = self.memory.overlay.chattering.clone().filter(|_| kind == TransitionKind::Calmed);
+        let step = Step { kind, at: look.now, done, withheld, announced, chattered: ended };
         Change { device: look.device, slot: look.slot, step: Some(step), memory }
     }
 
@@ -188,11 +257,51 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// What is critical or a matter of life is told each time.
+    fn may_chatter(&self) -> bool {
+        let alarm = &self.rule.alarm;
+        !alarm.life_safety
+            && match alarm.priority {
+                Priority::Critical => false,
+                Priority::High | Priority::Medium | Priority::Low => true,
+            }
+    }
+
+    fn note_raise(&self, look: &Look<'_>, memory: &mut AlarmMemory) {
+        if !self.may_chatter() {
+            return;
+        }
+        let (now, ChatteringLimit { more_than, within, .. }) = (look.now.mono, look.customs.chattering);
+        let before = memory.raises.as_deref();
+        let raises = Raises::with(before, now, look.boot_id, within, more_than.saturating_add(1));
+        memory.raises = Some(Box::new(raises));
+        if let Some(chattering) = &mut memory.overlay.chattering {
+            chattering.raises = chattering.raises.saturating_add(1);
+            chattering.passing = Passing::begun(now, look.boot_id);
+        }
+    }
+
+    /// Whether it was raised too often lately, told or not.
+    fn is_chattering(&self, memory: &AlarmMemory, look: &Look<'_>) -> bool {
+        let ChatteringLimit { more_than, within, .. } = look.customs.chattering;
+        let Some(raises) = memory.raises.as_deref().filter(|_| self.may_chatter()) else { return false };
+        let (Some(first), Some(last)) = (raises.at.first(), raises.at.last()) else { return false };
+        raises.boot_id == look.boot_id && raises.at.len() > more_than && last.since(*first) <= within
+    }
+
+    fn begins_to_chatter(&self, look: &Look<'_>) -> bool {
+        self.memory.overlay.chattering.is_none() && self.is_chattering(&self.memory, look)
+    }
+}
+
 /// Whether nobody outside is told of this step. `untold`: nobody was told of the occurrence so far.
-fn is_withheld(kind: TransitionKind, held: bool, untold: bool) -> bool {
+fn is_withheld(kind: TransitionKind, held: bool, chatters: bool, untold: bool) -> bool {
     match kind {
-        TransitionKind::Raised => held,
-        TransitionKind::Acknowledged | TransitionKind::Returned | TransitionKind::Closed => untold,
+        TransitionKind::Raised => held || chatters,
+        TransitionKind::Returned => chatters || untold,
+        TransitionKind::Acknowledged | TransitionKind::Closed => untold,
+        TransitionKind::Chattering | TransitionKind::Calmed => held,
         TransitionKind::Suppressed | TransitionKind::Unsuppressed => held && untold,
         TransitionKind::Shelved
         | TransitionKind::Unshelved
@@ -200,6 +309,7 @@ fn is_withheld(kind: TransitionKind, held: bool, untold: bool) -> bool {
         | TransitionKind::InService
         | TransitionKind::Escalated
         | TransitionKind::Rescue
+        | TransitionKind::Summary
         | TransitionKind::Drill => false,
     }
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use super::{Change, Look, Slot};
 use crate::{
     alarm::{
-        EscalationPlan,
+        Customs, EscalationPlan,
         lifecycle::{self, Held},
     },
-    domain::{AlarmMemory, Escalation, Hold, Mono, Passed, Passing, Rescue, Stamp, TransitionKind},
+    domain::{
+        AlarmMemory, Chattering, Escalation, Hold, Mono, Passed, Passing, Rescue, Stamp, TransitionKind,
+        event::of_no_occurrence,
+    },
 };
 
 /// A rescue's time is written down this often: what a reboot takes of it is no more.
@@ -19,13 +22,19 @@ const LOOK_AT_CALENDAR: Duration = Duration::from_secs(3600);
 
 impl Slot {
     /// When the first of its timers wants a look.
-    pub(super) fn next_timer(&self, plan: &EscalationPlan, boot_id: &str) -> Option<Mono> {
+    pub(super) fn next_timer(&self, customs: &Customs, boot_id: &str) -> Option<Mono> {
         let overlay = &self.memory.overlay;
         let shelf = overlay.shelf.as_ref().map(|shelf| shelf.passing.over_at(shelf.length, boot_id));
         let out = overlay.out_of_service.as_ref().map(|hold| out_at(hold, boot_id));
-        let escalation = self.escalates_at(plan, boot_id);
+        let escalation = self.escalates_at(&customs.escalation, boot_id);
         let rescue = self.rescue_at(boot_id);
-        [shelf, out, escalation, rescue].into_iter().flatten().min()
+        let calm = self.calm_at(customs.chattering.calm, boot_id);
+        [shelf, out, escalation, rescue, calm].into_iter().flatten().min()
+    }
+
+    /// A reboot is a pause too.
+    fn calm_at(&self, calm: Duration, boot_id: &str) -> Option<Mono> {
+        self.memory.overlay.chattering.as_ref().map(|chattering| chattering.passing.over_at(calm, boot_id))
     }
 
     fn escalates_at(&self, plan: &EscalationPlan, boot_id: &str) -> Option<Mono> {
@@ -59,7 +68,10 @@ impl Slot {
         if overlay.out_of_service.as_ref().is_some_and(|hold| out_at(hold, look.boot_id) <= look.now.mono) {
             return self.out_goes_on(look);
         }
-        if self.escalates_at(look.plan, look.boot_id).is_some_and(|at| at <= look.now.mono) {
+        if self.calm_at(look.customs.chattering.calm, look.boot_id).is_some_and(|at| at <= look.now.mono) {
+            return self.decide(self.turned(look, Held::Chattering, false));
+        }
+        if self.escalates_at(&look.customs.escalation, look.boot_id).is_some_and(|at| at <= look.now.mono) {
             return self.decide(self.escalated(look));
         }
         let rescue = self.rescue(look)?;
@@ -73,6 +85,7 @@ impl Slot {
             Held::Shelved => overlay.shelf.is_some(),
             Held::Suppressed => overlay.suppressed,
             Held::OutOfService => overlay.out_of_service.is_some(),
+            Held::Chattering => overlay.chattering.is_some(),
         };
         let kind = lifecycle::turn(held, is, begins)?;
         let mut memory = self.memory.clone();
@@ -80,6 +93,7 @@ impl Slot {
             Held::Shelved => memory.overlay.shelf = None,
             Held::Suppressed => memory.overlay.suppressed = begins,
             Held::OutOfService => memory.overlay.out_of_service = None,
+            Held::Chattering => chatter(look, &mut memory, begins),
         }
         let quiet = held == Held::OutOfService
             && overlay.out_of_service.as_ref().is_some_and(|hold| hold.quiet)
@@ -102,7 +116,7 @@ impl Slot {
     fn escalated(&self, look: &Look<'_>) -> Option<Change> {
         let mut memory = self.memory.clone();
         let escalation = memory.overlay.escalation.as_mut()?;
-        let planned = look.plan.step(escalation.step);
+        let planned = look.customs.escalation.step(escalation.step);
         escalation.step = escalation.step.saturating_add(1);
         escalation.waiting = Some(Passing::begun(look.now.mono, look.boot_id));
         escalation.contact = planned.and_then(|step| step.contact.clone());
@@ -139,7 +153,7 @@ impl Slot {
     /// Whether somebody is waited for after the step `kind`, and since when.
     pub(super) fn wait_for_a_person(&self, look: &Look<'_>, kind: TransitionKind, memory: &mut AlarmMemory) {
         let alarm = &self.rule.alarm;
-        let waits = look.plan.concerns(alarm.priority)
+        let waits = look.customs.escalation.concerns(alarm.priority)
             && lifecycle::wants_a_person(memory.state, alarm.latching)
             && !memory.overlay.is_held();
         let begun = || Some(Passing::begun(look.now.mono, look.boot_id));
@@ -156,6 +170,19 @@ impl Slot {
             (false, Some(under_way)) => under_way.waiting = None,
             (false, None) => {}
         }
+    }
+}
+
+/// When it is calm again, it is counted anew.
+fn chatter(look: &Look<'_>, memory: &mut AlarmMemory, begins: bool) {
+    let told_as = memory.occurrence.clone().unwrap_or_else(|| of_no_occurrence(&memory.key));
+    memory.overlay.chattering = begins.then(|| {
+        let raises = memory.raises.as_ref().map_or(0, |raises| raises.at.len() as u64);
+        let passing = Passing::begun(look.now.mono, look.boot_id);
+        Box::new(Chattering { told_as, since: look.now.wall, raises, passing })
+    });
+    if !begins {
+        memory.raises = None;
     }
 }
 

@@ -11,7 +11,9 @@ use crate::{
 /// An alarm that is held back though nothing is wrong is not closed, but normal.
 pub fn shown_state(state: AlarmState, overlay: &Overlay, lang: Lang) -> String {
     match state {
-        AlarmState::Closed if overlay.is_held() => say!(lang, "正常", "normal"),
+        AlarmState::Closed if overlay.is_held() || overlay.chattering.is_some() => {
+            say!(lang, "正常", "normal")
+        }
         state => state_word(state, lang),
     }
 }
@@ -36,6 +38,14 @@ pub fn overlay_words(overlay: &Overlay, zone: &TimeZone, lang: Lang) -> Vec<Stri
     }
     if overlay.suppressed {
         words.push(say!(lang, "⏸ 按设计抑制", "⏸ suppressed by design"));
+    }
+    if let Some(chattering) = &overlay.chattering {
+        let (raises, since) = (chattering.raises, local(chattering.since, zone));
+        words.push(say!(
+            lang,
+            "≋ 反复报警，自 {since} 起 {raises} 次",
+            "≋ chattering, {raises} times since {since}"
+        ));
     }
     if let Some(escalation) = overlay.escalation.as_ref().filter(|escalation| escalation.step > 0) {
         let step = escalation.step;
@@ -80,6 +90,9 @@ pub fn kind_word(kind: TransitionKind, lang: Lang) -> String {
         TransitionKind::InService => say!(lang, "恢复使用", "in service"),
         TransitionKind::Escalated => say!(lang, "升级", "escalated"),
         TransitionKind::Rescue => say!(lang, "救援", "rescue"),
+        TransitionKind::Chattering => say!(lang, "反复报警", "chattering"),
+        TransitionKind::Calmed => say!(lang, "不再反复", "calm again"),
+        TransitionKind::Summary => say!(lang, "汇总", "summary"),
         TransitionKind::Drill => say!(lang, "演练", "drill"),
     }
 }

@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// The alarm that every class has without writing it.
-const COMM_LOSS: &str = "comm_loss";
+pub(super) const COMM_LOSS: &str = "comm_loss";
+/// What `rate` and `stuck` go by if nothing else is written.
+const ALWAYS: &str = "true";
 const COMM_LOSS_ON_DELAY: Duration = Duration::from_secs(30);
 
 /// The class that `document` describes, or `None` and what is wrong with it in `problems`.
@@ -43,8 +45,12 @@ impl Check<'_> {
         let points: Vec<ClassPoint> =
             file.point.into_iter().enumerate().map(|(i, point)| self.class_point(i, point)).collect();
         self.expressions(&file.alarm, &points);
-        let mut alarms: Vec<ClassAlarm> =
-            file.alarm.into_iter().enumerate().map(|(i, alarm)| self.class_alarm(i, alarm)).collect();
+        let mut alarms: Vec<ClassAlarm> = file
+            .alarm
+            .into_iter()
+            .enumerate()
+            .map(|(i, alarm)| self.class_alarm(i, alarm, &points))
+            .collect();
         if !alarms.iter().any(|alarm| alarm.name.as_str() == COMM_LOSS) {
             alarms.push(comm_loss());
         }
@@ -85,10 +91,14 @@ impl Check<'_> {
         }
     }
 
-    fn class_alarm(&mut self, i: usize, file: ClassAlarmFile) -> ClassAlarm {
-        let link = file.name == COMM_LOSS;
+    fn class_alarm(&mut self, i: usize, file: ClassAlarmFile, points: &[ClassPoint]) -> ClassAlarm {
+        let link = file.name == COMM_LOSS || file.link_lost;
+        if file.link_lost && file.on_delay.is_none() {
+            let told = text!("要写 on_delay：多久没有应答", "`on_delay` says after how long a silence");
+            self.key_error(at!["alarm", i, "link_lost"], told);
+        }
         match &file.when {
-            None if !link => {
+            None if !link && file.rate.is_none() && file.stuck.is_none() => {
                 let told = text!(
                     "缺少 \"when\"：报警在什么情况下成立",
                     "\"when\" is missing: what the alarm watches"
@@ -97,24 +107,30 @@ impl Check<'_> {
             }
             Some(_) if link => {
                 let told = text!(
-                    "comm_loss 看的是通信本身，不能另写条件",
-                    "comm_loss watches the link itself: it takes no condition"
+                    "这个报警看的是通信本身，不能另写条件",
+                    "this alarm watches the link itself: it takes no condition"
                 );
                 self.key_error(at!["alarm", i, "when"], told);
             }
             Some(_) | None => {}
         }
         self.suppressed(i, &file);
+        let over_time = self.over_time(i, &file, points);
         let on_delay = if link { COMM_LOSS_ON_DELAY } else { Duration::ZERO };
         let delay = |written: Option<Period>, default| written.map_or(default, Duration::from);
         ClassAlarm {
             title: match link {
-                true => file.title.unwrap_or_else(|| comm_loss().title),
-                false => titled(file.title, &file.name),
+                true if file.name == COMM_LOSS => file.title.unwrap_or_else(|| comm_loss().title),
+                true | false => titled(file.title, &file.name),
             },
             name: file.name.into(),
             priority: file.priority,
-            when: file.when.filter(|_| !link).map_or(When::LinkLost, When::Expression),
+            when: match link {
+                true => When::LinkLost,
+                false => When::Expression(file.when.unwrap_or_else(|| ALWAYS.to_owned())),
+            },
+            over_time,
+            clear_when: file.clear_when,
             on_delay: delay(file.on_delay, on_delay),
             off_delay: delay(file.off_delay, Duration::ZERO),
             // Only a person ends what is a matter of life.
@@ -154,6 +170,10 @@ impl Check<'_> {
         for (i, source) in written.filter_map(|(i, alarm)| Some((i, alarm.suppress_when.as_deref()?))) {
             self.condition(at!["alarm", i, "suppress_when"], source, points);
         }
+        let written = alarms.iter().enumerate();
+        for (i, source) in written.filter_map(|(i, alarm)| Some((i, alarm.clear_when.as_deref()?))) {
+            self.condition(at!["alarm", i, "clear_when"], source, points);
+        }
     }
 
     /// Tells what is wrong with the condition `source` at `path`; whether nothing is.
@@ -185,6 +205,8 @@ fn comm_loss() -> ClassAlarm {
         title: text!("通信中断", "communication lost"),
         priority: Priority::High,
         when: When::LinkLost,
+        over_time: None,
+        clear_when: None,
         on_delay: COMM_LOSS_ON_DELAY,
         off_delay: Duration::ZERO,
         latching: false,

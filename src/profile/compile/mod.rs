@@ -7,6 +7,7 @@ mod expression;
 mod meaning;
 mod modbus;
 mod mqtt;
+mod over_time;
 mod overlap;
 mod point;
 mod profile;

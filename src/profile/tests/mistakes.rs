@@ -465,6 +465,57 @@ fn what_a_class_can_have_wrong() {
             format!("{CLASS}{alarm}life_safety = true\norigin = \"inferred\"\nsuppress_when = \"f\"\n"),
             "",
         ),
+        ("three times", format!("{CLASS}{alarm}count = {{ times = 3, within = \"1m\" }}\n"), ""),
+        (
+            "once is no count",
+            format!("{CLASS}{alarm}count = {{ times = 1, within = \"1m\" }}\n"),
+            "must be from 2 to 1000",
+        ),
+        ("a key of count", format!("{CLASS}{alarm}count = {{ tims = 3, within = \"1m\" }}\n"), "times"),
+        (
+            "two ways at once",
+            format!("{CLASS}{alarm}clear_when = \"!f\"\ncount = {{ times = 3, within = \"1m\" }}\n"),
+            "an alarm has `count` or `clear_when`, not both",
+        ),
+        (
+            "a rate of a flag",
+            format!("{CLASS}{alarm}rate = {{ point = \"f\", rise = 1.0, within = \"1m\" }}\n"),
+            "f is no number",
+        ),
+        (
+            "a rate of what is no point",
+            format!("{CLASS}{alarm}rate = {{ point = \"g\", rise = 1.0, within = \"1m\" }}\n"),
+            "this class has no point \"g\"",
+        ),
+        (
+            "a rate that says nothing",
+            format!("{CLASS}{alarm}rate = {{ point = \"n\", within = \"1m\" }}\n"),
+            "`rise` or `fall` says how much",
+        ),
+        (
+            "a rate alone, without a condition",
+            format!(
+                "{CLASS}{}rate = {{ point = \"n\", fall = 1.0, within = \"1m\" }}\n",
+                alarm.replace("when = \"f\"\n", "")
+            ),
+            "",
+        ),
+        ("stuck", format!("{CLASS}{alarm}stuck = {{ point = \"n\", for = \"1h\", deadband = 0.5 }}\n"), ""),
+        (
+            "a deadband of a flag",
+            format!("{CLASS}{alarm}stuck = {{ point = \"f\", for = \"1h\", deadband = 0.5 }}\n"),
+            "only a number has a deadband",
+        ),
+        (
+            "a silence of no length",
+            format!("{CLASS}{}link_lost = true\n", alarm.replace("when = \"f\"\n", "")),
+            "after how long a silence",
+        ),
+        (
+            "a silence with a condition",
+            format!("{CLASS}{alarm}link_lost = true\non_delay = \"3d\"\n"),
+            "it takes no condition",
+        ),
         ("no time to rescue", format!("{CLASS}{alarm}rescue_within = \"0s\"\n"), "1d at most"),
         (
             "a point twice",

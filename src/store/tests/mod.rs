@@ -70,6 +70,9 @@ pub fn state_after(kind: TransitionKind) -> AlarmState {
         | TransitionKind::OutOfService
         | TransitionKind::InService
         | TransitionKind::Escalated
+        | TransitionKind::Chattering
+        | TransitionKind::Calmed
+        | TransitionKind::Summary
         | TransitionKind::Rescue => AlarmState::ActiveUnacknowledged,
     }
 }
@@ -110,6 +113,8 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
             done: None,
             withheld: false,
             announced: false,
+            chattered: None,
+            summarised: false,
         },
         readings: BTreeMap::new(),
         time_quality: TimeQuality::Synced,
@@ -117,6 +122,8 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         mono_ms: seq,
         demo: false,
         losses: Vec::new(),
+        summary: Vec::new(),
+        more: 0,
         head: None,
     }
 }
@@ -137,6 +144,9 @@ pub fn letter(sealed: &Sealed, endpoint: &str) -> Letter {
 
 pub fn memory(key: &AlarmKey, state: Option<AlarmState>) -> AlarmMemory {
     AlarmMemory {
+        raises: None,
+        watch: None,
+        flood: None,
         key: key.clone(),
         state,
         occurrence: state.map(|_| occurrence(key)),

@@ -17,6 +17,8 @@ pub(super) struct Over<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     escalation: Option<Escalated<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    chattering: Option<Chatters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rescue: Option<RescueClock<'a>>,
     /// Who took this step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +38,15 @@ struct Held<'a> {
     /// It holds the whole device.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     whole_device: bool,
+}
+
+/// It came so often since then; `over` when it is calm again.
+#[derive(Serialize)]
+struct Chatters {
+    since: String,
+    raises: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    over: bool,
 }
 
 #[derive(Serialize)]
@@ -73,6 +84,10 @@ impl<'a> View<'a> {
             escalation: escalation.map(|escalation| Escalated {
                 step: escalation.step,
                 contact: escalation.contact.as_deref().filter(|_| self.may_see(DataClass::Personal)),
+            }),
+            chattering: alarm.chattered.as_deref().or(overlay.chattering.as_deref()).map(|chattering| {
+                let over = alarm.chattered.is_some();
+                Chatters { since: self.time(chattering.since), raises: chattering.raises, over }
             }),
             rescue: overlay
                 .rescue

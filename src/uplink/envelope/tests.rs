@@ -177,6 +177,60 @@ fn what_was_held_back_from_its_beginning_is_raised_when_that_ends() {
 }
 
 #[test]
+fn a_summary_is_grouped_by_what_explains_it_and_shows_what_is_wanted() {
+    let one = |device: &str, alarm: &str, priority, cause: Option<&str>| crate::domain::Summarised {
+        key: crate::domain::AlarmKey { device: device.into(), alarm: alarm.into() },
+        class: if alarm == "door_fault" { "elevator" } else { "street-light" }.into(),
+        title: crate::domain::Text::new("标题", "title"),
+        priority,
+        occurrence: format!("o-{device}").into(),
+        state: crate::domain::AlarmState::ActiveUnacknowledged,
+        kind: TransitionKind::Raised,
+        steps: 1,
+        first_seq: 1,
+        last_seq: 1,
+        at: raised().at,
+        cause: cause.map(|line| crate::domain::AlarmKey { device: line.into(), alarm: "bus_down".into() }),
+    };
+    use crate::domain::Priority::{High, Low, Medium};
+    let mut event = raised();
+    event.kind = TransitionKind::Summary;
+    event.summary = vec![
+        one("lift-1", "door_fault", Medium, None),
+        one("lamp-1", "comm_loss", Low, Some("bus:lan")),
+        one("lamp-2", "comm_loss", Low, Some("bus:lan")),
+        one("lamp-3", "comm_loss", Low, None),
+        one("lamp-4", "load_short", High, None),
+    ];
+    let wants = Wants {
+        classes: vec!["street-light".into()],
+        priorities: vec![High, Medium, Low],
+        ..Wants::default()
+    };
+    let bytes = body(&sealed(event), &"office".into(), &wants, &TimeZone::UTC);
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((&body["type"], body["data"].get("alarm")), (&"gatehouse.summary".into(), None));
+    let summary = &body["data"]["summary"];
+    let groups: Vec<_> = summary["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| {
+            (
+                group["cause"].as_str(),
+                group["name"].as_str().unwrap(),
+                group["alarms"].as_array().unwrap().len(),
+            )
+        })
+        .collect();
+    assert_eq!(summary["count"], 4, "the lift is not wanted");
+    assert_eq!(
+        groups,
+        [(None, "load_short", 1), (None, "comm_loss", 1), (Some("bus:lan/bus_down"), "comm_loss", 2)]
+    );
+}
+
+#[test]
 fn an_escalation_and_a_rescue_say_how_far_they_are() {
     let mut event = raised();
     event.kind = TransitionKind::Escalated;

@@ -1,6 +1,6 @@
 //! `[endpoint.http]` as written.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub struct Settings {
     pub digest: Option<LoginSettings>,
     /// The body in the receiver's own words: a file with a template over the object that would be sent.
     pub template: Option<PathBuf>,
+    /// The platform's own codes, for the template's filter `code`: by the name of an alarm, or `point.word` of a choice.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub codes: BTreeMap<String, String>,
     /// What the template gives; `application/json` if left out.
     pub content_type: Option<String>,
     #[serde(default)]
