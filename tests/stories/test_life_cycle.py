@@ -176,8 +176,8 @@ def out_of_service(gatehouse, car, inspector):
     refused = gatehouse.cli(*out, ok=(8,))
     assert "lift-1/passenger_trapped" in refused.stderr and "--life-safety" in refused.stderr
     gatehouse.cli(*out, "--life-safety")
-    wait_until(lambda: words(inspector, "comm_loss") == ["out_of_service"], 5, "told once, for the whole device")
-    assert told(inspector, "comm_loss")[0][1]["out_of_service"]["whole_device"] is True
+    wait_until(lambda: words(inspector, "no_sign_of_life") == ["out_of_service"], 5, "told once, for the whole device")
+    assert told(inspector, "no_sign_of_life")[0][1]["out_of_service"]["whole_device"] is True
     heard = len(inspector.accepted())
     car.is_so(NORMAL, E_BIKE)
     wait_until(lambda: (listed(gatehouse, "e_bike") or {}).get("overlays") == ["out_of_service"], 5, "raised while out of service")
@@ -185,7 +185,7 @@ def out_of_service(gatehouse, car, inspector):
     wait_until(lambda: not listed(gatehouse, "e_bike"), 5, "and gone")
     assert len(inspector.accepted()) == heard, "nobody is told"
     gatehouse.cli("alarms", "in-service", "lift-1", *WHO)
-    wait_until(lambda: words(inspector, "comm_loss") == ["out_of_service", "in_service"], 5, "back, told once")
+    wait_until(lambda: words(inspector, "no_sign_of_life") == ["out_of_service", "in_service"], 5, "back, told once")
     assert gatehouse.lines("alarms", "list") == []
 
 
