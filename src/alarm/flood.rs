@@ -132,11 +132,7 @@ impl Flood {
 /// singly.
 pub fn is_summarised(event: &Event, life_safety: bool) -> bool {
     let alarm = &event.alarm;
-    let urgent = life_safety
-        || match alarm.priority {
-            Priority::Critical => true,
-            Priority::High | Priority::Medium | Priority::Low => false,
-        };
+    let urgent = life_safety || alarm.priority == Priority::Critical;
     !urgent
         && !alarm.withheld
         && alarm.done.is_none()

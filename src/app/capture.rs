@@ -150,10 +150,14 @@ impl Keeper {
         let Ok(Ok((events, done))) = looked.await else { return Vec::new() };
         let now = self.clock.now();
         let events = events.into_iter().map(|sealed| sealed.event).filter(is_critical_raise);
-        let unfinished = events.filter(|event| done.get(&event.id) == Some(&1));
-        let accompanied = unfinished.filter_map(|event| {
-            let bus = self.bus_of(&event.device.id)?;
+        let accompanied = events.filter_map(|event| {
             let gone = Duration::try_from(now.wall.duration_since(event.at)).unwrap_or_default();
+            // ended before anything of it was on disk: its readings are there still
+            let begun = match done.get(&event.id) {
+                None => gone < AFTER,
+                Some(parts) => *parts == 1,
+            };
+            let bus = self.bus_of(&event.device.id).filter(|_| begun)?;
             let due = now.mono + AFTER.saturating_sub(gone);
             Some(Accompanied { event, bus, due, interrupted: true })
         });
@@ -293,11 +297,9 @@ impl Keeper {
 }
 
 fn is_critical_raise(event: &Event) -> bool {
-    let critical = match event.alarm.priority {
-        Priority::Critical => true,
-        Priority::High | Priority::Medium | Priority::Low => false,
-    };
-    critical && !event.is_loss_report() && event.kind == TransitionKind::Raised
+    event.alarm.priority == Priority::Critical
+        && !event.is_loss_report()
+        && event.kind == TransitionKind::Raised
 }
 
 /// Where captures lie.

@@ -304,22 +304,15 @@ impl Tokens {
 mod hexadecimal {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    use crate::store::evidence::{hex, unhex};
+
     pub fn serialize<S: Serializer>(bytes: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        s.serialize_str(&hex(bytes))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
-        let text = String::deserialize(d)?;
-        let digits = text.as_bytes();
-        let mut bytes = [0; 32];
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(D::Error::custom("a SHA-256 has 64 hexadecimal digits"));
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = str::from_utf8(pair).map_err(D::Error::custom)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(D::Error::custom)?;
-        }
-        Ok(bytes)
+        let digits = String::deserialize(d)?;
+        unhex(&digits).ok_or_else(|| D::Error::custom("a SHA-256 has 64 hexadecimal digits"))
     }
 }
 

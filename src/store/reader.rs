@@ -65,12 +65,6 @@ impl Reader {
     /// # Errors
     /// What SQLite says; a record that is not an event.
     pub fn events(&self, after: u64, limit: u64) -> Result<Vec<Sealed>, StoreError> {
-        let sealed = |row: &Row| {
-            let record: Vec<u8> = row.get(0)?;
-            let Json(event) = row.get(0)?;
-            let (hash, prev_hash) = (row.get(1)?, row.get(2)?);
-            Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
-        };
         let look = || {
             self.conn
                 .prepare_cached(
@@ -144,3 +138,11 @@ const DELIVERIES: &str = "
     SELECT latest.endpoint, queued, (SELECT at_ms FROM event WHERE seq = oldest), delivered, last_delivered, set_aside,
            h.last_error, next_at, h.last_error_zh, h.hindrance, critical
     FROM latest LEFT JOIN outbox h ON h.row = hindered ORDER BY latest.endpoint";
+
+/// Of the columns record, hash and prev_hash.
+pub(super) fn sealed(row: &Row) -> rusqlite::Result<Sealed> {
+    let record: Vec<u8> = row.get(0)?;
+    let Json(event) = row.get(0)?;
+    let (hash, prev_hash) = (row.get(1)?, row.get(2)?);
+    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
+}

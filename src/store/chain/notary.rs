@@ -8,6 +8,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{Connection, params};
+use tracing::warn;
 
 use super::{
     append::{self, sign},
@@ -152,6 +153,11 @@ impl Notary {
     pub fn wait(&mut self, fact: Fact) {
         if self.waiting.len() < MOST_WAITING {
             self.waiting.push_back(fact);
+        } else {
+            warn!(
+                kind = fact.word(),
+                "The chain of evidence cannot be written for long: it will not tell of this."
+            );
         }
     }
 
@@ -214,10 +220,7 @@ fn forget_writings(conn: &Connection) -> rusqlite::Result<()> {
 impl Pen {
     /// Signs at once what is urgent, in its own transaction.
     pub fn sign_if_urgent(&self, conn: &Connection, commit: &Commit) -> rusqlite::Result<Option<SignedHead>> {
-        let urgent = commit.events.iter().any(|event| match event.event.alarm.priority {
-            Priority::Critical => true,
-            Priority::High | Priority::Medium | Priority::Low => false,
-        });
+        let urgent = commit.events.iter().any(|event| event.event.alarm.priority == Priority::Critical);
         if urgent { sign(conn, self) } else { Ok(None) }
     }
 }

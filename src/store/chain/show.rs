@@ -9,9 +9,10 @@ use super::{
 };
 use crate::store::{
     LetterFilter, LetterRow, Reader,
-    columns::{Count, Json},
+    columns::Count,
     error::{File, StoreError},
-    evidence::{Durability, Hash, Sealed},
+    evidence::{Hash, Sealed},
+    reader::sealed,
 };
 
 /// The key with which the latest end was signed.
@@ -102,12 +103,6 @@ impl Reader {
     /// # Errors
     /// What SQLite says; a record that is not an event.
     pub fn sealed_history(&self, occurrence: &str) -> Result<Vec<Sealed>, StoreError> {
-        let sealed = |row: &rusqlite::Row| {
-            let record: Vec<u8> = row.get(0)?;
-            let Json(event) = row.get(0)?;
-            let (hash, prev_hash) = (row.get(1)?, row.get(2)?);
-            Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
-        };
         let look = || {
             self.conn
                 .prepare_cached(
