@@ -18,7 +18,7 @@ def need(holds, what):
 def main(path, public):
     with tarfile.open(path) as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
-    lines = lambda name: [json.loads(line) for line in files[name].decode().splitlines()]
+    lines = lambda name: [json.loads(line) for line in files[name].split(b"\n") if line]
     key, manifest = Ed25519PublicKey.from_public_bytes(base64.b64decode(public)), json.loads(files["manifest.json"])
     # every row follows the one before it, each signature is of the row before it, no event is left out between two
     first, *rows = lines("chain.jsonl")
