@@ -233,6 +233,7 @@ impl<E: Endpoint> Uploader<E> {
             attempts: 0,
             body: body.into(),
             content_type: None,
+            provisional: false,
         };
         let mut refused = 0;
         loop {

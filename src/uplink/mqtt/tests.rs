@@ -92,6 +92,7 @@ fn letter(id: &str) -> Letter {
         attempts: 0,
         body: Arc::from(format!("{{\"id\":\"{id}\"}}").into_bytes()),
         content_type: None,
+        provisional: false,
     }
 }
 
