@@ -39,7 +39,7 @@ def test_a_node_is_killed_and_nothing_is_lost(city, ending):
 
     city.nodes[killed].forget()  # its disk is replaced, it fetches all from the others; and then the office's own node may go
     city.nodes[killed].start()
-    wait_until(lambda: city.nodes[killed].is_current(), 60, "the node is back and has what it missed", every=0.5)
+    wait_until(lambda: city.nodes[killed].is_current() and city.is_whole(), 60, "the node is back and has what it missed", every=0.5)
     city.nodes[inspection.at].kill()
     for n in range(LETTERS, LETTERS + 50):
         gateway.publish("gatehouse/yekuang-road/alarms", str(n))

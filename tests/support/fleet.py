@@ -19,6 +19,7 @@ from support.waiting import wait_until
 
 FLEET = ROOT / "config" / "fleet"
 NAME, HOSTS = "city.example", ["127.0.0.1", "127.0.0.2", "127.0.0.3"]  # one name, three addresses, as gateways are given it
+JUST_NS = 3_000_000_000  # the leaders speak to the others each second
 
 
 class Node(Process):
@@ -33,13 +34,22 @@ class Node(Process):
         with_environment = [f"{name}={value}" for name, value in self.environment.items()]
         super().__init__(["env", *with_environment, shutil.which("nats-server") or "/usr/sbin/nats-server", "--config", self.folder / "node.conf"], self.folder / f"{self.environment['NODE']}.log")
 
-    def is_current(self, busy=False):
-        """Whether it says of itself that it is well. `busy`: a consumer that is being used all the time is never called current by this version."""
+    def is_current(self):
+        """Whether it says of itself that it has everything; never while it is being used all the time: `City.is_whole`."""
         try:
-            with urllib.request.urlopen(f"http://{self.monitor}/healthz{'?js-server-only=true' if busy else ''}", timeout=2) as answer:
-                return json.load(answer)["status"] == "ok"
+            return self._asked("healthz")["status"] == "ok"
         except OSError:
             return False
+
+    def groups(self):
+        """{name: its cluster} of each stream and consumer that this node has a part in: `leader`, and of the others when they were heard last."""
+        accounts = self._asked("jsz?accounts=true&streams=true&consumers=true").get("account_details", [])
+        streams = [stream for account in accounts for stream in account.get("stream_detail", [])]
+        return {part["name"]: part.get("cluster", {}) for stream in streams for part in [stream, *stream.get("consumer_detail", [])]}
+
+    def _asked(self, what):
+        with urllib.request.urlopen(f"http://{self.monitor}/{what}", timeout=2) as answer:
+            return json.load(answer)
 
     def forget(self):
         shutil.rmtree(self.environment["STORE"])
@@ -71,6 +81,17 @@ class City:
     def reload(self):
         for node in self.nodes:
             node.popen.send_signal(signal.SIGHUP)
+
+    def is_whole(self):
+        """Whether each stream and each consumer has a leader that has just heard from both others: a node that says it is well may not have taken
+        up all of them yet, and whoever stops the next one then leaves those without a majority until it is back."""
+        try:
+            seen = [(node.environment["NODE"], node.groups()) for node in self.nodes]
+        except OSError:
+            return False
+        led = {name: cluster for node, groups in seen for name, cluster in groups.items() if cluster.get("leader") == node}
+        heard = [other["active"] < JUST_NS for cluster in led.values() for other in cluster.get("replicas", [])]
+        return set(led) == {name for _, groups in seen for name in groups} and len(heard) == 2 * len(led) and all(heard)
 
     def stop(self):
         for node in self.nodes:

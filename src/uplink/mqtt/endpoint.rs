@@ -39,7 +39,8 @@ const WINDOW: usize = 8;
 pub struct Patience {
     /// A letter waits for a connection before it is put off; the bell rings when there is one.
     pub connection: Duration,
-    /// A broker that does not confirm within this will not; the connection is made anew.
+    /// A broker that does not confirm within this will not: a node of a cluster that was just killed took what waits with it. The
+    /// connection is made anew.
     pub puback: Duration,
     pub receipt: Duration,
     /// Before the next connection, after one that stood: two clients of one name would else throw each other out all day.
@@ -49,7 +50,7 @@ pub struct Patience {
 impl Patience {
     pub const USUAL: Self = Self {
         connection: Duration::from_secs(5),
-        puback: Duration::from_secs(60),
+        puback: Duration::from_secs(20),
         receipt: Duration::from_secs(60),
         rest: Duration::from_secs(5),
     };
@@ -177,7 +178,7 @@ impl MqttEndpoint {
                 if matches!(now, Standing::Up { number: now, .. } if now == number) {
                     self.distrusted.notify_waiters();
                 }
-                Err(Hindrance::new(HindranceKind::NoReply, unconfirmed()))
+                Err(Hindrance::new(HindranceKind::NoReply, unconfirmed(self.patience.puback)))
             }
         }
     }

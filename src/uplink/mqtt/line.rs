@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{
-        EndpointId, Hindrance, HindranceKind, Text,
+        EndpointId, Hindrance, HindranceKind, Period, Text,
         command::{Command, Outcome},
     },
     mqtt::reason::{Reason, reason},
@@ -239,7 +239,7 @@ impl MqttEndpoint {
             Ended::Never(Reason { kind, text, .. }) | Ended::Stood(Reason { kind, text, .. }, _) => {
                 Hindrance::new(kind, text)
             }
-            Ended::Distrusted => Hindrance::new(HindranceKind::NoReply, unconfirmed()),
+            Ended::Distrusted => Hindrance::new(HindranceKind::NoReply, unconfirmed(self.patience.puback)),
         };
         let told = match &*self.standing.borrow() {
             Standing::Down { why: known } => *known == why,
@@ -262,10 +262,11 @@ impl MqttEndpoint {
 }
 
 /// Of a broker that does not answer what was published.
-pub(super) fn unconfirmed() -> Text {
+pub(super) fn unconfirmed(within: Duration) -> Text {
+    let limit = Period(within);
     text!(
-        "消息服务器 60 秒内没有确认发布的消息：重新连接",
-        "the broker does not confirm within 60 s what is published: the connection is made anew"
+        "消息服务器 {limit} 内没有确认发布的消息：重新连接",
+        "the broker does not confirm within {limit} what is published: the connection is made anew"
     )
 }
 
