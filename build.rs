@@ -9,8 +9,9 @@ use std::{
 const SHIPPED: &str = "device-profiles";
 /// 2026-11-01: a machine that builds may have lost the time too.
 const NOT_BEFORE: u64 = 1_793_491_200;
-/// Clocks that are a little behind, zones, and steps by an hour are no reason to believe nothing.
-const GRACE: u64 = 86_400;
+/// To the day, so that what is built on one day is the same; less a day: steps by an hour and machines that are a little behind are no
+/// reason to believe nothing.
+const DAY: u64 = 86_400;
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
@@ -28,11 +29,12 @@ fn main() -> io::Result<()> {
     fs::write(out.join("shipped.rs"), list)
 }
 
-/// In seconds since 1970, less the grace. `SOURCE_DATE_EPOCH` as of <https://reproducible-builds.org/specs/source-date-epoch/>.
+/// The day before, in seconds since 1970. `SOURCE_DATE_EPOCH` as of <https://reproducible-builds.org/specs/source-date-epoch/>.
 fn built() -> u64 {
     let named = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    named.unwrap_or_else(now).saturating_sub(GRACE).max(NOT_BEFORE)
+    let day = named.unwrap_or_else(now) / DAY * DAY;
+    day.saturating_sub(DAY).max(NOT_BEFORE)
 }
 
 /// Two levels deep, sorted; none if there is no such directory.

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -12,9 +11,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Ended;
+use super::{Ended, own};
 use crate::{
-    domain::{Clock, DeviceIx, Heard, Mono, Raw, STEP, Stamp, TimeQuality, status::ClockStep},
+    domain::{Clock, DeviceIx, Heard, Mono, STEP, Stamp, TimeQuality, status::ClockStep},
     profile::{Device, Profile},
 };
 
@@ -120,7 +119,7 @@ impl ClockReporter {
                 self.wake.iter().for_each(|courier| courier.notify_one());
             }
             if let Some(report) = report
-                && self.pipeline.send(self.heard(now, &report)).await.is_err()
+                && self.pipeline.send(own::report(self.own, &self.profile, now, &report)).await.is_err()
             {
                 return Ok("clock"); // the gateway stops
             }
@@ -128,17 +127,6 @@ impl ClockReporter {
                 () = stop.cancelled() => return Ok("clock"),
                 () = sleep(LOOK_EVERY) => {}
             }
-        }
-    }
-
-    fn heard(&self, at: Stamp, report: &Report) -> Heard {
-        let bytes = serde_json::to_vec(report).expect("texts, a flag and a finite number");
-        Heard {
-            device: self.own,
-            at,
-            points: self.profile.all_points().collect(),
-            outcome: Ok(Raw::Payload { bytes: Bytes::from(bytes), retained: false }),
-            receipt: None,
         }
     }
 }

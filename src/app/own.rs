@@ -6,9 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+use serde::Serialize;
+
 use crate::{
     config::{Bus, Endpoint, Site},
-    domain::{BusId, ClassName, DeviceId, Medium},
+    domain::{BusId, ClassName, DeviceId, DeviceIx, Heard, Medium, Raw, Stamp},
     profile::{Address, Device, Profile},
     uplink::own_device,
 };
@@ -115,6 +118,18 @@ fn alarms_id() -> DeviceId {
 
 fn store_id() -> DeviceId {
     "gateway:store".into()
+}
+
+/// What one of them says of itself, as from a device that speaks by itself.
+pub fn report(own: DeviceIx, profile: &Profile, at: Stamp, said: &impl Serialize) -> Heard {
+    let bytes = serde_json::to_vec(said).expect("texts, flags and finite numbers");
+    Heard {
+        device: own,
+        at,
+        points: profile.all_points().collect(),
+        outcome: Ok(Raw::Payload { bytes: Bytes::from(bytes), retained: false }),
+        receipt: None,
+    }
 }
 
 /// No device of a site can be called so: its id has a colon.
