@@ -48,6 +48,8 @@ fi
 step "cargo zigbuild --release --target $target.$libc"
 export RUSTC=$tools/rustc.sh PATH=$tools/venv/bin:$PATH ZIG_GLOBAL_CACHE_DIR=$tools/zig-cache XDG_CACHE_HOME=$tools/cache
 export CARGO_TARGET_DIR=$here/target/cross/build
+# what no clock may stand before: the commit's day, so that the same commit gives the same binary
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct)}
 "$RUSTC" --version
 cargo-zigbuild zigbuild --release --locked --bin gatehouse --target "$target.$libc"
 binary=$here/target/cross/gatehouse-aarch64

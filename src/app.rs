@@ -5,6 +5,7 @@
 mod api;
 mod attest;
 pub mod capture;
+mod clock;
 mod dial_in;
 mod dispatch;
 mod drills;
@@ -29,7 +30,7 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
@@ -38,9 +39,9 @@ use tracing::{error, info, warn};
 
 pub use self::drills::drill_at_rest;
 use self::{
-    api::Api, attest::witness, capture::Keeper, dispatch::dispatcher, drills::Drills, field::Field,
-    flash::FlashReporter, herald::Herald, keys::Keys, lines::Lines, porter::Porter, timekeeper::Timekeeper,
-    upward::Upward,
+    api::Api, attest::witness, capture::Keeper, clock::ClockReporter, dispatch::dispatcher, drills::Drills,
+    field::Field, flash::FlashReporter, herald::Herald, keys::Keys, lines::Lines, porter::Porter,
+    timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
     alarm::{Customs, Engine, Flood, Latest, Override, Rule, Rules},
@@ -132,7 +133,7 @@ pub async fn run(
     let counters = lines.iter().map(|(bus, line)| (bus.clone(), line.counter.clone())).collect();
     core.pipeline.operations = Operations::new(dispatcher(&core.pipeline.devices, counters));
     let lines = Arc::new(Lines::new(lines, &core.pipeline.devices));
-    let to_herald = to_pipeline.clone();
+    let (to_herald, to_clock) = (to_pipeline.clone(), to_pipeline.clone());
     let privacy = core.keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
     if let Some(keys) = core.keys.take() {
         tasks.spawn_on(keys.run(serving.clone()), rest);
@@ -205,6 +206,15 @@ pub async fn run(
         most: captures_max,
     };
     tasks.spawn_on(keeper.run(serving.clone()), rest);
+    let (step, step_seen) = watch::channel(None);
+    if let Some(own) = clock::own(&core.pipeline.devices) {
+        let profile = Arc::clone(&core.pipeline.devices[own.0 as usize].profile);
+        let (clock, wake) = (Arc::clone(&clock), core.pipeline.wake.clone());
+        let reporter = ClockReporter { own, profile, clock, pipeline: to_clock, wake, step };
+        tasks.spawn_on(reporter.run(polling.clone()), rest);
+    } else {
+        drop(to_clock);
+    }
     let porter = Porter {
         started_at: clock.now().wall,
         demo: core.pipeline.demo,
@@ -214,6 +224,7 @@ pub async fn run(
         buses: gauges,
         lines,
         drills,
+        step: step_seen,
     };
     let (to_porter, visits) = mpsc::channel(QUESTIONS);
     let api = Api {
@@ -400,12 +411,16 @@ impl Core {
         opening: Opening,
     ) -> anyhow::Result<Self> {
         let devices: Arc<[Device]> = parts.devices.into();
+        let written = store::last_written(&parts.store.dir);
         let (events, recovered) = opening.open(&parts.store).await.context("open the event store")?;
         let telemetry = TelemetryStore::open(&parts.store, catalogue(&devices)).unwrap_or_else(|error| {
             error!(%error, "Readings cannot be kept until the next start; alarms go on.");
             TelemetryStore::absent(devices.len())
         });
         info!(site = %parts.site.id, devices = devices.len(), seq = recovered.last_seq, "Gatehouse starts.");
+        if let Some(newest) = written.into_iter().chain(recovered.newest).max() {
+            clock.raise_floor(newest);
+        }
         let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
         let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
         let (ledger, epoch, last_seq) =
@@ -429,8 +444,9 @@ impl Core {
             .sealing(privacy.clone());
         let router = Arc::new(router);
         let scribe = Arc::clone(&router);
-        events.remake_by(Arc::new(move |sealed| scribe.address(sealed))).await?;
         let private = Private::new(privacy, &devices);
+        let opener = private.clone();
+        events.remake_by(Arc::new(move |sealed| scribe.address(&opener.unsealed(sealed)))).await?;
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,

@@ -19,6 +19,8 @@ pub mod domain;
 
 pub mod document;
 
+pub mod tls;
+
 pub mod mqtt;
 
 pub mod fieldbus;

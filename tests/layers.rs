@@ -7,17 +7,18 @@ use std::{
 };
 
 /// Each room and the rooms it may use. `app` and `cli` may use all and are not listed.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("crash", &[]),
     ("domain", &[]),
     ("document", &["domain"]),
     ("profile", &["document", "domain"]),
-    ("mqtt", &["domain"]),
+    ("tls", &["domain"]),
+    ("mqtt", &["tls", "domain"]),
     ("fieldbus", &["profile", "mqtt", "domain"]),
     ("alarm", &["profile", "domain"]),
     ("store", &["domain"]),
     ("pipeline", &["profile", "alarm", "store", "domain"]),
-    ("uplink", &["store", "mqtt", "domain"]),
+    ("uplink", &["store", "mqtt", "tls", "domain"]),
     ("console", &["store", "domain"]),
     ("sim", &["profile", "domain"]),
     ("ops", &[]),

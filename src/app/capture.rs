@@ -151,7 +151,12 @@ impl Keeper {
         let now = self.clock.now();
         let events = events.into_iter().map(|sealed| sealed.event).filter(is_critical_raise);
         let accompanied = events.filter_map(|event| {
-            let gone = Duration::try_from(now.wall.duration_since(event.at)).unwrap_or_default();
+            let since_boot = now.mono.since(Mono(Duration::from_millis(event.mono_ms)));
+            let gone = match event.boot_id == self.clock.boot_id() {
+                true => since_boot,
+                // off in between: nothing but the wall clock knows for how long
+                false => Duration::try_from(now.wall.duration_since(event.at)).unwrap_or_default(),
+            };
             // ended before anything of it was on disk: its readings are there still
             let begun = match done.get(&event.id) {
                 None => gone < AFTER,

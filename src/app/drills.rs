@@ -76,7 +76,7 @@ pub async fn drill_at_rest(site: Site, clock: Arc<dyn Clock>, endpoint: &Endpoin
         Receiver::Mqtt(mqtt) => {
             // nobody takes what people ask: it is not confirmed to the broker and comes again
             let (people, _) = mpsc::channel(1);
-            match MqttEndpoint::new(endpoint.clone(), *mqtt, &site, classes(&core.devices), people) {
+            match MqttEndpoint::new(endpoint.clone(), *mqtt, &site, classes(&core.devices), people, &clock) {
                 Ok(mqtt) => {
                     let over = CancellationToken::new();
                     let attended = mqtt.attend(Bell::default(), over.clone());

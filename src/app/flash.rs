@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Ended;
+use super::{Ended, own};
 use crate::{
-    domain::{Clock, DeviceIx, Heard, Raw},
+    domain::{Clock, DeviceIx, Heard},
     profile::{Device, Profile},
     store::{FlashUse, TelemetryStore},
 };
@@ -68,20 +67,14 @@ impl FlashReporter {
                 continue;
             }
             told = Some((report.beyond_budget, tokio::time::Instant::now()));
-            if self.pipeline.send(self.heard(&report)).await.is_err() {
+            if self
+                .pipeline
+                .send(own::report(self.own, &self.profile, self.clock.now(), &report))
+                .await
+                .is_err()
+            {
                 return Ok("flash"); // the gateway stops
             }
-        }
-    }
-
-    fn heard(&self, report: &Report) -> Heard {
-        let bytes = serde_json::to_vec(report).expect("numbers and flags");
-        Heard {
-            device: self.own,
-            at: self.clock.now(),
-            points: self.profile.all_points().collect(),
-            outcome: Ok(Raw::Payload { bytes: Bytes::from(bytes), retained: false }),
-            receipt: None,
         }
     }
 }

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::{
@@ -17,9 +16,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Ended, drills::DrillStanding, upward::WayOut};
+use super::{Ended, drills::DrillStanding, own, upward::WayOut};
 use crate::{
-    domain::{Clock, DeviceIx, EndpointId, Heard, Hindrance, Raw},
+    domain::{Clock, DeviceIx, EndpointId, Heard, Hindrance},
     profile::Device,
     store::{Backlog, EventStore},
     uplink::EndpointState,
@@ -129,14 +128,7 @@ impl Herald {
 
     fn heard(&self, endpoint: &EndpointId, report: &Report) -> Option<Heard> {
         let own = self.devices.iter().position(|device| device.stands_for(endpoint))?;
-        let bytes = serde_json::to_vec(report).expect("numbers and texts");
-        Some(Heard {
-            device: DeviceIx(own as u32),
-            at: self.clock.now(),
-            points: self.devices[own].profile.all_points().collect(),
-            outcome: Ok(Raw::Payload { bytes: Bytes::from(bytes), retained: false }),
-            receipt: None,
-        })
+        Some(own::report(DeviceIx(own as u32), &self.devices[own].profile, self.clock.now(), report))
     }
 }
 

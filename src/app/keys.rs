@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::{select, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -9,14 +10,15 @@ use tracing::{error, info, warn};
 use super::Ended;
 use crate::{
     config::PrivateStore,
-    domain::{Clock, Period, TimeQuality},
+    domain::{Clock, Period, Stamp},
     store::{
         EventStore,
         privacy::{OuterKey, Privacy, Tended},
     },
 };
 
-/// One key an hour may be thrown away: a clock that jumps to 2038 does not erase everything at once.
+/// One key an hour may be thrown away: a box whose clock stands in 2038 when it starts does not erase everything at once. While it
+/// runs the calendar goes no faster than time does.
 const TEND_EVERY: Duration = Duration::from_secs(3600);
 /// While the store cannot be used: until then there may be no key to seal under.
 const TEND_AGAIN: Duration = Duration::from_secs(10);
@@ -30,6 +32,8 @@ pub struct Keys {
     shut: bool,
     /// The keys could be looked after, the last time.
     tended: bool,
+    /// What day it was then.
+    calendar: Option<Stamp>,
 }
 
 impl Keys {
@@ -45,7 +49,8 @@ impl Keys {
         match found {
             Ok(outer) => {
                 let privacy = Arc::new(Privacy::new(outer));
-                let mut keys = Self { store, privacy, keep, clock, shut: false, tended: false };
+                let mut keys =
+                    Self { store, privacy, keep, clock, shut: false, tended: false, calendar: None };
                 keys.tended = keys.tend(false).await;
                 Some(keys)
             }
@@ -57,7 +62,7 @@ impl Keys {
                      (32 bytes in base64, owned by gatehouse, 0600) and start anew."
                 );
                 let privacy = Arc::new(Privacy::shut());
-                Some(Self { store, privacy, keep, clock, shut: true, tended: true })
+                Some(Self { store, privacy, keep, clock, shut: true, tended: true, calendar: None })
             }
         }
     }
@@ -76,10 +81,13 @@ impl Keys {
     }
 
     /// Whether they could be. `said`: that they cannot be was said already.
-    async fn tend(&self, said: bool) -> bool {
-        let quality = self.clock.quality();
-        let believed = matches!(quality, TimeQuality::Synced | TimeQuality::Holdover);
-        let now = believed.then(|| self.clock.now().wall);
+    async fn tend(&mut self, said: bool) -> bool {
+        let now = self.clock.quality().is_believed().then(|| self.clock.now());
+        let now = now.map(|now| {
+            let at = no_faster(self.calendar, now);
+            self.calendar = Some(Stamp { wall: at, ..now });
+            at
+        });
         match self.store.tend_private_keys(&self.privacy, now, self.keep).await {
             Ok(Tended { thrown_away, lost }) => {
                 if thrown_away > 0 {
@@ -104,5 +112,32 @@ impl Keys {
             }
         }
         true
+    }
+}
+
+/// The wall clock's present, but no later than it was `before` and the time that passed since.
+fn no_faster(before: Option<Stamp>, now: Stamp) -> Timestamp {
+    let Some(before) = before else { return now.wall };
+    let passed = before.wall.checked_add(now.mono.since(before.mono)).unwrap_or(now.wall);
+    now.wall.min(passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Mono;
+
+    #[test]
+    fn a_clock_that_leaps_ahead_takes_no_days_away() {
+        let at = |wall: &str, hour: u64| Stamp {
+            mono: Mono(Duration::from_secs(hour * 3600)),
+            wall: wall.parse().unwrap(),
+        };
+        let told = |before, now| no_faster(before, now).to_string();
+        let noon = at("2026-11-26T12:00:00Z", 1);
+        assert_eq!(told(None, noon), "2026-11-26T12:00:00Z");
+        assert_eq!(told(Some(noon), at("2026-11-26T13:00:00Z", 2)), "2026-11-26T13:00:00Z");
+        assert_eq!(told(Some(noon), at("2038-01-19T13:00:00Z", 2)), "2026-11-26T13:00:00Z", "an hour passed");
+        assert_eq!(told(Some(noon), at("2026-11-25T13:00:00Z", 2)), "2026-11-25T13:00:00Z", "put back");
     }
 }

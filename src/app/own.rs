@@ -1,4 +1,4 @@
-//! The gateway's own parts as devices: its store, its endpoints, its lines. A line with several devices reports on itself, so that its loss is one alarm and not one for each
+//! The gateway's own parts as devices: its store, its clock, its endpoints, its lines. A line with several devices reports on itself, so that its loss is one alarm and not one for each
 //! of them.
 
 use std::{
@@ -6,9 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+use serde::Serialize;
+
 use crate::{
     config::{Bus, Endpoint, Site},
-    domain::{BusId, ClassName, DeviceId, Medium},
+    domain::{BusId, ClassName, DeviceId, DeviceIx, Heard, Medium, Raw, Stamp},
     profile::{Address, Device, Profile},
     uplink::own_device,
 };
@@ -24,10 +27,11 @@ pub fn all(site: &Site) -> Vec<Device> {
     let endpoints = endpoints(&site.endpoints, &site.own_endpoint);
     let store = store(&site.own_store);
     let alarms = alarms(&site.own_alarms);
+    let clock = clock(&site.own_clock);
     lines
         .into_iter()
         .chain(endpoints)
-        .chain([store, alarms])
+        .chain([store, alarms, clock])
         .chain(site.own_flash.iter().map(flash))
         .collect()
 }
@@ -91,12 +95,41 @@ fn alarms(profile: &Arc<Profile>) -> Device {
     }
 }
 
+/// The gateway's clock, as a device.
+fn clock(profile: &Arc<Profile>) -> Device {
+    Device {
+        id: clock_id(),
+        name: "网关时钟".to_owned(),
+        profile: Arc::clone(profile),
+        bus: "gateway:clock".into(),
+        medium: Medium::Inside,
+        address: Address::Text("clock".to_owned()),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn clock_id() -> DeviceId {
+    "gateway:clock".into()
+}
+
 fn alarms_id() -> DeviceId {
     "gateway:alarms".into()
 }
 
 fn store_id() -> DeviceId {
     "gateway:store".into()
+}
+
+/// What one of them says of itself, as from a device that speaks by itself.
+pub fn report(own: DeviceIx, profile: &Profile, at: Stamp, said: &impl Serialize) -> Heard {
+    let bytes = serde_json::to_vec(said).expect("texts, flags and finite numbers");
+    Heard {
+        device: own,
+        at,
+        points: profile.all_points().collect(),
+        outcome: Ok(Raw::Payload { bytes: Bytes::from(bytes), retained: false }),
+        receipt: None,
+    }
 }
 
 /// No device of a site can be called so: its id has a colon.
@@ -109,9 +142,9 @@ pub fn id(bus: &BusId) -> DeviceId {
 pub fn classes(buses: &[Bus], devices: &[Device]) -> HashMap<DeviceId, BTreeSet<ClassName>> {
     let classes = |bus: &Bus| on(&bus.id, devices).map(|device| device.profile.class.name.clone()).collect();
     let lines = buses.iter().map(|bus| (id(&bus.id), classes(bus)));
-    // Without a sound store no alarm of any class is safe.
+    // Without a sound store no alarm of any class is safe, and without the time none is told with a time.
     let all: BTreeSet<ClassName> = devices.iter().map(|device| device.profile.class.name.clone()).collect();
-    lines.chain([(store_id(), all.clone()), (alarms_id(), all)]).collect()
+    lines.chain([(store_id(), all.clone()), (alarms_id(), all.clone()), (clock_id(), all)]).collect()
 }
 
 /// Every endpoint, as a device: that somebody would not be told is an alarm like any other.

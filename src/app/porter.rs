@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Ended, drills::Drills, lines::Lines, upward::WayOut};
+use super::{Ended, clock::Step, drills::Drills, lines::Lines, upward::WayOut};
 use crate::{
     console::door::{Answer, Question, Visit},
     domain::{
@@ -36,6 +36,8 @@ pub struct Porter {
     pub buses: Vec<BusGauge>,
     pub lines: Arc<Lines>,
     pub drills: Arc<Drills>,
+    /// When the clock was set last.
+    pub step: watch::Receiver<Option<Step>>,
 }
 
 impl Porter {
@@ -93,6 +95,7 @@ impl Porter {
             started_at: self.started_at,
             demo: self.demo,
             time_quality: self.clock.quality(),
+            clock_step: self.step.borrow().map(|step| step.seen_at(self.clock.now().mono)),
             readings_lost: self.telemetry.dropped(),
             storage,
             flash: flash(&self.telemetry),

@@ -109,7 +109,8 @@ impl Upward<'_> {
                 Receiver::Mqtt(mqtt) => {
                     let (people, words) = mpsc::channel(WORDS);
                     let classes = classes(&pipeline.devices);
-                    match MqttEndpoint::new(id.clone(), *mqtt, &pipeline.site.id, classes, people) {
+                    match MqttEndpoint::new(id.clone(), *mqtt, &pipeline.site.id, classes, people, self.clock)
+                    {
                         Ok(mqtt) => {
                             contested = mqtt.contested();
                             let relayed = relay(words, self.to_answer.clone(), self.serving.clone());

@@ -208,6 +208,7 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
         "devices": seen.live().map(|live| &live.devices),
         "buses": seen.live().map(|live| &live.buses),
         "time_quality": seen.live().map(|live| live.time_quality),
+        "clock_step": seen.live().and_then(|live| live.clock_step),
         "readings_lost": seen.live().map(|live| live.readings_lost),
         "flash": seen.live().and_then(|live| live.flash),
         "storage": seen.live().map(|live| &live.storage),

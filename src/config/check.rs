@@ -33,7 +33,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_ALARMS, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
+    profile::{Library, OWN_ALARMS, OWN_CLOCK, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
     store::{self, Instead, TooLarge},
     text,
 };
@@ -162,11 +162,12 @@ fn site(
     let writings = writings(file, &devices, library);
     let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
     let own_alarms = own(desk, library, OWN_ALARMS);
+    let own_clock = own(desk, library, OWN_CLOCK);
     let own =
         own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
-    let own = own.zip(own_alarms);
+    let own = own.zip(own_alarms).zip(own_clock);
     let site = timezone.zip(console).zip(own).map(
-        |((timezone, console), (((own_line, own_endpoint), own_store), own_alarms))| Site {
+        |((timezone, console), ((((own_line, own_endpoint), own_store), own_alarms), own_clock))| Site {
             id: file.site.id.clone(),
             name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
             timezone,
@@ -186,6 +187,7 @@ fn site(
             own_endpoint,
             own_store,
             own_alarms,
+            own_clock,
             own_flash,
             tape_memory,
             writings,

@@ -47,6 +47,8 @@ pub struct Site {
     pub digest: String,
     /// How its alarms as a whole are.
     pub own_alarms: Arc<profile::Profile>,
+    /// How its clock is.
+    pub own_clock: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// The site file with every default, then the profiles of its devices: what is in force, for the evidence.

@@ -1,9 +1,9 @@
 //! Time as an argument: monotonic for every delay, wall time only as a label.
 
+mod system;
+
 use std::{
-    fs,
     ops::{Add, Sub},
-    path::Path,
     sync::Mutex,
     time::Duration,
 };
@@ -11,6 +11,8 @@ use std::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::system::SystemClock;
 
 /// Time since boot (CLOCK_BOOTTIME): survives a restart of the daemon, not one of the box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,77 +45,77 @@ pub struct Stamp {
     pub wall: Timestamp,
 }
 
+impl Stamp {
+    /// Wall time less time since boot: constant, unless somebody sets the clock.
+    pub fn offset_ms(self) -> i64 {
+        let mono = i64::try_from(self.mono.0.as_millis()).unwrap_or(i64::MAX);
+        self.wall.as_millisecond().saturating_sub(mono)
+    }
+}
+
 /// How far the wall clock can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeQuality {
-    /// Before this program was built: the clock was never set.
+    /// It was never set: it stands before this program was built, or before what its store holds.
     Unset,
+    /// Put back at boot to where it stood at the last end: late by as long as the box was off.
     Restored,
     Synced,
     /// Set once, nobody confirms it now.
     Holdover,
 }
 
+impl TimeQuality {
+    pub fn word(self) -> &'static str {
+        match self {
+            TimeQuality::Unset => "unset",
+            TimeQuality::Restored => "restored",
+            TimeQuality::Synced => "synced",
+            TimeQuality::Holdover => "holdover",
+        }
+    }
+
+    /// Whether somebody set it, to what can be the right time.
+    pub fn is_believed(self) -> bool {
+        match self {
+            TimeQuality::Synced | TimeQuality::Holdover => true,
+            TimeQuality::Unset | TimeQuality::Restored => false,
+        }
+    }
+}
+
+/// A wall clock that moved by more than this against the time since boot was set: audited and told (reliability, 2.5).
+pub const STEP: Duration = Duration::from_secs(5);
+
 pub trait Clock: Send + Sync {
     fn now(&self) -> Stamp;
     fn quality(&self) -> TimeQuality;
     /// Tells one boot of the box from another: `Mono` compares only within one.
     fn boot_id(&self) -> &str;
-}
-
-/// The box's own clock.
-pub struct SystemClock {
-    boot_id: String,
-}
-
-/// No honest clock of a running gateway stands before this (2026-11-01).
-const BUILD_FLOOR: i64 = 1_793_491_200;
-
-impl SystemClock {
-    pub fn new() -> Self {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { boot_id: boot_id.trim().to_owned() }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> Stamp {
-        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let mono = Mono(Duration::new(boot.tv_sec as u64, boot.tv_nsec as u32));
-        Stamp { mono, wall: Timestamp::now() }
-    }
-
-    fn quality(&self) -> TimeQuality {
-        if Timestamp::now().as_second() < BUILD_FLOOR {
-            TimeQuality::Unset
-        } else if Path::new("/run/systemd/timesync/synchronized").exists() {
-            TimeQuality::Synced
-        } else {
-            TimeQuality::Holdover
-        }
-    }
-
-    fn boot_id(&self) -> &str {
-        &self.boot_id
-    }
+    /// Whatever the clock shows, it is no earlier than this.
+    fn floor(&self) -> Timestamp;
+    /// What is kept was written at `newest`: a clock that stands before it has lost the time.
+    fn raise_floor(&self, newest: Timestamp);
 }
 
 /// A clock that tests turn by hand.
+#[derive(Debug)]
 pub struct ManualClock {
     now: Mutex<Stamp>,
+    quality: Mutex<TimeQuality>,
+    floor: Mutex<Timestamp>,
 }
 
 impl ManualClock {
     pub fn new() -> Self {
         let wall = "2026-11-23T06:00:00Z".parse().expect("a valid timestamp");
-        Self { now: Mutex::new(Stamp { mono: Mono(Duration::from_secs(1000)), wall }) }
+        let now = Stamp { mono: Mono(Duration::from_secs(1000)), wall };
+        Self {
+            now: Mutex::new(now),
+            quality: Mutex::new(TimeQuality::Synced),
+            floor: Mutex::new(Timestamp::UNIX_EPOCH),
+        }
     }
 
     /// Both clocks go on by `by`.
@@ -126,6 +128,10 @@ impl ManualClock {
     /// Somebody sets the wall clock; monotonic time does not notice.
     pub fn step_wall(&self, to: Timestamp) {
         self.now.lock().expect("no one panics holding the clock").wall = to;
+    }
+
+    pub fn be(&self, quality: TimeQuality) {
+        *self.quality.lock().expect("no one panics holding the clock") = quality;
     }
 }
 
@@ -141,10 +147,18 @@ impl Clock for ManualClock {
     }
 
     fn quality(&self) -> TimeQuality {
-        TimeQuality::Synced
+        *self.quality.lock().expect("no one panics holding the clock")
     }
 
     fn boot_id(&self) -> &str {
         "manual"
+    }
+
+    fn floor(&self) -> Timestamp {
+        *self.floor.lock().expect("no one panics holding the clock")
+    }
+
+    fn raise_floor(&self, newest: Timestamp) {
+        *self.floor.lock().expect("no one panics holding the clock") = newest;
     }
 }

@@ -169,4 +169,6 @@ pub struct Letter {
     pub body: Arc<[u8]>,
     /// What the body is, where it is not the CloudEvents object.
     pub content_type: Option<String>,
+    /// It was written while the clock was not set, and nobody has tried to deliver it: its times may still be put right.
+    pub provisional: bool,
 }

@@ -21,6 +21,7 @@ pub mod loss;
 pub mod overlay;
 pub mod passing;
 pub mod point;
+pub mod put_right;
 pub mod reading;
 pub mod secret;
 pub mod status;
@@ -34,7 +35,7 @@ pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind, Voucher,
 };
 pub use anchor::{HEAD_VERSION, HeadStatement, SignedHead};
-pub use clock::{Clock, ManualClock, Mono, Stamp, SystemClock, TimeQuality};
+pub use clock::{Clock, ManualClock, Mono, STEP, Stamp, SystemClock, TimeQuality};
 pub use diagnosis::{Called, Diagnosis, Medium};
 pub use ending::{Ending, Reply};
 pub use event::{AlarmFacts, DeviceFacts, Event, EventId, Letter, ReadingFact, SiteFacts};
@@ -52,6 +53,7 @@ pub use loss::{Loss, LossClass, LossReason};
 pub use overlay::{Chattering, Escalation, Hold, Overlay, Rescue, RescueStep, RescueWord};
 pub use passing::{Passed, Passing};
 pub use point::{DataClass, Kind};
+pub use put_right::{ClockSet, PutRight};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;
 pub use units::{Period, Size};

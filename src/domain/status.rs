@@ -147,12 +147,24 @@ impl FlashStatus {
     }
 }
 
+/// Somebody set the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStep {
+    /// Forward, or back.
+    pub by_ms: i64,
+    /// By the time since boot.
+    pub ago_s: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     pub version: String,
     pub started_at: Timestamp,
     pub demo: bool,
     pub time_quality: TimeQuality,
+    /// The last time that the clock was set since the start, if it was.
+    #[serde(default)]
+    pub clock_step: Option<ClockStep>,
     pub readings_lost: u64,
     /// Why alarms cannot be stored, if they cannot.
     #[serde(default)]

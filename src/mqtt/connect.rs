@@ -6,19 +6,17 @@ use rumqttc::{
     AckMode, ConfigError, MqttOptions, TlsConfiguration, TlsError, default_socket_connect,
     tokio_rustls::TlsConnector,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{
-        CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName,
-        pem::{self, PemObject},
-    },
-};
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     broker::{Broker, ClientIdentity},
     sieve::{MAX_PACKET, Mark, Sieved},
+};
+use crate::{
+    domain::Clock,
+    tls::{Identity, TlsError as Certificates, pinned},
 };
 
 /// Silence of the broker is noticed after about twice this.
@@ -37,12 +35,8 @@ pub enum SettingsError {
     Random(#[from] getrandom::Error),
     #[error("check a certificate for {host}: {fault}")]
     Host { host: String, fault: InvalidDnsNameError },
-    #[error("read the certificates or the key: {0}")]
-    Pem(#[from] pem::Error),
-    #[error("find a certificate in what was given")]
-    NoCertificate,
-    #[error("use the certificates: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] Certificates),
     #[error("use the authorities of the system: {0}")]
     System(#[from] TlsError),
     #[error("show a certificate of our own without ca_file, the authority that vouches for the broker")]
@@ -53,8 +47,8 @@ pub enum SettingsError {
 ///
 /// # Errors
 /// If no session can be kept under the client id, or the certificates cannot be used.
-pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError> {
-    let mut options = common(broker, &broker.client_id, mark)?;
+pub fn options(broker: &Broker, mark: Mark, clock: &Arc<dyn Clock>) -> Result<MqttOptions, SettingsError> {
+    let mut options = common(broker, &broker.client_id, mark, clock)?;
     options.try_set_clean_session(false)?;
     options.set_ack_mode(AckMode::Manual);
     Ok(options)
@@ -64,13 +58,22 @@ pub fn options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError
 ///
 /// # Errors
 /// As [`options`].
-pub fn passing_options(broker: &Broker, mark: Mark) -> Result<MqttOptions, SettingsError> {
-    common(broker, &format!("{}-discover", broker.client_id), mark)
+pub fn passing_options(
+    broker: &Broker,
+    mark: Mark,
+    clock: &Arc<dyn Clock>,
+) -> Result<MqttOptions, SettingsError> {
+    common(broker, &format!("{}-discover", broker.client_id), mark, clock)
 }
 
-fn common(broker: &Broker, client_id: &str, mark: Mark) -> Result<MqttOptions, SettingsError> {
+fn common(
+    broker: &Broker,
+    client_id: &str,
+    mark: Mark,
+    clock: &Arc<dyn Clock>,
+) -> Result<MqttOptions, SettingsError> {
     let address = &broker.address;
-    let tls = if address.tls { Some((tls(broker)?, server_name(&address.host)?)) } else { None };
+    let tls = if address.tls { Some((tls(broker, clock)?, server_name(&address.host)?)) } else { None };
     // the library joins host and port with a colon
     let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
     let mut options = MqttOptions::new(client_id, (host, address.port));
@@ -111,40 +114,20 @@ fn server_name(host: &str) -> Result<ServerName<'static>, SettingsError> {
 }
 
 /// Without authorities of the site's own, those that the system trusts.
-fn tls(broker: &Broker) -> Result<TlsConnector, SettingsError> {
+fn tls(broker: &Broker, clock: &Arc<dyn Clock>) -> Result<TlsConnector, SettingsError> {
     let config = match (&broker.authorities, &broker.identity) {
-        (Some(authorities), identity) => own_config(authorities, identity.as_ref())?,
+        (Some(authorities), identity) => {
+            let identity = identity.as_ref().map(|ClientIdentity { certificates, key }| Identity {
+                certificates,
+                key: key.expose_secret(),
+            });
+            Arc::new(pinned(authorities, identity, clock)?)
+        }
         (None, Some(_)) => return Err(SettingsError::IdentityWithoutAuthorities),
         (None, None) => match TlsConfiguration::try_default_rustls()? {
             TlsConfiguration::Rustls(config) => config,
-            TlsConfiguration::Simple { ca, .. } => own_config(&ca, None)?,
+            TlsConfiguration::Simple { ca, .. } => Arc::new(pinned(&ca, None, clock)?),
         },
     };
     Ok(TlsConnector::from(config))
-}
-
-fn own_config(
-    authorities: &[u8],
-    identity: Option<&ClientIdentity>,
-) -> Result<Arc<ClientConfig>, SettingsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(authorities)? {
-        roots.add(certificate)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let verified = versions.with_root_certificates(roots);
-    let config = match identity {
-        None => verified.with_no_client_auth(),
-        Some(ClientIdentity { certificates: chain, key }) => {
-            let key = PrivateKeyDer::from_pem_slice(key.expose_secret())?;
-            verified.with_client_auth_cert(certificates(chain)?, key)?
-        }
-    };
-    Ok(Arc::new(config))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
-    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
-    if certificates.is_empty() { Err(SettingsError::NoCertificate) } else { Ok(certificates) }
 }

@@ -235,6 +235,7 @@ fn to_office(sealed: &Sealed) -> Vec<Letter> {
         // more than the first page has room for
         body: format!("{:<9000}", format!("{:?}", sealed.durability)).into_bytes().into(),
         content_type: None,
+        provisional: false,
     }]
 }
 

@@ -8,11 +8,14 @@ use super::Pipeline;
 use crate::{
     domain::{DeviceIx, Event, PointIx, Quality, Sample, Value},
     profile::Device,
-    store::privacy::{Privacy, is_sealed},
+    store::{
+        evidence::Sealed,
+        privacy::{Privacy, is_sealed},
+    },
 };
 
 /// Who seals, and what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Private {
     /// Without one, values are stored as they are: the site file gives no key.
     keys: Option<Arc<Privacy>>,
@@ -58,6 +61,11 @@ impl Private {
             Some(_) | None => true,
         });
         event
+    }
+
+    /// The same event, as its letters were written from it.
+    pub fn unsealed(&self, sealed: &Sealed) -> Sealed {
+        Sealed { event: self.opened(sealed.event.clone()), ..sealed.clone() }
     }
 
     /// Samples as they are stored.

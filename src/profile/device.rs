@@ -36,6 +36,9 @@ pub const OWN_FLASH: &str = "gateway-flash/gatehouse-flash";
 /// And the one by which it reads its alarms as a whole.
 pub const OWN_ALARMS: &str = "gateway-alarms/gatehouse-alarms";
 
+/// And the one by which it reads its clock.
+pub const OWN_CLOCK: &str = "gateway-clock/gatehouse-clock";
+
 /// The profile by which the gateway's own endpoints are read.
 pub const OWN_ENDPOINT: &str = "endpoint/gatehouse-endpoint";
 
@@ -52,6 +55,7 @@ impl Device {
             || self.is_own_store()
             || self.is_own_flash()
             || self.is_own_alarms()
+            || self.is_own_clock()
     }
 
     /// How the gateway sees this endpoint.
@@ -71,6 +75,10 @@ impl Device {
     /// The gateway's alarms as a whole.
     pub fn is_own_alarms(&self) -> bool {
         self.profile.id.as_str() == OWN_ALARMS
+    }
+
+    pub fn is_own_clock(&self) -> bool {
+        self.profile.id.as_str() == OWN_CLOCK
     }
 
     /// The gateway's own store.

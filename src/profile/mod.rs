@@ -35,7 +35,7 @@ pub use class::{Class, ClassAlarm, ClassPoint, OverTime, When};
 pub use command::{Command, Interlock, Setting, Unfit};
 pub use compile::{ExpressionMistake, compile_class, compile_profile, points_named};
 pub use decode::Decoded;
-pub use device::{Address, Device, OWN_ALARMS, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE};
+pub use device::{Address, Device, OWN_ALARMS, OWN_CLOCK, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE};
 pub use encode::{Bits, Patch, RawWrite, put_json};
 pub use library::Library;
 pub use link::{

@@ -41,7 +41,9 @@ pub(super) fn stands(conn: &Connection) -> rusqlite::Result<Recovered> {
     let told = outbox::told(conn)?;
     let (operations, fired) = (operations::open(conn)?, operations::fired(conn)?);
     let (last_seq, last_hash, superseded) = (head.seq, head.hash, Vec::new());
-    Ok(Recovered { epoch, last_seq, last_hash, alarms, told, operations, fired, superseded })
+    // a file of before the chain knows of none
+    let newest = chain::newest(conn).unwrap_or_default();
+    Ok(Recovered { epoch, last_seq, last_hash, alarms, told, operations, fired, superseded, newest })
 }
 
 /// # Errors

@@ -12,10 +12,11 @@ use super::{
     Backlog, Commit, Settings,
     ballast::{self, NO_ROOM},
     book::{Book, Room, Shut, abandon},
-    chain::Notary,
+    chain::{self, Notary},
     commit::{self, Head},
     condition::{Findings, StoreState},
     error::{Fault, File, StoreError},
+    freeze::{self, Known},
     incidents::{Incidents, Kind},
     letters, mend,
     open::{self, DirLock},
@@ -25,7 +26,7 @@ use super::{
     salvage, spool,
     watermark::Watermark,
 };
-use crate::domain::{AlarmKey, EndpointId, Letter};
+use crate::domain::{AlarmKey, ClockSet, EndpointId, Letter};
 
 pub(super) struct Desk {
     pub settings: Settings,
@@ -47,6 +48,8 @@ pub(super) struct Desk {
     /// Who can write a damaged letter anew.
     pub scribe: Option<Scribe>,
     pub notary: Notary,
+    /// When the clock was set, as the file has it; read when somebody asks.
+    pub clock_sets: Option<Vec<ClockSet>>,
 }
 
 /// What the store is opened with.
@@ -80,6 +83,7 @@ impl Desk {
             spooled,
             scribe: None,
             notary: Notary::default(),
+            clock_sets: None,
         }
     }
 
@@ -175,6 +179,26 @@ impl Desk {
         warn!(%endpoint, alarm = %key, seq, "A letter was damaged in the file: it is made anew from its event.");
         self.findings.broken = true;
         Some(remade)
+    }
+
+    /// Before the first attempt: from here on it is what it is. A letter goes also where that cannot be written.
+    pub fn freeze(&mut self, letter: Letter) -> Letter {
+        let row = self.ring.moved(letter.row).unwrap_or(letter.row);
+        let Some(at) = self.notary.wall().filter(|_| row > 0) else { return letter };
+        // the clock may have been set a moment ago
+        self.look_after_the_chain();
+        if self.clock_sets.is_none() {
+            let sets = self.on_file(|conn| chain::clock_sets(conn).map_err(StoreError::sql(File::Events)));
+            self.clock_sets = sets.ok();
+        }
+        let (scribe, sets) = (self.scribe.clone(), self.clock_sets.take().unwrap_or_default());
+        let known = Known { scribe: scribe.as_ref(), sets: &sets, at };
+        let frozen = self.within_room(|conn| freeze::freeze(conn, &letter, row, &known));
+        self.clock_sets = Some(sets);
+        frozen.unwrap_or_else(|error| {
+            tracing::debug!(%error, seq = letter.seq, "A letter goes with the times it was written with.");
+            letter
+        })
     }
 
     fn claim_held(&self, endpoint: &EndpointId, skip: &[AlarmKey]) -> Option<Letter> {

@@ -197,6 +197,18 @@ impl EventStore {
         self.ask(move |desk| Ok(desk.claim(&endpoint, &skip))).await
     }
 
+    /// The letter as it goes, before anybody tries to deliver it: one that was written while the clock was not set is frozen now, its
+    /// times put right if the clock was set since.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn freeze(&self, letter: Letter) -> Result<Letter, StoreError> {
+        if !letter.provisional {
+            return Ok(letter);
+        }
+        self.ask(move |desk| Ok(desk.freeze(letter))).await
+    }
+
     /// How many letters wait for endpoints that are not among `known`, by name: no courier carries them.
     ///
     /// # Errors

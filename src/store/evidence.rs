@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::domain::Event;
+use crate::domain::{Event, PutRight};
 
 pub type Hash = [u8; 32];
 
@@ -17,6 +17,8 @@ pub struct Sealed {
     pub prev_hash: Hash,
     /// As its letters say it.
     pub durability: Durability,
+    /// For its letters: by how much the clock was off, where that is known by now. The record stays as it was.
+    pub put_right: Option<PutRight>,
 }
 
 /// Whether an event was on the disk when its letters were written.
@@ -48,7 +50,7 @@ pub fn link(prev_hash: &Hash, record: &[u8]) -> Hash {
 pub fn seal(event: Event, prev_hash: Hash) -> Result<Sealed, serde_json::Error> {
     let record = to_record(&event)?;
     let hash = link(&prev_hash, &record);
-    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
+    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed, put_right: None })
 }
 
 pub fn sha256(bytes: &[u8]) -> Hash {

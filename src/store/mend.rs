@@ -80,7 +80,10 @@ impl Desk {
         let written = self.within_room(|conn| notary.write(conn).map_err(StoreError::sql(File::Events)));
         self.notary = notary;
         match written {
-            Ok(head) => self.notary.written(head),
+            Ok(head) => {
+                self.notary.written(head);
+                self.clock_sets = None;
+            }
             Err(error) => tracing::debug!(%error, "The chain of evidence cannot be signed now."),
         }
     }

@@ -15,6 +15,7 @@ mod events;
 mod evict;
 pub mod evidence;
 mod flash;
+mod freeze;
 mod incidents;
 mod ledger;
 mod letters;
@@ -176,6 +177,15 @@ pub struct Recovered {
     pub fired: Vec<Fired>,
     /// Open once, and raised anew under another name by a run that could not read the file: nobody was told of their end.
     pub superseded: Vec<OccurrenceId>,
+    /// When the latest of it was written, as far as a clock was believed that said so.
+    pub newest: Option<Timestamp>,
+}
+
+/// When anything in `dir` was written last, by the clock of that time. `None`: nothing was, or nobody knows.
+pub fn last_written(dir: &std::path::Path) -> Option<Timestamp> {
+    let files = ["telemetry.db", "telemetry.db-wal", "events.db", "events.db-wal"];
+    let written = files.iter().filter_map(|name| std::fs::metadata(dir.join(name)).ok()?.modified().ok());
+    written.max().and_then(|at| Timestamp::try_from(at).ok())
 }
 
 impl Recovered {
@@ -190,6 +200,7 @@ impl Recovered {
             operations: Vec::new(),
             fired: Vec::new(),
             superseded: Vec::new(),
+            newest: None,
         }
     }
 }

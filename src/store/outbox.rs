@@ -167,7 +167,13 @@ fn letter(
     key: AlarmKey,
 ) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
-        "SELECT event_id, seq, priority, attempts, body, content_type, sum FROM outbox JOIN body USING (row) WHERE row = ?1",
+        // the quality is no text of anybody's: in those a quote is written otherwise
+        "SELECT event_id, seq, priority, attempts, body, content_type, sum,
+                attempts = 0 AND tried_at_ms IS NULL AND EXISTS (
+                  SELECT 1 FROM event e WHERE e.seq = outbox.seq AND e.id = outbox.event_id
+                    AND (instr(e.record, CAST('\"time_quality\":\"unset\"' AS BLOB))
+                         OR instr(e.record, CAST('\"time_quality\":\"restored\"' AS BLOB))))
+         FROM outbox JOIN body USING (row) WHERE row = ?1",
     )?
     .query_row([row], |found| {
         let letter = Letter {
@@ -180,6 +186,7 @@ fn letter(
             attempts: found.get(3)?,
             body: Arc::from(found.get::<_, Vec<u8>>(4)?),
             content_type: found.get(5)?,
+            provisional: found.get(7)?,
         };
         Ok(Stored { letter, sum: found.get(6)? })
     })

@@ -144,5 +144,5 @@ pub(super) fn sealed(row: &Row) -> rusqlite::Result<Sealed> {
     let record: Vec<u8> = row.get(0)?;
     let Json(event) = row.get(0)?;
     let (hash, prev_hash) = (row.get(1)?, row.get(2)?);
-    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
+    Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed, put_right: None })
 }

@@ -35,21 +35,23 @@ pub(super) fn remake(
         return Ok(None);
     }
     let tx = conn.transaction().map_err(sql)?;
-    tx.execute(
-        "UPDATE body SET body = ?2, sum = ?3 WHERE row = ?1",
-        params![letter.row, &again.body[..], sum],
-    )
-    .and_then(|_| {
-        let sent_as = "UPDATE outbox SET content_type = ?2 WHERE row = ?1";
-        tx.execute(sent_as, params![letter.row, again.content_type])
-    })
-    .map_err(sql)?;
+    write(&tx, letter.row, &again).map_err(sql)?;
     tx.commit().map_err(sql)?;
     Ok(Some(Letter { body: again.body, content_type: again.content_type, ..letter.clone() }))
 }
 
+/// The body of `row` from now on.
+pub(super) fn write(conn: &Connection, row: i64, again: &Letter) -> rusqlite::Result<()> {
+    conn.execute(
+        "UPDATE body SET body = ?2, sum = ?3 WHERE row = ?1",
+        params![row, &again.body[..], sum::of(&again.body)],
+    )?;
+    conn.execute("UPDATE outbox SET content_type = ?2 WHERE row = ?1", params![row, again.content_type])
+        .map(drop)
+}
+
 /// If its record is the one that was linked into the chain.
-fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<Option<Sealed>> {
+pub(super) fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<Option<Sealed>> {
     let found = conn
         .query_row(
             "SELECT record, hash, prev_hash FROM event WHERE seq = ?1 AND id = ?2",
@@ -60,7 +62,14 @@ fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<Option<Seale
     let sealed = found.and_then(|(record, hash, prev_hash)| {
         let event: Event = serde_json::from_slice(&record).ok()?;
         let whole = evidence::link(&prev_hash, &record) == hash;
-        whole.then_some(Sealed { event, record, hash, prev_hash, durability: Durability::Committed })
+        whole.then_some(Sealed {
+            event,
+            record,
+            hash,
+            prev_hash,
+            durability: Durability::Committed,
+            put_right: None,
+        })
     });
     Ok(sealed)
 }

@@ -144,6 +144,7 @@ fn restore(held: HeldRecord) -> Option<(Commit, Vec<HeldLetter>)> {
             hash: event.hash,
             prev_hash: event.prev_hash,
             durability: Durability::Volatile,
+            put_right: None,
         })
     });
     let events = events.collect::<Option<Vec<_>>>()?;
@@ -160,6 +161,7 @@ fn restore(held: HeldRecord) -> Option<(Commit, Vec<HeldLetter>)> {
                 attempts: 0,
                 body: body.into(),
                 content_type: letter.content_type,
+                provisional: false,
             },
             fate: letter.fate,
         })

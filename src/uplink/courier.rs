@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{
-        AlarmKey, Clock, EndpointId, Hindrance, HindranceKind, Letter,
+        AlarmKey, Clock, EndpointId, Hindrance, HindranceKind, Letter, TimeQuality,
         drill::Drilled,
         status::{EndpointStatus, Failing},
     },
@@ -117,6 +117,8 @@ pub struct Courier<E> {
     pace: Pace,
     refusals: Refusals,
     flights: Flights,
+    /// Whether the clock was not set at the last look.
+    unset: bool,
 }
 
 /// What is written about an attempt.
@@ -159,6 +161,7 @@ impl<E: Endpoint> Courier<E> {
             pace: Pace::at_start(terms.gap),
             refusals: Refusals::default(),
             flights: Flights::of(terms.window),
+            unset: false,
         };
         (courier, gauge)
     }
@@ -195,8 +198,18 @@ impl<E: Endpoint> Courier<E> {
         Ok(())
     }
 
+    /// What was refused or failed while the clock was not set may have been so for that.
+    fn look_at_the_clock(&mut self) {
+        let unset = self.clock.quality() == TimeQuality::Unset;
+        if std::mem::replace(&mut self.unset, unset) && !unset {
+            self.pace.mended();
+            self.refusals.hasten(Instant::now());
+        }
+    }
+
     /// Sends off what may go now. Gives when the next may, if that is known.
     async fn send_off(&mut self) -> Result<Option<Instant>, StoreError> {
+        self.look_at_the_clock();
         loop {
             let now = Instant::now();
             // while it fails, one probe at a time
@@ -215,6 +228,7 @@ impl<E: Endpoint> Courier<E> {
                 return Ok(Some(due));
             }
             crash_point!("courier.claimed");
+            let letter = self.store.freeze(letter).await?;
             self.pace.attempted(letter.attempts == 0, now);
             self.flights.begin(&self.endpoint, letter, now);
         }
@@ -281,6 +295,15 @@ impl<E: Endpoint> Courier<E> {
                 let (zh, en) = (&why.said.zh, &why.said.en);
                 let all = text!("接连拒收：{zh}", "it refuses one letter after the other: {en}");
                 self.failed(letter, Hindrance::new(HindranceKind::RefusesAll, all), None, begun)
+            }
+            // who checks our times refuses whatever we write: no letter is given up for that
+            Next::SetAside { .. } if self.unset => {
+                let (zh, en) = (&why.said.zh, &why.said.en);
+                let told = text!(
+                    "{zh}（本机时钟还没有设定，对方可能因此拒收；设定后会再送）",
+                    "{en} (this box's clock is not set, which may be why: it is offered again until it is)"
+                );
+                self.failed(letter, Hindrance::new(why.kind, told), None, begun)
             }
             Next::SetAside { times } => {
                 self.well();

@@ -102,6 +102,7 @@ impl Drill {
             attempts: 0,
             body: body.into(),
             content_type,
+            provisional: false,
         })
     }
 

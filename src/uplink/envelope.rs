@@ -16,15 +16,21 @@ use super::Wants;
 use crate::{
     domain::{
         Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event,
-        HeadStatement, Loss, LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, Quality,
-        ReadingFact, SignedHead, SiteFacts, Text, TimeQuality, TransitionKind, Value, Voucher,
+        HeadStatement, Loss, LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, PutRight,
+        Quality, ReadingFact, SignedHead, SiteFacts, Text, TimeQuality, TransitionKind, Value, Voucher,
     },
     store::evidence::{Durability, Sealed, hex},
 };
 
 /// The frozen body for an endpoint with these `wants`; times carry the offset of `site_timezone` and milliseconds.
 pub fn body(sealed: &Sealed, endpoint: &EndpointId, wants: &Wants, site_timezone: &TimeZone) -> Vec<u8> {
-    let view = View { event: &sealed.event, endpoint, wants, timezone: site_timezone };
+    let view = View {
+        event: &sealed.event,
+        put_right: sealed.put_right.as_ref(),
+        endpoint,
+        wants,
+        timezone: site_timezone,
+    };
     serde_json::to_vec(&view.envelope(sealed)).expect("text keys and finite numbers are always JSON")
 }
 
@@ -50,9 +56,20 @@ struct Data<'a> {
     #[serde(flatten)]
     told: Told<'a>,
     time_quality: TimeQuality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_corrected: Option<Corrected>,
     durability: Durability,
     demo: bool,
     evidence: Evidence<'a>,
+}
+
+/// The clock was set after this was written down: the times here are by the clock that was set, `time_quality` says what that one
+/// is worth. This is how it stands in the evidence.
+#[derive(Serialize)]
+struct Corrected {
+    stamped: String,
+    stamped_quality: TimeQuality,
+    shift_ms: i64,
 }
 
 /// What the event is about.
@@ -163,6 +180,7 @@ impl<'a> Head<'a> {
 /// One event through the eyes of one endpoint.
 struct View<'a> {
     event: &'a Event,
+    put_right: Option<&'a PutRight>,
     endpoint: &'a EndpointId,
     wants: &'a Wants,
     timezone: &'a TimeZone,
@@ -185,7 +203,12 @@ impl<'a> View<'a> {
                 site: &event.site,
                 device: self.device(),
                 told: self.told(),
-                time_quality: event.time_quality,
+                time_quality: self.put_right.map_or(event.time_quality, |put| put.quality),
+                time_corrected: self.put_right.map(|put| Corrected {
+                    stamped: time(event.at, self.timezone),
+                    stamped_quality: event.time_quality,
+                    shift_ms: i64::try_from(put.shift.as_millis()).unwrap_or(i64::MAX),
+                }),
                 durability: sealed.durability,
                 demo: event.demo,
                 evidence: Evidence {
@@ -294,7 +317,7 @@ impl<'a> View<'a> {
     }
 
     fn time(&self, at: Timestamp) -> String {
-        time(at, self.timezone)
+        time(self.put_right.map_or(at, |put| put.time(at)), self.timezone)
     }
 }
 

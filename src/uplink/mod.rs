@@ -16,7 +16,7 @@ pub mod readings;
 mod refusals;
 pub mod router;
 #[cfg(test)]
-mod sample;
+pub mod sample;
 #[cfg(test)]
 mod spoken;
 mod template;

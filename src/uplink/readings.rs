@@ -223,9 +223,14 @@ impl Origin {
     }
 
     /// The id and the body of a report that readings from `from` to `to` were given up before they could be delivered.
-    pub fn loss(&self, from: Timestamp, to: Timestamp, number: u64) -> (String, Vec<u8>) {
+    pub fn loss(
+        &self,
+        reason: &'static str,
+        (from, to): (Timestamp, Timestamp),
+        number: u64,
+    ) -> (String, Vec<u8>) {
         let (shown_from, shown_to) = (self.time(from), self.time(to));
-        let loss = Loss { class: "readings", reason: "retention", from: shown_from, to: shown_to };
+        let loss = Loss { class: "readings", reason, from: shown_from, to: shown_to };
         let data = LossData { site: &self.site, demo: self.demo, losses: [loss] };
         self.envelope("gatehouse.loss_report", "readings", number, to, &data)
     }

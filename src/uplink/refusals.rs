@@ -85,6 +85,11 @@ impl Refusals {
         self.in_a_row.clear();
     }
 
+    /// Whatever waits may go at once.
+    pub fn hasten(&mut self, now: Instant) {
+        self.by_alarm.values_mut().for_each(|refused| refused.until = now);
+    }
+
     /// The queue holds nothing that may go: whatever was due is gone from it by another's hand.
     pub fn forget_due(&mut self, now: Instant) {
         self.by_alarm.retain(|_, refused| refused.until > now);
@@ -127,6 +132,7 @@ mod tests {
             priority: Priority::High,
             attempts: 0,
             content_type: None,
+            provisional: false,
             body: b"{}"[..].into(),
         }
     }

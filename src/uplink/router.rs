@@ -129,6 +129,7 @@ impl Router {
             attempts: 0,
             body: body.into(),
             content_type,
+            provisional: false,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     readings::{self, Cursor, Cut, Origin, Visible, moment, readings_key},
 };
 use crate::{
-    domain::{Clock, EndpointId, Letter, Priority},
+    domain::{Clock, EndpointId, Letter, Priority, TimeQuality},
     store::{
         EventStore, StoreError, StoredReading, TelemetryReader, UploadCursor,
         privacy::{Privacy, is_sealed},
@@ -71,6 +71,8 @@ impl<E: Endpoint> Uploader<E> {
         let mut most = MOST_BYTES;
         let mut failing = false;
         while !stop.is_cancelled() {
+            let Some(timely) = self.wait_for_the_time(cursor, &stop).await else { break };
+            cursor = timely;
             if !cursor.is_within_window() {
                 cursor = self.open_window(cursor);
                 if !cursor.is_within_window() {
@@ -92,7 +94,7 @@ impl<E: Endpoint> Uploader<E> {
             };
             failing = false;
             if cut.is_empty() {
-                cursor = cut.next;
+                cursor = self.past_the_gap(cut.next).await;
                 continue;
             }
             let backfill = self.age(cursor.until) > LATE;
@@ -114,6 +116,8 @@ impl<E: Endpoint> Uploader<E> {
         while !stop.is_cancelled() {
             match self.store.upload_cursor(&self.id).await {
                 Ok(Some(known)) => return Some(known.into()),
+                // from now on: when that is, nobody knows
+                Ok(None) if self.clock.quality() == TimeQuality::Unset => self.rest(LOOK_AGAIN, stop).await,
                 Ok(None) => {
                     let cursor = Cursor::stands_at(self.clock.now().wall.as_millisecond(), 0);
                     self.remember(&cursor, stop).await;
@@ -126,6 +130,47 @@ impl<E: Endpoint> Uploader<E> {
             }
         }
         None
+    }
+
+    /// While nobody knows what time it is, readings have no time that is worth anything elsewhere: they stay here, and it is told
+    /// which. `None` at the stop.
+    async fn wait_for_the_time(&self, cursor: Cursor, stop: &CancellationToken) -> Option<Cursor> {
+        if self.clock.quality() != TimeQuality::Unset {
+            return Some(cursor);
+        }
+        warn!(endpoint = %self.id, "The clock is not set: readings stay here until it is.");
+        let from = self.clock.now().wall;
+        let mut to = from;
+        loop {
+            self.rest(LOOK_AGAIN, stop).await;
+            let now = self.clock.now().wall;
+            if stop.is_cancelled() {
+                return None;
+            }
+            if self.clock.quality() != TimeQuality::Unset {
+                break;
+            }
+            to = now;
+        }
+        let next = Cursor { number: cursor.number + 1, ..cursor };
+        match self.offer(self.origin.loss("clock_unset", (from, to), next.number), &next, false, stop).await {
+            Outcome::Stopped => return None,
+            Outcome::Confirmed | Outcome::GivenUp | Outcome::TooMuch => self.remember(&next, stop).await,
+        }
+        Some(next)
+    }
+
+    /// A clock that leapt ahead leaves a time of which there are no readings: it is passed in one step.
+    async fn past_the_gap(&self, cursor: Cursor) -> Cursor {
+        if self.age(cursor.since) <= LATE {
+            return cursor;
+        }
+        let settled = self.clock.now().wall.as_millisecond().saturating_sub(ms(SETTLED));
+        let Some(first) = self.first_from(moment(cursor.since.saturating_add(1))).await else {
+            return cursor;
+        };
+        let before = first.map_or(settled, |first| first.saturating_sub(1)).min(settled);
+        if before > cursor.since { Cursor::stands_at(before, cursor.number) } else { cursor }
     }
 
     /// The next stretch of time whose readings are all stored. Where the clock was put back, from there on: twice is better
@@ -173,7 +218,7 @@ impl<E: Endpoint> Uploader<E> {
             "Readings were given up before this endpoint could have them; it is told so."
         );
         let next = Cursor::stands_at(oldest.saturating_sub(1), cursor.number + 1);
-        let report = self.origin.loss(from, to, next.number);
+        let report = self.origin.loss("retention", (from, to), next.number);
         match self.offer(report, &next, false, stop).await {
             Outcome::Stopped => return None,
             Outcome::Confirmed | Outcome::GivenUp | Outcome::TooMuch => self.remember(&next, stop).await,
@@ -183,19 +228,24 @@ impl<E: Endpoint> Uploader<E> {
 
     /// When the oldest reading is from that is still stored, of the devices that go.
     async fn oldest(&self) -> Option<i64> {
+        self.first_from(Timestamp::UNIX_EPOCH).await?
+    }
+
+    /// When the first of them is from, not before `from`, if there is one. `None`: that is not known now.
+    async fn first_from(&self, from: Timestamp) -> Option<Option<i64>> {
         let (dir, devices) = (self.dir.clone(), Arc::clone(&self.devices));
         let now = self.clock.now().wall;
         let look = move || -> Result<Option<i64>, StoreError> {
             let reader = TelemetryReader::open(&dir)?;
             let mut oldest = None;
             for visible in devices.iter() {
-                let first = reader.readings(&visible.device, None, Timestamp::UNIX_EPOCH, now)?.next();
+                let first = reader.readings(&visible.device, None, from, now)?.next();
                 let at = first.transpose()?.map(|reading| reading.at.as_millisecond());
                 oldest = [oldest, at].into_iter().flatten().min();
             }
             Ok(oldest)
         };
-        spawn_blocking(look).await.ok()?.ok()?
+        spawn_blocking(look).await.ok()?.ok()
     }
 
     async fn cut(&self, cursor: Cursor, most: usize) -> Result<Cut, StoreError> {
@@ -233,6 +283,7 @@ impl<E: Endpoint> Uploader<E> {
             attempts: 0,
             body: body.into(),
             content_type: None,
+            provisional: false,
         };
         let mut refused = 0;
         loop {

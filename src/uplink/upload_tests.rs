@@ -224,3 +224,43 @@ async fn a_clock_that_was_put_back_stops_nothing() {
     bench.pass(15);
     assert!(bench.uploader.open_window(opened).is_within_window());
 }
+
+#[tokio::test(start_paused = true)]
+async fn readings_without_a_time_stay_here_and_it_is_told_which() {
+    let bench = Bench::new(vec![]);
+    bench.clock.step_wall(moment(9_000));
+    bench.clock.be(TimeQuality::Unset);
+    let somebody_sets_it = async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bench.pass(1);
+        }
+        bench.clock.step_wall(moment(BEGIN));
+        bench.clock.be(TimeQuality::Holdover);
+    };
+    let (stood, stop) = (Cursor::stands_at(BEGIN - 60_000, 3), CancellationToken::new());
+    let (cursor, ()) = tokio::join!(bench.uploader.wait_for_the_time(stood.clone(), &stop), somebody_sets_it);
+    assert_eq!(cursor, Some(Cursor { number: 4, ..stood }), "it goes on where it stood");
+    let taken = std::mem::take(&mut *bench.uploader.endpoint.taken.lock().unwrap());
+    let [(_, report)] = &taken[..] else { panic!("one report: {taken:?}") };
+    let loss = &report["data"]["losses"][0];
+    assert_eq!((&loss["class"], &loss["reason"]), (&"readings".into(), &"clock_unset".into()));
+    assert_eq!(loss["from"], "1970-01-01T00:00:09.000+00:00");
+    assert!(loss["to"].as_str().unwrap() > "1970-01-01T00:00:16", "{loss}");
+    assert_eq!(bench.uploader.wait_for_the_time(cursor.clone().unwrap(), &stop).await, cursor, "once");
+}
+
+#[tokio::test]
+async fn a_time_that_the_clock_leapt_over_is_passed_in_one_step() {
+    let bench = Bench::new(vec![]);
+    bench.read(1, 5).await;
+    bench.clock.step_wall(moment(BEGIN + 100_000));
+    let years = Cursor::stands_at(BEGIN - 50 * 365 * 86_400_000, 2);
+    let past = bench.uploader.past_the_gap(years).await;
+    assert_eq!(past, Cursor::stands_at(BEGIN + 999, 2), "to what there is");
+    let behind = Cursor::stands_at(BEGIN + 5_000, 2);
+    assert_eq!(bench.uploader.past_the_gap(behind.clone()).await, behind, "a minute and a half is no gap");
+    bench.pass(86_400);
+    let past = bench.uploader.past_the_gap(behind).await;
+    assert_eq!(past, Cursor::stands_at(BEGIN + 86_490_000, 2), "nothing was read for a day");
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, Write},
+    time::Duration,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -12,8 +13,8 @@ use crate::{
     cli::alarms::{local, overlay_words, priority_word, shown_state},
     config::{BusLink, Site},
     domain::{
-        Diagnosis, HindranceKind, Lang, TimeQuality,
-        status::{DeviceStatus, FlashStatus, LinkState, Live},
+        Diagnosis, HindranceKind, Lang, Period, TimeQuality,
+        status::{ClockStep, DeviceStatus, FlashStatus, LinkState, Live},
     },
     say,
     store::Delivery,
@@ -63,6 +64,7 @@ fn print_gateway(out: &mut impl Write, name: &str, gateway: &Gateway, lang: Lang
         "{name} · running, started {since} · devices {online}/{devices} online · clock {clock}"
     );
     writeln!(out, "{told}")?;
+    print_clock(out, live, lang)?;
     if let Some(why) = &live.storage {
         let told = say!(
             lang,
@@ -81,6 +83,34 @@ fn print_gateway(out: &mut impl Write, name: &str, gateway: &Gateway, lang: Lang
         writeln!(out, "{told}")?;
     }
     live.flash.map_or(Ok(()), |flash| print_flash(out, &flash, lang))
+}
+
+/// Times that prove nothing, and times that may come twice or lack.
+fn print_clock(out: &mut impl Write, live: &Live, lang: Lang) -> io::Result<()> {
+    let doubt = match live.time_quality {
+        TimeQuality::Unset => Some(say!(
+            lang,
+            "✕ 时钟未设定（早于本机已有的记录）：报警照常发送，但时间不能作为证据 → 接通校时（NTP），或由管理员设定时间",
+            "✕ the clock is not set (it stands before what is stored): alarms go all the same, their times prove nothing → let it reach a time server (NTP), or set it"
+        )),
+        TimeQuality::Restored => Some(say!(
+            lang,
+            "⚠ 时钟恢复自上次停机时刻，慢了断电的那段时间 → 接通校时（NTP），或加装时钟电池",
+            "⚠ the clock goes on from where it stood at the last end, late by as long as the box was off → let it reach a time server (NTP), or add a clock battery"
+        )),
+        TimeQuality::Synced | TimeQuality::Holdover => None,
+    };
+    if let Some(doubt) = doubt {
+        writeln!(out, "{doubt}")?;
+    }
+    let Some(ClockStep { by_ms, ago_s }) = live.clock_step else { return Ok(()) };
+    let by = Period(Duration::from_secs(by_ms.unsigned_abs().div_ceil(1000)));
+    let ago = Period(Duration::from_secs(ago_s));
+    let told = match by_ms < 0 {
+        true => say!(lang, "○ 时钟在 {ago}前被拨回 {by}", "○ the clock was put back by {by}, {ago} ago"),
+        false => say!(lang, "○ 时钟在 {ago}前被拨快 {by}", "○ the clock was put forward by {by}, {ago} ago"),
+    };
+    writeln!(out, "{told}")
 }
 
 /// How much a day, how much is allowed, how long that goes well.

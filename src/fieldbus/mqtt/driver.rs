@@ -127,7 +127,7 @@ impl MqttDriver {
         let bus = &parts.id;
         let refused = |fault: SettingsError| SetupError::Settings { bus: bus.clone(), fault };
         let mark = Mark::random().map_err(|error| refused(error.into()))?;
-        let options = connect::options(broker, mark).map_err(refused)?;
+        let options = connect::options(broker, mark, &parts.clock).map_err(refused)?;
         let (routes, patterns) = routes(parts)?;
         let messages = parts.counters.messages.get_or_init(Arc::default);
         let mut driver = Self {
@@ -148,7 +148,7 @@ impl MqttDriver {
             named: HashSet::new(),
         };
         if discover && !driver.patterns.is_empty() {
-            let options = connect::passing_options(broker, mark).map_err(refused)?;
+            let options = connect::passing_options(broker, mark, &parts.clock).map_err(refused)?;
             driver.search = Search::Wanted(Box::new(driver.discovery(options, parts.seed)));
         }
         Ok(driver)

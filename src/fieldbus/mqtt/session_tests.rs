@@ -1,6 +1,6 @@
 //! A session against a broker that says what it likes, and acknowledging without any broker.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use rumqttc::{AsyncClient, EventLoop, Publish, QoS};
@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::session::{ASK_AGAIN, News, Queue, Session, Uncommitted, acknowledge};
-use crate::mqtt::{Broker, BrokerAddress, connect::options, sieve::Mark};
+use crate::{
+    domain::{Clock, ManualClock},
+    mqtt::{Broker, BrokerAddress, connect::options, sieve::Mark},
+};
 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
@@ -25,6 +28,10 @@ fn broker(port: u16) -> Broker {
         authorities: None,
         identity: None,
     }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::new())
 }
 
 /// A message as it stands on the wire.
@@ -52,7 +59,8 @@ async fn accept(listener: &TcpListener, said: &[u8]) -> TcpStream {
 #[tokio::test]
 async fn nonsense_ends_the_connection_and_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap()).unwrap();
+    let options =
+        options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap(), &clock()).unwrap();
     let good = wire(&publish(1, "park/1/up"));
     let long = |pkid| Publish { payload: vec![0; 300_000].into(), ..publish(pkid, "a") };
     for (fact, said, goes_on) in [
@@ -93,7 +101,8 @@ async fn nonsense_ends_the_connection_and_nothing_else() {
 #[tokio::test]
 async fn a_broker_that_refuses_or_says_nothing_is_no_session() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap()).unwrap();
+    let options =
+        options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap(), &clock()).unwrap();
     for (fact, said, why) in [
         ("not authorized", vec![0x20, 2, 0, 5], "NotAuthorized"),
         ("something else than CONNACK", vec![0xD0, 0], "ConnAck"),
@@ -160,7 +169,8 @@ async fn at_a_stop_nothing_behind_a_refused_message_is_acknowledged() {
 #[tokio::test]
 async fn a_refused_subscription_leaves_the_others_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap()).unwrap();
+    let options =
+        options(&broker(listener.local_addr().unwrap().port()), Mark::random().unwrap(), &clock()).unwrap();
     let filters: Vec<String> = (0..9).map(|n| format!("park/{n}/up")).collect();
     let stream = async {
         let mut stream = accept(&listener, &CONNACK).await;

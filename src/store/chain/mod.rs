@@ -7,11 +7,13 @@ mod fact;
 mod key;
 mod notary;
 mod show;
+mod time;
 mod verify;
 mod walk;
 
 pub(super) use self::append::{adopt, append, append_base, begin, clear, receipt, retire};
 pub(super) use self::notary::{LatestHead, Notary, Pen};
+pub(super) use self::time::{clock_sets, newest};
 pub use self::{
     fact::{Capture, Configuration, Fact, Gap, ReceiptFact, Record, Why, Writing},
     key::{BoxKey, KeyError, key_id},

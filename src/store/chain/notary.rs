@@ -114,6 +114,11 @@ impl Notary {
         self.witness = Some(witness);
     }
 
+    /// The wall clock's label for now.
+    pub fn wall(&self) -> Option<Timestamp> {
+        self.witness.as_ref().map(|witness| witness.clock.0.now().wall)
+    }
+
     pub fn pen(&self) -> Pen {
         let Some(witness) = &self.witness else { return Pen::default() };
         let boot_id = witness.clock.0.boot_id().to_owned();
@@ -241,7 +246,5 @@ pub(super) fn local(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 fn seen(witness: &Witness) -> Seen {
-    let now = witness.clock.0.now();
-    let mono = i64::try_from(now.mono.0.as_millis()).unwrap_or(i64::MAX);
-    Seen { offset_ms: now.wall.as_millisecond().saturating_sub(mono), quality: witness.clock.0.quality() }
+    Seen { offset_ms: witness.clock.0.now().offset_ms(), quality: witness.clock.0.quality() }
 }

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod events;
 mod faults;
+mod freeze;
 mod measure;
 mod packing;
 mod readers;
@@ -138,6 +139,7 @@ pub fn letter(sealed: &Sealed, endpoint: &str) -> Letter {
         priority: sealed.event.alarm.priority,
         attempts: 0,
         content_type: None,
+        provisional: false,
         body: Arc::from(&sealed.record[..]),
     }
 }

@@ -71,6 +71,7 @@ fn unwanted() -> Verdict {
 }
 
 struct Office {
+    clock: Arc<ManualClock>,
     store: EventStore,
     _dir: TempDir,
     written: u64,
@@ -81,7 +82,7 @@ impl Office {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings { events_max: Size(events_max), ..Settings::of_a_test(dir.path()) };
         let (store, _) = EventStore::open(&settings).unwrap();
-        Self { store, _dir: dir, written: 0 }
+        Self { clock: Arc::new(ManualClock::new()), store, _dir: dir, written: 0 }
     }
 
     /// Commits a letter for each `(alarm, priority)`, in this order.
@@ -104,6 +105,7 @@ impl Office {
             priority,
             attempts: 0,
             content_type: None,
+            provisional: false,
             body: format!("{alarm} {}", self.written).into_bytes().into(),
         }
     }
@@ -127,7 +129,7 @@ impl Office {
         let endpoint =
             Scripted { terms, script: Mutex::new(Box::new(script)), seen, started: Instant::now() };
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let clock = Arc::new(ManualClock::new());
+        let clock = self.clock.clone();
         let (courier, gauge) =
             Courier::new("inspection".into(), endpoint, self.store.clone(), clock, || 1.0, wake.clone());
         let task = tokio::spawn(courier.run(stop.clone()));
@@ -572,4 +574,24 @@ async fn from_a_full_store_letters_still_go_and_are_marked() {
     }
     round.stop.cancel();
     round.task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_refuses_for_the_clocks_sake_is_asked_until_it_is_set_and_then_at_once() {
+    let mut office = Office::open(1 << 24);
+    office.clock.be(TimeQuality::Unset);
+    office.post(&[("door", Priority::High)]).await;
+    let clock = office.clock.clone();
+    let mut round = office
+        .start(move |_| now(if clock.quality() == TimeQuality::Unset { refused() } else { accepted() }));
+    let attempts = round.attempts(8).await;
+    assert!(office.aside().is_empty(), "three times would be enough else: {attempts:?}");
+    let failing = round.gauge.read().failing.expect("it can be seen");
+    assert!(failing.why.said.en.contains("answered 422"), "{failing:?}");
+    office.clock.be(TimeQuality::Synced);
+    round.wake.notify_one();
+    let last = round.attempts(1).await;
+    assert!(last[0].0 - attempts[7].0 <= 1000, "{attempts:?} {last:?}");
+    round.end().await;
+    assert_eq!(office.next().await, None);
 }

@@ -118,7 +118,13 @@ fn numbers_lose_nothing() {
 fn times_carry_the_offset_of_the_day() {
     let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
     let wants = seeing(&[]);
-    let view = View { event: &raised(), endpoint: &"office".into(), wants: &wants, timezone: &berlin };
+    let view = View {
+        event: &raised(),
+        put_right: None,
+        endpoint: &"office".into(),
+        wants: &wants,
+        timezone: &berlin,
+    };
     let facts = [
         ("2026-07-01T12:00:00Z", "2026-07-01T14:00:00.000+02:00"),
         ("2026-12-01T12:00:00.9999Z", "2026-12-01T13:00:00.999+01:00"),
@@ -127,7 +133,13 @@ fn times_carry_the_offset_of_the_day() {
     for (at, expected) in facts {
         assert_eq!(view.time(at.parse().unwrap()), expected, "{at}");
     }
-    let utc = View { event: &raised(), endpoint: &"office".into(), wants: &wants, timezone: &TimeZone::UTC };
+    let utc = View {
+        event: &raised(),
+        put_right: None,
+        endpoint: &"office".into(),
+        wants: &wants,
+        timezone: &TimeZone::UTC,
+    };
     assert_eq!(utc.time("2026-12-01T12:00:00Z".parse().unwrap()), "2026-12-01T12:00:00.000+00:00");
 }
 
@@ -250,4 +262,41 @@ fn an_escalation_and_a_rescue_say_how_far_they_are() {
     let person = over(event, &[DataClass::Personal]);
     assert_eq!(person["escalation"]["contact"], "李娜 138");
     assert_eq!(person["rescue"]["dispatched"]["by"], "王芳");
+}
+
+#[test]
+fn a_body_whose_clock_was_set_since_has_both_times() {
+    let mut event = raised();
+    (event.time_quality, event.mono_ms) = (crate::domain::TimeQuality::Unset, 60_000);
+    let shift = jiff::SignedDuration::from_hours(72);
+    let at: jiff::Timestamp = event.at + shift + Duration::from_secs(600);
+    let set = crate::domain::ClockSet {
+        boot: event.boot_id.clone(),
+        mono_ms: 660_000,
+        at,
+        quality: crate::domain::TimeQuality::Synced,
+    };
+    let mut sealed = sealed(event);
+    let told = |sealed: &Sealed| -> serde_json::Value {
+        let body = body(sealed, &"office".into(), &seeing(&[DataClass::Operational]), &shanghai());
+        serde_json::from_slice(&body).unwrap()
+    };
+    let before = told(&sealed);
+    assert_eq!(
+        (&before["data"]["time_quality"], before["data"].get("time_corrected")),
+        (&"unset".into(), None)
+    );
+    sealed.put_right = crate::domain::PutRight::of(&sealed.event, &[set]);
+    let mut after = told(&sealed);
+    assert_eq!(after["time"], "2026-11-26T14:03:11.482+08:00");
+    let data = after["data"].take();
+    assert_eq!(data["alarm"]["raised_at"], "2026-11-26T14:03:11.482+08:00");
+    assert_eq!(data["readings"]["floor"]["at"], "2026-11-26T14:03:11.250+08:00");
+    assert_eq!(data["time_quality"], "synced");
+    let expected = serde_json::json!({
+        "stamped": "2026-11-23T14:03:11.482+08:00", "stamped_quality": "unset", "shift_ms": 259_200_000
+    });
+    assert_eq!(data["time_corrected"], expected);
+    assert_eq!(data["evidence"], before["data"]["evidence"], "the evidence is what it was");
+    assert_eq!(after["id"], before["id"]);
 }

@@ -113,6 +113,7 @@ mod tests {
             attempts: 0,
             body: Arc::from(body.as_bytes()),
             content_type: None,
+            provisional: false,
         }
     }
 

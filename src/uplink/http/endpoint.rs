@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Identity, RequestBuilder, Response,
+    Client, Identity, RequestBuilder, Response,
     header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
     redirect::Policy,
 };
@@ -31,6 +31,7 @@ use super::{
 use crate::{
     domain::{Clock, Hindrance, HindranceKind, Letter, Period, Text, expression::BadExpression},
     text,
+    tls::{self, TlsError},
     uplink::{Bell, Endpoint, Template, Verdict},
 };
 
@@ -41,6 +42,8 @@ const LONGEST_REPLY: usize = 64 * 1024;
 /// Routers on the way forget an idle connection sooner or later; a letter sent into it would wait for nothing.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
+/// As reqwest offers them.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
 /// `[endpoint.http]` as checked: secrets resolved, files read.
@@ -65,8 +68,8 @@ pub struct Receiver {
 pub enum HttpError {
     #[error(transparent)]
     Secret(#[from] SigningKeyError),
-    #[error("read the authorities in ca_file: {0}")]
-    Authorities(#[source] reqwest::Error),
+    #[error("trust ca_file, or be who cert_file says: {0}")]
+    Pinned(#[source] TlsError),
     #[error("read the identity in cert_file and key_file: {0}")]
     Identity(#[source] reqwest::Error),
     #[error("set up the HTTP client: {0}")]
@@ -106,7 +109,7 @@ impl HttpEndpoint {
         let Receiver { url, credentials, reread, accept, timeout, template: _, ack_reply: _ } = receiver;
         let version = credentials.version();
         let uri = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-        let equipment = RwLock::new(equip(&url, credentials));
+        let equipment = RwLock::new(equip(&url, credentials, &clock));
         let (accept, limit) = (accept.compile()?, timeout.min(LONGEST_EXCHANGE));
         Ok(Self { url, uri, equipment, version, reread, accept, limit, clock, listening: None })
     }
@@ -138,7 +141,7 @@ impl HttpEndpoint {
     /// # Errors
     /// If they cannot be used; the old ones stay in use.
     pub(super) fn equip(&self, credentials: Credentials) -> Result<(), Text> {
-        let fresh = equip(&self.url, credentials)?;
+        let fresh = equip(&self.url, credentials, &self.clock)?;
         *self.equipment.write().unwrap_or_else(PoisonError::into_inner) = Ok(fresh);
         Ok(())
     }
@@ -232,9 +235,9 @@ impl fmt::Debug for HttpEndpoint {
     }
 }
 
-fn equip(url: &Url, credentials: Credentials) -> Result<Arc<Equipment>, Text> {
+fn equip(url: &Url, credentials: Credentials, clock: &Arc<dyn Clock>) -> Result<Arc<Equipment>, Text> {
     let unusable = |error: HttpError| text!("密钥或证书不能用：{error}", "failed to {error}");
-    let client = client(url, &credentials).map_err(unusable)?;
+    let client = client(url, &credentials, clock).map_err(unusable)?;
     let keys = credentials.secret.as_ref().map(|secret| SigningKeys::parse(secret.expose_secret()));
     let keys = keys.transpose().map_err(|error| unusable(error.into()))?;
     Ok(Arc::new(Equipment { client, keys, access: Access::by(credentials.login) }))
@@ -251,7 +254,7 @@ fn challenge(response: &Response) -> Option<Challenge> {
 }
 
 /// One connection, kept for a while; nothing is followed, proxied or repeated behind our back.
-fn client(url: &Url, credentials: &Credentials) -> Result<Client, HttpError> {
+fn client(url: &Url, credentials: &Credentials, clock: &Arc<dyn Clock>) -> Result<Client, HttpError> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(Policy::none())
@@ -260,14 +263,23 @@ fn client(url: &Url, credentials: &Credentials) -> Result<Client, HttpError> {
         .dns_resolver(Resolver)
         .pool_max_idle_per_host(1)
         .pool_idle_timeout(IDLE_CONNECTION);
-    if let Some(pem) = &credentials.authorities {
-        client = client.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(HttpError::Authorities)?);
-    } else if url.scheme() == "http" {
-        // nothing to trust: a box without a trust store can still talk plain HTTP
-        client = client.tls_certs_only([]);
-    }
-    if let Some(pem) = &credentials.identity {
-        client = client.identity(Identity::from_pem(pem.expose_secret()).map_err(HttpError::Identity)?);
+    let identity = credentials.identity.as_ref().map(|pem| pem.expose_secret());
+    match (&credentials.authorities, identity) {
+        (Some(authorities), identity) => {
+            let identity = identity.map(|pem| tls::Identity { certificates: pem, key: pem });
+            let mut pinned = tls::pinned(authorities, identity, clock).map_err(HttpError::Pinned)?;
+            pinned.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+            client = client.tls_backend_preconfigured(pinned);
+        }
+        (None, identity) => {
+            if url.scheme() == "http" {
+                // nothing to trust: a box without a trust store can still talk plain HTTP
+                client = client.tls_certs_only([]);
+            }
+            if let Some(pem) = identity {
+                client = client.identity(Identity::from_pem(pem).map_err(HttpError::Identity)?);
+            }
+        }
     }
     client.build().map_err(HttpError::Client)
 }

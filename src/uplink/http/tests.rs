@@ -61,11 +61,16 @@ pub fn letter() -> Letter {
         attempts: 2,
         body: BODY.into(),
         content_type: None,
+        provisional: false,
     }
 }
 
 pub async fn deliver(receiver: Receiver) -> Verdict {
-    let endpoint = HttpEndpoint::new(receiver, Arc::new(ManualClock::new())).unwrap();
+    deliver_by(ManualClock::new(), receiver).await
+}
+
+pub async fn deliver_by(clock: ManualClock, receiver: Receiver) -> Verdict {
+    let endpoint = HttpEndpoint::new(receiver, Arc::new(clock)).unwrap();
     endpoint.deliver(&letter()).await
 }
 

@@ -16,10 +16,16 @@ use rustls::{
 
 use super::{
     Credentials, Receiver,
-    test_certs::{AUTHORITY, CLIENT, EARLY, EXPIRED, GOOD, OTHER_NAME, STRANGER},
-    tests::{deliver, having, install_provider},
+    test_certs::{
+        AUTHORITY, CLIENT, EARLY, EARLY_BELOW, EARLY_OTHER_NAME, EXPIRED, GOOD, NEVER, OTHER_NAME,
+        SECOND_AUTHORITY, STRANGER,
+    },
+    tests::{deliver, deliver_by, having, install_provider},
 };
-use crate::{domain::HindranceKind, uplink::Verdict};
+use crate::{
+    domain::{Clock, HindranceKind, ManualClock, TimeQuality},
+    uplink::Verdict,
+};
 
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
@@ -90,6 +96,54 @@ async fn each_fault_of_trust_is_named_and_nothing_is_sent() {
         assert!(why.said.en.starts_with("TLS: ") && why.said.zh.starts_with("TLS："), "{fact}: {why:?}");
         assert_eq!(after, Some(Duration::from_secs(30)), "{fact}");
         assert_eq!(served.join().unwrap(), b"", "{fact}: nothing is sent");
+    }
+}
+
+/// By a clock that is worth this, and cannot stand before `floor`.
+async fn said_by(quality: TimeQuality, floor: &str, identity: &str) -> Result<(), HindranceKind> {
+    let clock = ManualClock::new();
+    clock.be(quality);
+    clock.raise_floor(floor.parse().unwrap());
+    let (address, served) = serve(server(identity, false));
+    let mut receiver = trusting(address);
+    receiver.credentials.authorities = Some([AUTHORITY, SECOND_AUTHORITY].concat().into());
+    let verdict = deliver_by(clock, receiver).await;
+    let sent = !served.join().unwrap().is_empty();
+    match verdict {
+        Verdict::Accepted { .. } => {
+            assert!(sent);
+            Ok(())
+        }
+        Verdict::TryAgain { why, .. } => {
+            assert!(!sent, "nothing is sent: {why:?}");
+            Err(why.kind)
+        }
+        Verdict::Refused { why, .. } => panic!("{why:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_set_forgives_not_valid_yet_and_nothing_else() {
+    use HindranceKind::*;
+    let (past, future) = ("2026-11-01T00:00:00Z", "2119-10-01T00:00:00Z");
+    // (fact, the server's certificate, the clock's floor, what we say)
+    for (fact, identity, floor, expected) in [
+        ("valid", GOOD, past, Ok(())),
+        ("not valid yet", EARLY, past, Ok(())),
+        ("valid, as far as is known", EARLY, future, Ok(())),
+        ("nor is the one that signed it", EARLY_BELOW, past, Ok(())),
+        ("the one that signed it has expired by now", EARLY_BELOW, future, Err(CertificateExpired)),
+        ("over before the one that signed it begins", NEVER, past, Err(CertificateExpired)),
+        ("expired", EXPIRED, past, Err(CertificateExpired)),
+        ("not valid yet, and for another name", EARLY_OTHER_NAME, past, Err(CertificateOtherName)),
+        ("for another name", OTHER_NAME, past, Err(CertificateOtherName)),
+        ("signed by itself", STRANGER, past, Err(CertificateUnknownIssuer)),
+    ] {
+        assert_eq!(said_by(TimeQuality::Unset, floor, identity).await, expected, "{fact}");
+    }
+    for quality in [TimeQuality::Restored, TimeQuality::Holdover, TimeQuality::Synced] {
+        let said = said_by(quality, past, EARLY).await;
+        assert_eq!(said, Err(CertificateNotYetValid), "{quality:?}: this clock is taken at its word");
     }
 }
 

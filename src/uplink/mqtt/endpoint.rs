@@ -26,7 +26,7 @@ use super::{
     topic::{About, Template},
 };
 use crate::{
-    domain::{ClassName, DeviceId, EndpointId, Hindrance, HindranceKind, Letter, Period, Text},
+    domain::{ClassName, Clock, DeviceId, EndpointId, Hindrance, HindranceKind, Letter, Period, Text},
     mqtt::{Broker, SettingsError, connect, sieve::Mark},
     text,
     uplink::{Bell, Endpoint, Terms, Verdict, Word, readings_key},
@@ -103,8 +103,9 @@ impl MqttEndpoint {
         site: &str,
         classes: HashMap<DeviceId, ClassName>,
         people: mpsc::Sender<Word>,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self, SettingsError> {
-        let options = connect::options(&receiver.broker, Mark::random()?)?;
+        let options = connect::options(&receiver.broker, Mark::random()?, clock)?;
         let back = Back {
             receipts: receiver.receipt_topic,
             acknowledgements: receiver.ack_topic,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Commands, MqttEndpoint, Place, Receiver, Template, endpoint::Patience};
 use crate::{
     domain::{
-        AlarmKey, HindranceKind, Letter, Priority,
+        AlarmKey, Clock, HindranceKind, Letter, ManualClock, Priority,
         command::{Command, Outcome},
     },
     mqtt::{Broker as Account, BrokerAddress, mosquitto::Broker},
@@ -66,7 +66,9 @@ impl Running {
         let (people, words) = mpsc::channel(4);
         let classes =
             HashMap::from([("lift-3-1".into(), "elevator".into()), ("lamp".into(), "street-light".into())]);
-        let mut endpoint = MqttEndpoint::new("city".into(), receiver, "yard", classes, people).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+        let mut endpoint =
+            MqttEndpoint::new("city".into(), receiver, "yard", classes, people, &clock).unwrap();
         endpoint.patience = HASTE;
         let endpoint = Arc::new(endpoint);
         let (bell, stop) = (Bell::default(), CancellationToken::new());
@@ -92,6 +94,7 @@ fn letter(id: &str) -> Letter {
         attempts: 0,
         body: Arc::from(format!("{{\"id\":\"{id}\"}}").into_bytes()),
         content_type: None,
+        provisional: false,
     }
 }
 

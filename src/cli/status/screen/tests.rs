@@ -47,6 +47,7 @@ fn running(devices: Vec<DeviceStatus>) -> Gateway {
         started_at: Timestamp::now(),
         demo: false,
         time_quality: TimeQuality::Synced,
+        clock_step: None,
         readings_lost: 0,
         storage: None,
         flash: None,
@@ -122,6 +123,28 @@ fn alarms_that_cannot_be_stored_are_told_first() {
     live.storage = Some("no room".to_owned());
     let lines = shown(Gateway::Runs(live), Vec::new(), Lang::Zh);
     assert_eq!(lines[1], "✕ 报警无法保存（no room）：网关继续重试，请检查磁盘");
+}
+
+#[test]
+fn a_clock_that_proves_nothing_is_told_first_and_so_is_a_step() {
+    let told = |time_quality, clock_step, lang| {
+        let Gateway::Runs(live) = running(Vec::new()) else { panic!("it runs") };
+        let live = Live { time_quality, clock_step, ..*live };
+        let lines = shown(Gateway::Runs(Box::new(live)), Vec::new(), lang);
+        lines.into_iter().skip(1).take_while(|line| !line.starts_with('●')).collect::<Vec<_>>()
+    };
+    let unset = told(TimeQuality::Unset, None, Lang::Zh);
+    assert!(unset.len() == 1 && unset[0].starts_with("✕ 时钟未设定"), "{unset:?}");
+    let unset = told(TimeQuality::Unset, None, Lang::En);
+    assert!(unset.len() == 1 && unset[0].starts_with("✕ the clock is not set"), "{unset:?}");
+    assert!(told(TimeQuality::Restored, None, Lang::Zh)[0].starts_with("⚠ 时钟恢复自上次停机"));
+    assert!(told(TimeQuality::Synced, None, Lang::Zh).is_empty());
+    let step = |by_ms| Some(ClockStep { by_ms, ago_s: 180 });
+    assert_eq!(told(TimeQuality::Holdover, step(-3_600_000), Lang::Zh), ["○ 时钟在 3m前被拨回 1h"]);
+    assert_eq!(
+        told(TimeQuality::Synced, step(86_400_000), Lang::En),
+        ["○ the clock was put forward by 1d, 3m ago"]
+    );
 }
 
 #[test]

@@ -45,7 +45,12 @@ impl Compound {
             ..Wants::default()
         };
         let router = Router::new(jiff::tz::TimeZone::UTC, vec![("inspection".into(), wants)]);
-        Self { office: Office { store, _dir: dir, written: 0 }, router, epoch, hash: last_hash }
+        Self {
+            office: Office { clock: Arc::new(ManualClock::new()), store, _dir: dir, written: 0 },
+            router,
+            epoch,
+            hash: last_hash,
+        }
     }
 
     /// Its id.
