@@ -52,12 +52,13 @@ use crate::{
     domain::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, Heard, OccurrenceId, SiteFacts,
         command::{Command, Outcome},
+        credit::Tariff,
         timetable::{Place, Schedule},
     },
     ops::watchdog,
     pipeline::{
-        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Tide, Trouble,
-        Upkeep,
+        Asked, Credits, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Tide,
+        Trouble, Upkeep,
     },
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
@@ -311,6 +312,7 @@ struct CoreParts {
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
     overrides: Vec<Override>,
     customs: Customs,
+    tariff: Tariff,
     routes: Vec<(EndpointId, Wants)>,
     /// Of endpoints whose letters have a form of their own.
     templates: HashMap<EndpointId, Template>,
@@ -342,6 +344,7 @@ impl Parts {
             devices,
             overrides: site.overrides,
             customs: site.customs,
+            tariff: site.tariff,
             routes,
             templates,
             writings: site.writings,
@@ -430,6 +433,7 @@ impl Core {
         let router = Arc::new(router);
         let scribe = Arc::clone(&router);
         events.remake_by(Arc::new(move |sealed| scribe.address(sealed))).await?;
+        let credits = Credits::new(parts.tariff, keys::pseudonyms(privacy.as_deref(), &parts.store.dir));
         let private = Private::new(privacy, &devices);
         let pipeline = Pipeline {
             site: parts.site,
@@ -453,6 +457,7 @@ impl Core {
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
             private,
+            credits,
         };
         pipeline.warn_of_clear_text();
         let Recovered { operations: cut_off, fired, superseded, .. } = recovered;

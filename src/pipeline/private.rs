@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::Pipeline;
 use crate::{
-    domain::{DeviceIx, Event, PointIx, Quality, Sample, Value},
+    domain::{DeviceIx, Event, PointIx, Quality, Sample, Value, credit::Credit},
     profile::Device,
     store::privacy::{Privacy, is_sealed},
 };
@@ -34,10 +34,11 @@ impl Private {
     /// The event as it is stored, where that is not as it is. A value that cannot be sealed is not stored at all.
     pub(super) fn stored(&self, event: &Event) -> Option<Event> {
         let keys = self.keys.as_ref()?;
-        if !event.readings.values().any(|reading| reading.data.is_private()) {
+        if event.credit.is_none() && !event.readings.values().any(|reading| reading.data.is_private()) {
             return None;
         }
         let mut stored = event.clone();
+        stored.credit = event.credit.as_ref().and_then(|credit| self.sealed_credit(credit)).map(Box::new);
         stored.readings.retain(|_, reading| match &reading.value {
             Some(value) if reading.data.is_private() => {
                 reading.value = keys.seal(value);
@@ -46,6 +47,20 @@ impl Private {
             Some(_) | None => true,
         });
         Some(stored)
+    }
+
+    /// A credit as it is stored. `None`: there is no key to seal it under.
+    pub(super) fn sealed_credit(&self, credit: &Credit) -> Option<Credit> {
+        let Some(keys) = &self.keys else { return Some(credit.clone()) };
+        let seal = |text: &str| match keys.seal(&Value::from(text))? {
+            Value::Text(sealed) => Some(sealed.to_string()),
+            Value::Flag(_) | Value::Number(_) => None,
+        };
+        let card = match &credit.card {
+            Some(card) => Some(seal(card)?),
+            None => None,
+        };
+        Some(Credit { transaction: seal(&credit.transaction)?, card, ..credit.clone() })
     }
 
     /// An event as it was, from how it is stored; without what cannot be opened any more.

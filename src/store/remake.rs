@@ -67,5 +67,7 @@ fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<Option<Seale
 
 /// Then its record may have sealed values where the letter had others.
 fn is_of_persons(event: &Event) -> bool {
-    event.alarm.acknowledged.is_some() || event.readings.values().any(|reading| reading.data.is_private())
+    event.alarm.acknowledged.is_some()
+        || event.credit.is_some()
+        || event.readings.values().any(|reading| reading.data.is_private())
 }
