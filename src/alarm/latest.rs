@@ -201,10 +201,15 @@ impl Latest {
         true
     }
 
-    /// A number that grows with each change of any of `points`.
-    pub fn changed_at(&self, points: &[PointIx]) -> u64 {
-        let changed = points.iter().filter_map(|point| self.points.get(usize::from(point.0)));
-        changed.map(|point| point.changed).max().unwrap_or_default()
+    /// A number that grows with each change of any of `points`; `None` if one of them is not good at `now`.
+    pub fn all_good(&self, points: &[PointIx], now: Mono) -> Option<u64> {
+        let now = nanos(now.0);
+        points.iter().try_fold(0, |newest, point| {
+            let index = usize::from(point.0);
+            let Point { read: Some((sample, at)), changed } = self.points.get(index)? else { return None };
+            let good = sample.is_good() && self.freshness.is_fresh(index, *at, now);
+            good.then(|| newest.max(*changed))
+        })
     }
 
     /// The gateway itself stood still until `now`: what was polled before may long be over.

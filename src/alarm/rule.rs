@@ -242,10 +242,7 @@ impl Condition {
         let Condition::Expression { expression, points } = self else {
             return latest.link_lost();
         };
-        if !points.iter().all(|point| latest.good(*point, now)) {
-            return Truth::Unknown;
-        }
-        let change = latest.changed_at(points);
+        let Some(change) = latest.all_good(points, now) else { return Truth::Unknown };
         if let Some((of, truth)) = worked_out.0
             && of == change
         {

@@ -20,7 +20,7 @@ from support.waiting import wait_until
 
 KILLS = int(os.environ.get("KILLS", 5))
 SEED = int(os.environ.get("SEED", time.time()))
-UNITS, SLOTS = 12, range(60)
+UNITS, SLOTS = 24, range(60)
 LOST_MS = 5000  # what a kill may cost
 FULL = 32  # slots of a tail that is packed, in a file of 8 MiB
 POINTS = ["packing.written:1", "packing.done:1"]  # src/store/packer.rs: before and after the commit

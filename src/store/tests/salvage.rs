@@ -64,7 +64,6 @@ async fn saved(settings: &Settings, at_once: u64) -> (BTreeMap<String, Arc<[u8]>
         store.hold(Arc::clone(&fresh), fresh.letters.clone()).await.unwrap();
     }
     assert!(store.claim(&"police".into(), Vec::new()).await.unwrap().is_some());
-    assert!(started.elapsed() < Duration::from_secs(10));
     let condition = loop {
         let condition = store.tend().await.unwrap();
         if condition.state == StoreState::Sound {

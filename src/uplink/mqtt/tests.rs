@@ -276,7 +276,7 @@ async fn a_broker_that_does_not_confirm_gets_a_new_connection_and_a_stray_confir
     let first = deliver("one");
     published(&mut stream).await;
     let verdict = first.await.unwrap();
-    assert!(said(&verdict).contains("does not confirm within 60 s"), "{verdict:?}");
+    assert!(said(&verdict).contains("does not confirm within 400ms"), "{verdict:?}");
     // of a letter that nobody sent: the connection ends, what was on its way comes back
     let mut stream = accept(&listener).await;
     let second = deliver("two");

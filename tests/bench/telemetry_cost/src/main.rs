@@ -1,9 +1,9 @@
 //! What it costs to keep readings: bytes written to the flash, bytes that stay, CPU, and how long a point's last day takes to read.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/telemetry_cost/Cargo.toml --target-dir target -- [hours] [directory on a real disk]
+//! cargo run --release --manifest-path tests/bench/telemetry_cost/Cargo.toml --target-dir target -- [hours] [directory on a real disk] [seconds to a commit]
 //! ```
-//! A virtual clock labels the rows, 100 devices × 50 points each virtual second, in commits of two seconds, as the gateway makes them; it runs as
+//! A virtual clock labels the rows, 100 devices × 50 points each virtual second, in commits of so many seconds as the gateway makes them; it runs as
 //! fast as the store takes them, so the checkpoints that real time brings each 30 s are fewer here: `tests/bench/load.py` has those.
 //! Nothing is asserted: machines differ.
 
@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const DEVICES: u32 = 100;
 const POINTS: u16 = 50;
-const COMMIT_SECONDS: i64 = 2;
+const COMMIT_SECONDS: i64 = 2; // src/store/telemetry.rs GROUP_WAIT
 const START_MS: i64 = 1_790_000_000_000;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -126,7 +126,12 @@ fn catalogue() -> Catalogue {
     (0..DEVICES).map(entry).collect()
 }
 
-async fn keep(nature: Nature, name: &str, seconds: i64, dir: PathBuf) -> Result<(), Failure> {
+async fn keep(
+    nature: Nature,
+    name: &str,
+    (seconds, commit): (i64, i64),
+    dir: PathBuf,
+) -> Result<(), Failure> {
     let readings = (seconds * i64::from(DEVICES) * i64::from(POINTS)) as f64;
     let (mut field, begun) = (Field::new(nature), cpu_ns());
     for second in 0..seconds.min(600) {
@@ -143,7 +148,7 @@ async fn keep(nature: Nature, name: &str, seconds: i64, dir: PathBuf) -> Result<
                 return Err("the store takes no more".into());
             }
         }
-        if second % COMMIT_SECONDS == COMMIT_SECONDS - 1 {
+        if second % commit == commit - 1 {
             store.flush().await?;
         }
     }
@@ -184,8 +189,9 @@ fn main() -> Result<(), Failure> {
     let mut words = env::args().skip(1);
     let hours: f64 = words.next().map_or(Ok(1.0), |word| word.parse())?;
     let place = words.next().map_or_else(env::temp_dir, PathBuf::from);
+    let commit: i64 = words.next().map_or(Ok(COMMIT_SECONDS), |word| word.parse())?;
     let seconds = (hours * 3600.0) as i64;
-    println!("{DEVICES} devices × {POINTS} points each second, {hours} h");
+    println!("{DEVICES} devices × {POINTS} points each second, {hours} h, {commit} s to a commit");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for (nature, name) in [
         (Nature::Quiet, "quiet"),
@@ -196,7 +202,7 @@ fn main() -> Result<(), Failure> {
         (Nature::Floats, "floats"),
     ] {
         let dir = place.join(format!("gatehouse-telemetry-cost-{}", std::process::id()));
-        let outcome = runtime.block_on(keep(nature, name, seconds, dir.clone()));
+        let outcome = runtime.block_on(keep(nature, name, (seconds, commit), dir.clone()));
         fs::remove_dir_all(&dir)?;
         outcome?;
     }
