@@ -53,12 +53,13 @@ use crate::{
     domain::{
         AlarmMemory, BusId, ClassName, Clock, DeviceId, DeviceIx, EndpointId, Heard, OccurrenceId, SiteFacts,
         command::{Command, Outcome},
+        credit::Tariff,
         timetable::{Place, Schedule},
     },
     ops::watchdog,
     pipeline::{
-        Asked, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Tide, Trouble,
-        Upkeep,
+        Asked, Credits, Ledger, Operations, Orphaned, Pipeline, Private, Progress, Recent, Spare, Tide,
+        Trouble, Upkeep,
     },
     profile::Device,
     store::{self, CatalogueEntry, EventStore, Fired, OpenOperation, Recovered, StoreError, TelemetryStore},
@@ -322,6 +323,7 @@ struct CoreParts {
     classes_on: HashMap<DeviceId, BTreeSet<ClassName>>,
     overrides: Vec<Override>,
     customs: Customs,
+    tariff: Tariff,
     routes: Vec<(EndpointId, Wants)>,
     /// Of endpoints whose letters have a form of their own.
     templates: HashMap<EndpointId, Template>,
@@ -353,6 +355,7 @@ impl Parts {
             devices,
             overrides: site.overrides,
             customs: site.customs,
+            tariff: site.tariff,
             routes,
             templates,
             writings: site.writings,
@@ -444,9 +447,12 @@ impl Core {
             .sealing(privacy.clone());
         let router = Arc::new(router);
         let scribe = Arc::clone(&router);
+        let credits = Credits::new(parts.tariff, keys::pseudonyms(privacy.as_deref(), &parts.store.dir));
         let private = Private::new(privacy, &devices);
         let opener = private.clone();
-        events.remake_by(Arc::new(move |sealed| scribe.address(&opener.unsealed(sealed)))).await?;
+        let again =
+            move |sealed: &_| opener.unsealed(sealed).map_or_else(Vec::new, |open| scribe.address(&open));
+        events.remake_by(Arc::new(again)).await?;
         let pipeline = Pipeline {
             site: parts.site,
             demo: parts.demo,
@@ -469,6 +475,7 @@ impl Core {
             messages: BTreeMap::new(),
             operations: Operations::nowhere(),
             private,
+            credits,
         };
         pipeline.warn_of_clear_text();
         let Recovered { operations: cut_off, fired, superseded, .. } = recovered;

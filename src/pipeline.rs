@@ -3,6 +3,7 @@
 //! The only writer of alarm transitions. It ends when every bus has hung up and its inbox is empty, or when the store can
 //! no longer be trusted: then the whole gateway starts anew.
 
+mod credit;
 mod drill;
 mod flood;
 mod ledger;
@@ -25,6 +26,7 @@ use tokio::{
 use tracing::warn;
 
 pub use self::{
+    credit::Credits,
     drill::{DrillFiled, occurrence as drill_occurrence},
     flood::Tide,
     ledger::{Ledger, Orphaned},
@@ -111,6 +113,7 @@ pub struct Pipeline {
     /// What is on its way to devices.
     pub operations: Operations,
     pub private: Private,
+    pub credits: Credits,
     pub spare: Spare,
 }
 
@@ -164,6 +167,7 @@ impl Pipeline {
             self.watch_operations().await?;
             self.look_after_the_store().await?;
             self.look_after_the_flood().await?;
+            self.look_after_the_credits().await?;
             self.trouble.last_turn = Some(self.clock.now().mono);
             self.progress.came_around();
         }
@@ -248,6 +252,7 @@ impl Pipeline {
         };
         let memory = self.spare.give();
         let samples = self.devices[device.0 as usize].profile.decode_into(memory, &raw, &points).samples;
+        self.claim(device, &samples, at.wall, false);
         self.engine.heard(device, &samples, at);
         Some((device, at.wall, samples, receipt))
     }
@@ -263,10 +268,12 @@ impl Pipeline {
                 Err(error) => self.survive(error).map(|()| false)?,
             },
         };
+        let entered = self.enter_claims().await?;
         self.progress.came_around();
         for (device, at, samples, receipt) in readings {
             // Without the commit nobody may be told that the message is safe: it will come again.
-            let receipt = receipt.filter(|_| committed);
+            let earns = self.devices[device.0 as usize].profile.credit.is_some();
+            let receipt = receipt.filter(|_| committed && (entered || !earns));
             // Nothing to keep: a receipt waits behind the rows before it all the same, one of them may be what came twice.
             if samples.is_empty() && receipt.is_none() {
                 continue;

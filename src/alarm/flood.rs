@@ -152,7 +152,8 @@ pub fn is_summarised(event: &Event, life_safety: bool) -> bool {
             | TransitionKind::Escalated
             | TransitionKind::Rescue
             | TransitionKind::Summary
-            | TransitionKind::Drill => false,
+            | TransitionKind::Drill
+            | TransitionKind::Credit => false,
         }
 }
 

@@ -1,6 +1,6 @@
 //! The keys under which values of persons lie: made, known, and thrown away when their time is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{select, time::sleep};
@@ -12,7 +12,8 @@ use crate::{
     config::PrivateStore,
     domain::{Clock, Period, Stamp},
     store::{
-        EventStore,
+        EventStore, Pseudonyms,
+        chain::BoxKey,
         privacy::{OuterKey, Privacy, Tended},
     },
 };
@@ -112,6 +113,14 @@ impl Keys {
             }
         }
         true
+    }
+}
+
+/// Names for cards: under the key of the store, or under the gateway's own where the site has none.
+pub(super) fn pseudonyms(privacy: Option<&Privacy>, dir: &Path) -> Option<Pseudonyms> {
+    match privacy {
+        Some(privacy) => privacy.pseudonyms(),
+        None => BoxKey::find(dir, false).ok().map(|key| key.pseudonyms()),
     }
 }
 

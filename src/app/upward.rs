@@ -196,7 +196,10 @@ fn visible(pipeline: &Pipeline, wants: &Wants) -> Vec<Visible> {
     let mut visible: Vec<Visible> = wanted
         .map(|device| {
             let class = &device.profile.class;
-            let points = class.points.iter().filter(|point| wants.may_see(point.data));
+            let points = class.points.iter().filter(|point| match point.card {
+                true => wants.may_see_card(),
+                false => wants.may_see(point.data),
+            });
             let points: BTreeSet<_> = points.map(|point| point.name.clone()).collect();
             Visible { device: device.id.clone(), class: class.name.clone(), points }
         })

@@ -248,7 +248,8 @@ fn tell(outcome: &Outcome, lang: Lang) -> u8 {
         | Outcome::NoSuchCommand { .. }
         | Outcome::Operated { .. }
         | Outcome::Retried { .. }
-        | Outcome::Discarded { .. } => {
+        | Outcome::Discarded { .. }
+        | Outcome::Settled { .. } => {
             eprintln!(
                 "{}",
                 say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again.")

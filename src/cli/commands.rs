@@ -294,7 +294,8 @@ fn sentence(outcome: &Outcome, lang: Lang) -> String {
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
         | Outcome::Noted { .. }
-        | Outcome::Discarded { .. } => {
+        | Outcome::Discarded { .. }
+        | Outcome::Settled { .. } => {
             say!(lang, "答非所问", "this answers another question")
         }
     }
@@ -317,7 +318,8 @@ fn outcome_record(outcome: &Outcome) -> serde_json::Value {
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
         | Outcome::Noted { .. }
-        | Outcome::Discarded { .. } => {
+        | Outcome::Discarded { .. }
+        | Outcome::Settled { .. } => {
             json!({ "outcome": "unexpected" })
         }
     }
@@ -344,7 +346,8 @@ fn code_of(outcome: &Outcome) -> u8 {
         | Outcome::NoSuchAlarm { .. }
         | Outcome::Retried { .. }
         | Outcome::Noted { .. }
-        | Outcome::Discarded { .. } => exit::UNEXPECTED,
+        | Outcome::Discarded { .. }
+        | Outcome::Settled { .. } => exit::UNEXPECTED,
     }
 }
 

@@ -35,6 +35,8 @@ struct Flow<'a> {
     person: bool,
     tags: bool,
     readings: bool,
+    /// Points that are given.
+    credits: bool,
     /// What may come back.
     acknowledgements: Option<&'a str>,
     commands: Vec<String>,
@@ -56,6 +58,9 @@ struct Field {
     data: DataClass,
     class: ClassName,
     point: PointName,
+    /// It goes to the service that keeps the points, and to nobody else.
+    #[serde(skip)]
+    card: bool,
 }
 
 pub(super) fn write_text(site: &Site, lang: Lang, out: &mut impl Write) -> io::Result<()> {
@@ -116,7 +121,8 @@ fn flow<'a>(site: &'a Site, endpoint: &'a Endpoint, devices: &[(&Device, BTreeSe
             fields.extend(fields_of(device));
         }
     }
-    let (data, withheld) = fields.into_iter().partition(|field| wants.may_see(field.data));
+    let sees = |field: &Field| if field.card { wants.may_see_card() } else { wants.may_see(field.data) };
+    let (data, withheld) = fields.into_iter().partition(sees);
     let alarms = alarms.into_iter().map(|((class, priority, alarm), (title, devices))| AlarmFlow {
         class,
         alarm,
@@ -137,6 +143,7 @@ fn flow<'a>(site: &'a Site, endpoint: &'a Endpoint, devices: &[(&Device, BTreeSe
         person: wants.may_see(DataClass::Personal),
         tags: wants.may_see(DataClass::Operational),
         readings: wants.readings,
+        credits: wants.credits,
         acknowledgements: endpoint.receiver.ack_topic(),
         commands: endpoint.receiver.commands(),
         not_needed: not_needed.filter(|data| !endpoint.purpose.needs(*data)).collect(),
@@ -147,7 +154,12 @@ fn fields_of(device: &Device) -> impl Iterator<Item = Field> {
     let class = &device.profile.class;
     device.profile.points.iter().map(|point| {
         let standard = &class.points[point.class_point];
-        Field { data: standard.data, class: class.name.clone(), point: standard.name.clone() }
+        Field {
+            data: standard.data,
+            class: class.name.clone(),
+            point: standard.name.clone(),
+            card: standard.card,
+        }
     })
 }
 
@@ -201,6 +213,9 @@ fn rows(flow: &Flow<'_>, lang: Lang) -> Vec<(String, String)> {
         say!(lang, "读数", "readings"),
         if flow.readings { say!(lang, "成批上传", "uploaded in batches") } else { nothing() },
     ));
+    if flow.credits {
+        rows.push((say!(lang, "积分", "credits"), say!(lang, "逐笔送出", "each, as it is given")));
+    }
     if let Some(topic) = flow.acknowledgements {
         rows.push((
             say!(lang, "可以回传", "may come back"),
@@ -236,7 +251,7 @@ fn by_class(alarms: &[AlarmFlow]) -> Vec<((&ClassName, Priority), Vec<&AlarmFlow
 
 fn by_data(fields: &[Field]) -> BTreeMap<DataClass, Vec<String>> {
     let mut groups: BTreeMap<DataClass, Vec<String>> = BTreeMap::new();
-    for Field { data, class, point } in fields {
+    for Field { data, class, point, .. } in fields {
         groups.entry(*data).or_default().push(format!("{class}/{point}"));
     }
     groups

@@ -76,7 +76,7 @@ impl Mask {
     }
 }
 
-fn keys(site: &Site) -> Result<Option<Arc<Privacy>>, Text> {
+pub(super) fn keys(site: &Site) -> Result<Option<Arc<Privacy>>, Text> {
     let Some(private) = &site.private else { return Ok(None) };
     let file = private.key_file.display();
     let outer = OuterKey::load(&private.key_file).map_err(|why| match why {

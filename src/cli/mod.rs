@@ -4,6 +4,7 @@ pub mod alarms;
 mod bundle;
 pub mod check;
 pub mod commands;
+pub mod credits;
 pub mod decode;
 pub mod delivery;
 pub mod demo;
@@ -75,7 +76,8 @@ Examples / 示例:
   gatehouse alarms ack 9c1e-12 --as 张伟           a person takes it on / 确认
   gatehouse alarms shelve gate-east/tamper --for 2h --by 张伟 --reason 维修   not announced for a while / 搁置
   gatehouse commands send lamp-3 set_dimming 40 --as 张伟   tell a device, once / 下发命令
-  gatehouse readings lift-3-1 --point floor        what was stored / 历史读数";
+  gatehouse readings lift-3-1 --point floor        what was stored / 历史读数
+  gatehouse credits kiosk-1                        points given today, and the books / 今日积分与对账";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Language {
@@ -109,6 +111,8 @@ enum Verb {
     Status(status::StatusArgs),
     /// Stored readings of a device / 历史读数
     Readings(readings::ReadingsArgs),
+    /// Points that a kiosk gave, and its books / 积分与对账
+    Credits(credits::CreditsArgs),
     /// Alarms: list, acknowledge, shelve, rescue, close / 报警
     Alarms(alarms::AlarmsArgs),
     /// What happened, as evidence: verify, key / 证据
@@ -146,6 +150,7 @@ pub fn main() -> u8 {
         Verb::Replay(args) => args.run(lang),
         Verb::Status(args) => args.run(lang),
         Verb::Readings(args) => args.run(lang),
+        Verb::Credits(args) => args.run(lang),
         Verb::Alarms(args) => args.run(lang),
         Verb::Events(args) => args.run(lang),
         Verb::Commands(args) => args.run(lang),

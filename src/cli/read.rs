@@ -209,7 +209,7 @@ impl Reader<'_> {
     fn alone(&self, point: PointIx) -> Option<Ask> {
         match self.spec.profile.points[usize::from(point.0)].read {
             Read::Modbus { table, address, span } => Some(Ask::Block { table, first: address, count: span }),
-            Read::Serial { .. } | Read::Mqtt => None,
+            Read::Serial { .. } | Read::Mqtt | Read::Reckoned => None,
         }
     }
 

@@ -17,11 +17,12 @@ use crate::{
     config::Site,
     console::door::{self, Answer, Question},
     domain::{
-        AlarmState, Lang, Overlay, Text,
+        AlarmState, DeviceId, Lang, Overlay, Text,
+        credit::Account,
         status::{Failing, Live},
     },
     say,
-    store::{AlarmFilter, AlarmRow, Delivery, Reader, chain::PublicKey},
+    store::{AlarmFilter, AlarmRow, Delivery, Reader, StoreError, chain::PublicKey},
     text,
 };
 
@@ -44,6 +45,8 @@ struct Seen {
     deliveries: Vec<Delivery>,
     /// With which the evidence is signed.
     key: Option<PublicKey>,
+    /// Of devices that give points.
+    books: Vec<(DeviceId, Account)>,
     gateway: Gateway,
 }
 
@@ -86,12 +89,24 @@ impl StatusArgs {
 
 fn look(site: &Site, lang: Lang) -> anyhow::Result<Seen> {
     let every_open = AlarmFilter { limit: usize::MAX, ..AlarmFilter::default() };
-    let (alarms, deliveries, key) = match if_stored(Reader::open(&site.store.dir), lang)? {
-        Some(reader) => (reader.alarms(&every_open)?.rows, reader.deliveries()?, reader.public_key()?),
-        None => (Vec::new(), Vec::new(), None),
+    let (alarms, deliveries, key, books) = match if_stored(Reader::open(&site.store.dir), lang)? {
+        Some(reader) => {
+            let books = books(site, &reader)?;
+            (reader.alarms(&every_open)?.rows, reader.deliveries()?, reader.public_key()?, books)
+        }
+        None => (Vec::new(), Vec::new(), None, Vec::new()),
     };
     let answer = super::run::runtime()?.block_on(door::visit(&site.store.dir, &Question::Status));
-    Ok(Seen { alarms, deliveries, key, gateway: gateway(answer) })
+    Ok(Seen { alarms, deliveries, key, books, gateway: gateway(answer) })
+}
+
+/// Of every device that gives points and claimed some.
+fn books(site: &Site, reader: &Reader) -> Result<Vec<(DeviceId, Account)>, StoreError> {
+    let mut books = Vec::new();
+    for device in site.devices.iter().filter(|device| device.profile.credit.is_some()) {
+        books.extend(reader.account(&device.id)?.map(|account| (device.id.clone(), account)));
+    }
+    Ok(books)
 }
 
 /// Only where there is no door, or nobody behind it, does no gateway run; anything else is a gateway that does not answer.
@@ -191,6 +206,12 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
             "out_of_service": count(seen, |over| over.out_of_service.is_some()),
             "unacknowledged": seen.alarms.iter().filter(|alarm| unacknowledged(alarm)).count(),
         },
+        "credits": seen.books.iter().map(|(device, account)| json!({
+            "device": device,
+            "credits": account.credits,
+            "refused": account.refused,
+            "difference_g": account.difference_g(),
+        })).collect::<Vec<_>>(),
         "endpoints": site.endpoints.iter().map(|endpoint| {
             let delivery = queued(&endpoint.id);
             json!({

@@ -16,6 +16,7 @@ use super::{
     brokers::one_login_each,
     buses::{KnownBus, buses},
     console::console,
+    credit::tariff,
     customs::customs,
     desk::Desk,
     devices::devices,
@@ -156,6 +157,7 @@ fn site(
     let overrides = overrides(desk, &file.alarm, &devices, library);
     rules_off(desk, &file.device, library);
     let customs = customs(desk, file);
+    let tariff = tariff(desk, &file.credit);
     let coordinates = coordinates(desk, &file.site);
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
@@ -180,6 +182,7 @@ fn site(
             endpoints,
             overrides,
             customs,
+            tariff,
             coordinates,
             schedules,
             digest: desk.document.sha256(),

@@ -11,7 +11,13 @@ use super::{
     mqtt_receiver::mqtt_receiver,
     templates::Fleet,
 };
-use crate::{at, domain::Text, profile::Library, text};
+use crate::{
+    at,
+    domain::{DataClass, Text},
+    profile::Library,
+    text,
+    uplink::Wants,
+};
 
 /// `site`: its id.
 pub(super) fn endpoints(
@@ -41,7 +47,7 @@ pub(super) fn endpoints(
         endpoints.extend(receiver.map(|receiver| Endpoint {
             id: id.clone(),
             purpose: table.purpose,
-            wants: table.wants.clone(),
+            wants: Wants { cards: table.purpose.keeps_cards(), ..table.wants.clone() },
             receiver,
             drill,
             upload_every: table.upload.every.into(),
@@ -122,6 +128,27 @@ fn purpose(desk: &mut Desk<'_>, n: usize, table: &EndpointTable) {
     }
 }
 
+/// Points are money: who is not there to keep or balance them gets none, whatever is written.
+fn credits(desk: &mut Desk<'_>, n: usize, table: &EndpointTable) {
+    if !table.wants.credits {
+        return;
+    }
+    let (path, Text { zh, en }) = (at!["endpoint", n, "wants", "credits"], table.purpose.title());
+    if !table.purpose.keeps_credits() {
+        let told = text!(
+            "用途是{zh}的目标不收积分；可以收的有 service、property、city-platform",
+            "an endpoint whose purpose is {en} gets no credits; service, property and city-platform may"
+        );
+        desk.error(path, told);
+    } else if table.purpose.keeps_cards() && !table.wants.data.contains(&DataClass::Personal) {
+        let told = text!(
+            "data 里没有 personal：收到的积分没有卡号，不知道记给谁",
+            "`data` has no personal: credits come without a card, and nobody knows whose they are"
+        );
+        desk.warning(path, told);
+    }
+}
+
 fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library) {
     let names: Vec<&str> = library.class_names().map(|name| name.as_str()).collect();
     for (m, class) in table.wants.classes.iter().enumerate() {
@@ -130,7 +157,8 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
             desk.dangling(at!["endpoint", n, "wants", "classes", m], told, class, &names);
         }
     }
-    if table.wants.classes.is_empty() || table.wants.priorities.is_empty() {
+    let nothing_else = !table.wants.credits;
+    if table.wants.classes.is_empty() || (table.wants.priorities.is_empty() && nothing_else) {
         let id = &table.id;
         let told = text!(
             "上报目标 \"{id}\" 什么也收不到：wants 要写 classes 和 priorities",
@@ -139,6 +167,7 @@ fn wants(desk: &mut Desk<'_>, n: usize, table: &EndpointTable, library: &Library
         desk.warning(at!["endpoint", n, "id"], told);
     }
     purpose(desk, n, table);
+    credits(desk, n, table);
     let every: Duration = table.upload.every.into();
     if every < Duration::from_secs(1) || every > Duration::from_secs(86_400) {
         desk.error(at!["endpoint", n, "upload", "every"], text!("须在 1s 到 1d 之间", "it is from 1s to 1d"));

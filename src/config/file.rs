@@ -43,6 +43,8 @@ pub struct SiteFile {
     pub chattering: ChatteringTable,
     #[serde(default)]
     pub flood: FloodTable,
+    #[serde(default)]
+    pub credit: CreditTable,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -285,6 +287,15 @@ impl Default for FloodTable {
         let FloodLimit { more_than, within, summary_every } = FloodLimit::default();
         Self { more_than: more_than as u32, within: Period(within), summary_every: Period(summary_every) }
     }
+}
+
+/// Points for what people bring to a recycling kiosk, where the kiosk does not reckon them itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Credit")]
+pub struct CreditTable {
+    /// By the kiosk's word for what was brought. To the hundredth of a point.
+    pub points_per_kg: BTreeMap<String, f64>,
 }
 
 /// What happens while nobody acknowledges. Without this table: nothing.

@@ -4,6 +4,7 @@ mod brokers;
 mod buses;
 mod check;
 mod console;
+mod credit;
 mod customs;
 mod desk;
 mod devices;

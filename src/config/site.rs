@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::{
     alarm::{Customs, Override},
     console,
-    domain::{BusId, EndpointId, Period, Size, sun::Coordinates, timetable::Schedule},
+    domain::{BusId, EndpointId, Period, Size, credit::Tariff, sun::Coordinates, timetable::Schedule},
     fieldbus::{cost::LineCost, dlt645, modbus, serial},
     mqtt::{Broker, BrokerAddress},
     profile, store,
@@ -31,6 +31,8 @@ pub struct Site {
     pub endpoints: Vec<Endpoint>,
     pub overrides: Vec<Override>,
     pub customs: Customs,
+    /// What is given for a kilogram, where the device does not say.
+    pub tariff: Tariff,
     pub coordinates: Option<Coordinates>,
     pub schedules: Vec<Schedule>,
     /// How much of what its lines carry is kept in memory, of all together; 0: nothing.

@@ -227,6 +227,7 @@ impl Kind<'_> {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            credit: None,
             head: None,
         }
     }
@@ -247,5 +248,6 @@ fn reading(point: &ClassPoint, there: bool) -> ReadingFact {
         quality: if there { Quality::Good } else { Quality::CommFail },
         at: Timestamp::UNIX_EPOCH,
         data: point.data,
+        card: point.card,
     }
 }

@@ -54,6 +54,14 @@ fn told(dir: &TempDir, checked: &Checked) -> Vec<String> {
     lines.lines().filter(|line| !line.contains(": note: ")).map(str::to_owned).collect()
 }
 
+/// An endpoint for this purpose that wants credits and `data`.
+fn credits_to(purpose: &str, data: &str) -> String {
+    format!(
+        "[[endpoint]]\nid = 'points'\npurpose = '{purpose}'\n[endpoint.http]\nurl = 'https://points.example/'\n\
+         [endpoint.wants]\nclasses = ['recycling-kiosk']\ncredits = true\ndata = [{data}]\n"
+    )
+}
+
 #[test]
 fn what_people_may_and_who_is_told_next_is_checked() {
     let dir = TempDir::new().unwrap();
@@ -83,6 +91,13 @@ fn what_people_may_and_who_is_told_next_is_checked() {
             "[[alarm]]\nclass = 'elevator'\nname = 'passenger_trapped'\nrescue_within = '0s'\n",
             Some("1d at most"),
         ),
+        ("[credit]\npoints_per_kg = { paper = 2.25, '塑料' = 0.0 }\n", None),
+        ("[credit]\npoints_per_kg = { paper = -1.0 }\n", Some("points per kg are from 0 to 1000000")),
+        ("[credit]\npoints_per_kg = { paper = 0.125 }\n", Some("two decimals at most")),
+        (&credits_to("service", "'personal'"), None),
+        (&credits_to("property", ""), None),
+        (&credits_to("service", "'operational'"), Some("warning: `data` has no personal")),
+        (&credits_to("medical", ""), Some("an endpoint whose purpose is medical gets no credits")),
     ];
     for (text, expected) in facts {
         let told = told(&dir, &check_text(&dir, &format!("{SITE}{text}")));

@@ -262,6 +262,7 @@ mod tests {
             quality: Quality::Good,
             at: Timestamp::UNIX_EPOCH,
             data,
+            card: false,
         };
         for role in Role::ALL {
             let visitor = Visitor { token: "x".to_owned(), role, address: HERE };

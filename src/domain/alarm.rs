@@ -63,6 +63,8 @@ pub enum TransitionKind {
     Summary,
     /// No alarm's step, but a test of the way that they take: `gatehouse.drill`.
     Drill,
+    /// No alarm's step, but points that somebody is given: `gatehouse.kiosk.credit`.
+    Credit,
 }
 
 impl TransitionKind {
@@ -85,6 +87,7 @@ impl TransitionKind {
             TransitionKind::Calmed => "calmed",
             TransitionKind::Summary => "summary",
             TransitionKind::Drill => "drill",
+            TransitionKind::Credit => "credit",
         }
     }
 }

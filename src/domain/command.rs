@@ -23,6 +23,8 @@ pub enum Command {
     Retry { endpoint: EndpointId, letter: Option<i64>, by: String, from: String },
     /// All that was not delivered to an endpoint is given up.
     Discard { endpoint: EndpointId, by: String, note: Option<String>, from: String },
+    /// What a device's counter and what was credited differ by is looked into: the books begin anew without it.
+    Settle { device: DeviceId, by: String, note: String, from: String },
 }
 
 /// What a named person decides of an alarm, and why.
@@ -169,6 +171,11 @@ pub enum Outcome {
         endpoint: EndpointId,
         letters: u64,
     },
+    /// By how many grams the books differed; 0: they did not.
+    Settled {
+        device: DeviceId,
+        difference_g: i64,
+    },
     NotStored {
         why: String,
     },
@@ -188,7 +195,8 @@ impl Command {
             | Command::Alarm(Order { by, .. })
             | Command::Operate(Operate { by, .. })
             | Command::Retry { by, .. }
-            | Command::Discard { by, .. } => by,
+            | Command::Discard { by, .. }
+            | Command::Settle { by, .. } => by,
         }
     }
 
@@ -200,7 +208,8 @@ impl Command {
             | Command::Alarm(Order { from, .. })
             | Command::Operate(Operate { from, .. })
             | Command::Retry { from, .. }
-            | Command::Discard { from, .. } => from,
+            | Command::Discard { from, .. }
+            | Command::Settle { from, .. } => from,
         }
     }
 
@@ -225,6 +234,14 @@ impl Command {
             Command::Discard { endpoint, by, note, from } => {
                 who(by, note.as_deref()).or_else(|| endpoint_fault(endpoint, from))
             }
+            Command::Settle { device, by, note, from } => who(by, Some(note)).or_else(|| {
+                let named = plain(device, NAME_MAX) && plain(from, FROM_MAX);
+                match (named, note.trim().is_empty()) {
+                    (false, _) => Some(text!("名称不对", "this names no device")),
+                    (true, true) => Some(text!("要写查明的原因（-m）", "it takes what was found (-m)")),
+                    (true, false) => None,
+                }
+            }),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Acknowledgement, AlarmKey, AlarmName, AlarmState, Chattering, ClassName, DataClass, DeviceId, EndpointId,
     Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Summarised, Text,
-    TimeQuality, TransitionKind, Value,
+    TimeQuality, TransitionKind, Value, credit::Credit,
 };
 
 /// How the occurrences begin under which it is told what lies over an alarm that is normal: `over:device/alarm`.
@@ -20,7 +20,7 @@ pub fn of_no_occurrence(key: &AlarmKey) -> OccurrenceId {
 }
 
 /// 128 random bits, made once for an event; every retry to every endpoint carries it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub [u8; 16]);
 
 impl EventId {
@@ -108,6 +108,9 @@ pub struct ReadingFact {
     pub at: Timestamp,
     /// Decides which endpoints see it; not sent.
     pub data: DataClass,
+    /// Whose points it is about: nobody but the service that keeps them sees it as it is.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub card: bool,
 }
 
 /// One transition, whole: what the store keeps, before any endpoint's filter.
@@ -135,6 +138,9 @@ pub struct Event {
     pub summary: Vec<Summarised>,
     #[serde(default, skip_serializing_if = "is_none_more")]
     pub more: u64,
+    /// The points that are given, if that is what it tells of and no step of an alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<Box<Credit>>,
     /// The latest signed end of the chain that was known then; it is delivered with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<SignedHead>,

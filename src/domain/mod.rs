@@ -4,6 +4,7 @@ pub mod alarm;
 pub mod anchor;
 pub mod clock;
 pub mod command;
+pub mod credit;
 pub mod diagnosis;
 pub mod drill;
 pub mod ending;

@@ -71,7 +71,7 @@ fn stretch(wanted: &Wanted<'_>, of: Table) -> Option<Stretch> {
             let to = (from + u32::from(span.max(1))).min(TABLE_END);
             Some(Stretch { from, to, point: wanted.point, every: wanted.every })
         }
-        Read::Modbus { .. } | Read::Serial { .. } | Read::Mqtt => None,
+        Read::Modbus { .. } | Read::Serial { .. } | Read::Mqtt | Read::Reckoned => None,
     }
 }
 

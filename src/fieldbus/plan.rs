@@ -76,7 +76,7 @@ pub fn block_of(points: &[PointIx], profile: &Profile) -> Option<Ask> {
         Read::Modbus { table, address, span } => {
             Some((table, u32::from(address), u32::from(address) + u32::from(span.max(1))))
         }
-        Read::Serial { .. } | Read::Mqtt => None,
+        Read::Serial { .. } | Read::Mqtt | Read::Reckoned => None,
     });
     let (table, from, to) = places
         .reduce(|(table, from, to), (_, first, end)| (table, from.min(first), to.max(end.min(0x1_0000))))?;

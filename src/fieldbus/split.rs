@@ -42,7 +42,7 @@ fn part(points: &[(u16, PointIx)], of: &Request, profile: &Profile) -> Option<Re
 fn address(profile: &Profile, point: PointIx) -> Option<u16> {
     match profile.points.get(usize::from(point.0))?.read {
         Read::Modbus { address, .. } => Some(address),
-        Read::Serial { .. } | Read::Mqtt => None,
+        Read::Serial { .. } | Read::Mqtt | Read::Reckoned => None,
     }
 }
 

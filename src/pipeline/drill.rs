@@ -110,6 +110,7 @@ impl Pipeline {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            credit: None,
             head: self.events.head(),
         }
     }

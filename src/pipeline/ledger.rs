@@ -144,6 +144,7 @@ impl Pipeline {
             losses: Vec::new(),
             summary: Vec::new(),
             more: 0,
+            credit: None,
             head: self.events.head(),
         }
     }
@@ -210,6 +211,7 @@ fn facts(latest: &Latest, now: Mono) -> BTreeMap<PointName, ReadingFact> {
                 quality: sample.quality(),
                 at: at.wall,
                 data: class.data,
+                card: class.card,
             };
             (class.name.clone(), fact)
         })

@@ -41,7 +41,7 @@ impl Pipeline {
         Ok(Outcome::Discarded { endpoint, letters: gone.map_or(0, |gone| gone.letters) })
     }
 
-    fn decision(
+    pub(super) fn decision(
         &self,
         action: &'static str,
         object: String,

@@ -51,7 +51,10 @@ impl Pipeline {
             let samples = without_value(&message.points, Quality::DecodeError);
             return (device, at.wall, samples, message.receipt);
         }
-        let samples = match self.judge(&message, &decoded, source) {
+        let recency = self.judge(&message, &decoded, source);
+        // whatever it says of a delivery holds, however late, and is entered once
+        self.claim(device, &decoded.samples, at.wall, recency != Recency::News);
+        let samples = match recency {
             // What follows from it was decided; what is not on disk yet is decided again. Only its receipt is owed.
             Recency::Again => {
                 self.count(device, |counts| &mut counts.duplicates);

@@ -16,6 +16,9 @@ use crate::{
     store::{CatalogueEntry, EventStore, Kept, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
 };
 
+#[path = "credit_tests.rs"]
+mod credits;
+
 const KIOSK: DeviceIx = DeviceIx(0);
 static PROFILE: LazyLock<Arc<Profile>> = LazyLock::new(|| {
     let library = Library::load(&[], &mut Problems::default());
@@ -96,6 +99,7 @@ impl Bench {
             messages: BTreeMap::new(),
             operations: crate::pipeline::Operations::nowhere(),
             private: Default::default(),
+            credits: Default::default(),
             spare: Default::default(),
         };
         Self { pipeline, clock, dir }
@@ -242,7 +246,7 @@ fn to_office(sealed: &Sealed) -> Vec<Letter> {
 #[tokio::test]
 async fn a_store_without_room_silences_no_urgent_alarm_and_decides_it_once() {
     for (fact, room, durability) in
-        [("room", Size(64 << 20), "Committed"), ("no room", Size(96 << 10), "Volatile")]
+        [("room", Size(64 << 20), "Committed"), ("no room", Size(112 << 10), "Volatile")]
     {
         let mut bench = Bench::with_room(room);
         bench.pipeline.address = Box::new(to_office);

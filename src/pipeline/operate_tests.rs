@@ -134,6 +134,7 @@ impl Bench {
             messages: Default::default(),
             operations: Operations::new(tell),
             private: Default::default(),
+            credits: Default::default(),
             spare: Default::default(),
         };
         let _: &std::sync::Arc<Progress> = &pipeline.progress;

@@ -55,6 +55,10 @@ impl Pipeline {
                 let outcome = self.discard(endpoint, by, note, from).await;
                 self.hand_over(outcome, reply)
             }
+            Asked::Command(Command::Settle { device, by, note, from }, reply) => {
+                let outcome = self.settle_books(device, by, note, from).await;
+                self.hand_over(outcome, reply)
+            }
             Asked::Drill(endpoint, reply) => {
                 let (drilled, error) = self.drill(endpoint).await;
                 reply.send(drilled).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
@@ -105,6 +109,7 @@ impl Pipeline {
                         quality: sample.quality(),
                         at: at.wall,
                         data: class.data,
+                        card: class.card,
                     };
                     Some((of.name.clone(), fact))
                 });

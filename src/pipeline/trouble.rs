@@ -114,7 +114,7 @@ impl Pipeline {
 }
 
 /// Whether it is time to tell this of the device, again.
-fn is_news(told: &mut BTreeMap<DeviceIx, Mono>, device: DeviceIx, now: Mono) -> bool {
+pub(super) fn is_news(told: &mut BTreeMap<DeviceIx, Mono>, device: DeviceIx, now: Mono) -> bool {
     let is_news = told.get(&device).is_none_or(|told| now.since(*told) > TELL_AGAIN);
     if is_news {
         told.insert(device, now);

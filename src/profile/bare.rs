@@ -18,7 +18,13 @@ impl Profile {
             read,
             plan: Plan { take: Take::Bit, absent: Absent::default(), turn: Turn::Flag(None) },
         });
-        let class = Class { name: "test".into(), title: Default::default(), points: vec![], alarms: vec![] };
+        let class = Class {
+            name: "test".into(),
+            title: Default::default(),
+            points: vec![],
+            alarms: vec![],
+            credit: None,
+        };
         Self {
             id: "test/maker-model".into(),
             revision: 1,
@@ -29,6 +35,7 @@ impl Profile {
             points: points.collect(),
             commands: vec![],
             link,
+            credit: None,
             decoder: Decoder::Frames,
             quick: Quick::default(),
         }

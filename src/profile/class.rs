@@ -13,6 +13,30 @@ pub struct Class {
     pub points: Vec<ClassPoint>,
     /// `comm_loss` is always among them.
     pub alarms: Vec<ClassAlarm>,
+    pub credit: Option<CreditPoints>,
+}
+
+/// The points that make a delivery for which points are given; see `ClassCreditFile`.
+#[derive(Debug)]
+pub struct CreditPoints {
+    pub transaction: PointName,
+    pub weight: PointName,
+    pub scale: PointName,
+    pub category: PointName,
+    pub points: PointName,
+    pub card: PointName,
+    pub total: PointName,
+    pub refused: PointName,
+    pub counted: PointName,
+    pub credited: PointName,
+    pub difference: PointName,
+}
+
+impl CreditPoints {
+    /// Those that the gateway reckons.
+    pub fn reckoned(&self) -> [&PointName; 4] {
+        [&self.refused, &self.counted, &self.credited, &self.difference]
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -25,6 +49,10 @@ pub struct ClassPoint {
     pub values: Vec<Arc<str>>,
     pub data: DataClass,
     pub required: bool,
+    /// Whose points are given: only a service sees it.
+    pub card: bool,
+    /// By the gateway, from other points: no profile has it.
+    pub reckoned: bool,
 }
 
 #[derive(Clone, Debug)]

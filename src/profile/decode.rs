@@ -53,7 +53,7 @@ impl Profile {
             }
             Raw::Frame { frame, bytes } => self.checked(about, |read, plan| match read {
                 Read::Serial { frame: of } if of == frame => plan.of_bytes(bytes),
-                Read::Serial { .. } | Read::Modbus { .. } | Read::Mqtt => None,
+                Read::Serial { .. } | Read::Modbus { .. } | Read::Mqtt | Read::Reckoned => None,
             }),
             Raw::Payload { bytes, retained } => {
                 let Decoder::Message(shape) = &self.decoder else { return Decoded::default() };

@@ -88,7 +88,7 @@ impl Profile {
                 }
                 let frame = match read {
                     Read::Serial { frame } => Some(*frame),
-                    Read::Mqtt | Read::Modbus { .. } => None,
+                    Read::Mqtt | Read::Reckoned | Read::Modbus { .. } => None,
                 };
                 Some(RawWrite::Bytes { frame, patches })
             }
@@ -107,7 +107,7 @@ impl Profile {
                 Raw::Number(number) => number.to_string(),
                 Raw::Text(text) => text,
             })),
-            (Take::Bit | Take::Words { .. }, Read::Serial { .. } | Read::Mqtt) => None,
+            (Take::Bit | Take::Words { .. }, Read::Serial { .. } | Read::Mqtt | Read::Reckoned) => None,
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Class, ClassPoint, Command, Link, decode::Decoder, plan::Plan, quick::Quick};
+use super::{
+    Class, ClassPoint, Command, Link, credit::CreditPlan, decode::Decoder, plan::Plan, quick::Quick,
+};
 use crate::domain::{PointIx, PointName, ProfileId, Table, Text};
 
 /// One product, compiled.
@@ -18,6 +20,8 @@ pub struct Profile {
     /// What it can be told to do; empty for elevators, always.
     pub commands: Vec<Command>,
     pub link: Link,
+    /// Points are given for what people bring.
+    pub credit: Option<CreditPlan>,
     /// What holds for a message as a whole.
     pub(super) decoder: Decoder,
     /// The short way of those points that have one.
@@ -49,6 +53,8 @@ pub enum Read {
         frame: u16,
     },
     Mqtt,
+    /// Nowhere: the gateway reckons it from others.
+    Reckoned,
 }
 
 impl Profile {

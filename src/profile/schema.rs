@@ -19,6 +19,42 @@ pub struct ClassFile {
     pub point: Vec<ClassPointFile>,
     #[serde(default)]
     pub alarm: Vec<ClassAlarmFile>,
+    /// Devices of this class take in what people bring, and points are given for it.
+    pub credit: Option<ClassCreditFile>,
+}
+
+/// Which points make a delivery for which points are given, by their names. A profile without `transaction`, `weight` or `scale` gives
+/// none; the last four are reckoned by the gateway, and no profile has them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassCreditFile {
+    /// A text: another one for each delivery.
+    pub transaction: String,
+    /// In kg: of this delivery alone, the packing taken off.
+    pub weight: String,
+    /// A choice with the word `stable`: only then anything is given.
+    pub scale: String,
+    pub category: String,
+    /// The points, where the device reckons them; else the site's tariff does.
+    pub points: String,
+    /// Whose they are. In clear text it goes to the service that keeps the points and to nobody else.
+    pub card: String,
+    /// In kg: the device's own counter of all deliveries.
+    pub total: String,
+    /// How many deliveries were refused since the last that was credited.
+    pub refused: String,
+    /// In kg: how far the counter went since the books are balanced against it, how much was credited of that, and the difference.
+    pub counted: String,
+    pub credited: String,
+    pub difference: String,
+}
+
+/// Of a product that takes in what people bring.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreditFile {
+    /// In kg: where the device's counter of all deliveries begins from zero again by itself.
+    pub total_wraps_at: Option<f64>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -126,6 +162,7 @@ pub struct ProfileFile {
     pub mqtt: Option<MqttFile>,
     pub serial: Option<SerialFile>,
     pub dlt645: Option<Dlt645File>,
+    pub credit: Option<CreditFile>,
     #[serde(default)]
     pub point: Vec<PointFile>,
     #[serde(default)]

@@ -114,6 +114,8 @@ impl Life {
         let brought = self.ticks / 9;
         let kilograms = 0.5 + (brought % 8) as f64 / 4.0;
         kiosk.set("weight", kilograms)?;
+        kiosk.set("scale_state", "stable")?;
+        kiosk.set("delivery_weight", kilograms)?;
         kiosk.set("category", "paper")?;
         kiosk.set("transaction", format!("demo-{brought:06}").as_str())?;
         kiosk.set("credit_points", (kilograms * 2.0).floor())?;

@@ -168,7 +168,7 @@ impl Reader {
             .prepare_cached(
                 "SELECT record FROM event e
                  WHERE seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
-                   AND kind NOT IN ('drill', 'loss_report', 'summary') AND occurrence NOT LIKE 'over:%'
+                   AND kind NOT IN ('drill', 'loss_report', 'summary', 'credit') AND occurrence NOT LIKE 'over:%'
                    AND device = coalesce(?1, device) ORDER BY seq DESC LIMIT ?2",
             )?
             .query_map(params![filter.device, limit], alarm_row)?
@@ -182,7 +182,7 @@ impl Reader {
 
     fn occurrences(&self, filter: &AlarmFilter) -> rusqlite::Result<u64> {
         let sql = "SELECT count(DISTINCT occurrence) FROM event
-                   WHERE kind NOT IN ('drill', 'loss_report', 'summary') AND occurrence NOT LIKE 'over:%'
+                   WHERE kind NOT IN ('drill', 'loss_report', 'summary', 'credit') AND occurrence NOT LIKE 'over:%'
                      AND device = coalesce(?1, device)";
         self.conn.query_row(sql, [&filter.device], |row| row.get::<_, Count>(0)).map(|Count(count)| count)
     }

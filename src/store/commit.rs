@@ -6,6 +6,7 @@ use super::{
     AuditEntry, Commit, Recovered,
     chain::{self, Fact, Pen, Why},
     columns::{Count, Json, Millis, Rank, state_word},
+    credits,
     error::{File, StoreError},
     evidence::{Hash, Sealed, hex},
     losses, operations, outbox, sum,
@@ -98,6 +99,8 @@ pub(super) fn write_all_but_letters(tx: &Transaction, commit: &Commit, pen: &Pen
     commit.events.iter().try_for_each(|event| add_event(tx, event, pen))?;
     losses::told(tx, &commit.told_losses)?;
     commit.alarms.iter().try_for_each(|memory| remember(tx, memory))?;
+    commit.credits.iter().try_for_each(|credit| credits::add(tx, credit))?;
+    commit.accounts.iter().try_for_each(|(device, account)| credits::enter(tx, device, account))?;
     commit.audit.iter().try_for_each(|entry| add_audit(tx, entry, pen))?;
     commit.operations.iter().try_for_each(|step| operations::step(tx, step))
 }
@@ -163,6 +166,7 @@ pub(super) fn undo_after(conn: &Connection, head: Head, pen: &Pen) -> rusqlite::
     conn.execute("DELETE FROM body WHERE row IN (SELECT row FROM outbox WHERE seq > ?1)", after)?;
     conn.execute("DELETE FROM outbox WHERE seq > ?1", [Count(head.seq)])?;
     conn.execute("DELETE FROM event WHERE seq > ?1", [Count(head.seq)])?;
+    conn.execute("DELETE FROM credit WHERE seq > ?1", [Count(head.seq)])?;
     conn.execute("UPDATE meta SET last_seq = ?1, last_hash = ?2", params![Count(head.seq), head.hash])?;
     chain::append_base(conn, Why::Gap, pen)
 }

@@ -1,5 +1,6 @@
 //! What goes from `events.db` when it fills, in this order: delivered records, the oldest first; then, of each alarm that is not
-//! urgent, the letters between its first and its latest. Never: undelivered letters of critical and high alarms, audit.
+//! urgent, the letters between its first and its latest. Never: undelivered letters of critical and high alarms or of points that
+//! were given, audit.
 //! Each step writes down what it took, in the same transaction.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -9,7 +10,7 @@ use super::{
     columns::Count,
     losses, open,
 };
-use crate::domain::{Loss, LossClass, LossReason};
+use crate::domain::{Loss, LossClass, LossReason, credit};
 
 /// In percent of the limit: from here on room is made, and until here.
 const CROWDED: f64 = 95.0;
@@ -122,10 +123,11 @@ struct Queue {
 fn coalesce(tx: &Transaction) -> rusqlite::Result<bool> {
     let queues = tx
         .prepare_cached(
-            "SELECT endpoint, device, alarm, min(row), max(row) FROM outbox WHERE state = 'queued' AND priority >= 2
+            "SELECT endpoint, device, alarm, min(row), max(row) FROM outbox
+             WHERE state = 'queued' AND priority >= 2 AND alarm <> ?2
              GROUP BY endpoint, device, alarm HAVING count(*) > 2 LIMIT ?1",
         )?
-        .query_map([STEP_ALARMS], |row| {
+        .query_map(params![STEP_ALARMS, credit::EVENT], |row| {
             let (endpoint, device, alarm) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Queue { endpoint, device, alarm, first: row.get(3)?, latest: row.get(4)? })
         })?

@@ -9,6 +9,7 @@ pub mod chain;
 mod columns;
 mod commit;
 mod condition;
+mod credits;
 mod desk;
 mod error;
 mod events;
@@ -30,6 +31,7 @@ mod packer;
 mod pages;
 mod patrol;
 pub mod privacy;
+mod pseudonym;
 mod quarantine;
 mod reader;
 mod readings;
@@ -55,6 +57,7 @@ pub use alarms::{AlarmFilter, AlarmRow, Alarms};
 pub use ballast::{Instead, TooLarge};
 pub use chain::{Broken, Verified, Writing};
 pub use condition::{Condition, StoreState};
+pub use credits::CreditRow;
 pub use error::{Access, File, StoreError};
 pub use events::EventStore;
 pub use flash::FlashUse;
@@ -64,6 +67,7 @@ pub use operations::{Fired, OpenOperation, OperationStep};
 pub use outbox::Told;
 pub use packed::tally::Span;
 pub use pages::{Noted, Page};
+pub use pseudonym::Pseudonyms;
 pub use reader::{Delivery, Reader};
 pub use readings::{Readings, StoredReading, TelemetryReader};
 pub use remake::Scribe;
@@ -78,7 +82,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     AlarmMemory, DeviceId, DeviceIx, EndpointId, Letter, OccurrenceId, Period, PointIx, PointName, Receipt,
-    Sample, Size,
+    Sample, Size, credit::Account,
 };
 
 /// `[store]` as checked: `dir` is absolute.
@@ -130,6 +134,9 @@ pub struct Commit {
     pub audit: Vec<AuditEntry>,
     /// What devices are told, and what came of it.
     pub operations: Vec<OperationStep>,
+    /// Points that are given, with the events that tell of them, and the books with them entered.
+    pub credits: Vec<CreditRow>,
+    pub accounts: Vec<(DeviceId, Account)>,
     /// Losses (`Condition::losses`) of which these events tell.
     pub told_losses: Vec<i64>,
 }

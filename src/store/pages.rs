@@ -46,7 +46,7 @@ impl Reader {
                 .prepare_cached(
                     "SELECT record, seq FROM event e
                      WHERE seq < ?1 AND seq = (SELECT max(seq) FROM event WHERE occurrence = e.occurrence)
-                       AND kind NOT IN ('drill', 'loss_report', 'summary') AND occurrence NOT LIKE 'over:%'
+                       AND kind NOT IN ('drill', 'loss_report', 'summary', 'credit') AND occurrence NOT LIKE 'over:%'
                        AND device = coalesce(?2, device) ORDER BY seq DESC LIMIT ?3",
                 )?
                 .query_map(params![before, device, one_more], |row| {

@@ -21,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     error::{File, StoreError},
     events::EventStore,
+    pseudonym::Pseudonyms,
 };
 use crate::domain::{Period, Value};
 
@@ -48,7 +49,11 @@ pub enum KeyFileError {
 
 /// The one key that lies outside of the databases.
 #[derive(Clone)]
-pub struct OuterKey(Arc<LessSafeKey>);
+pub struct OuterKey {
+    key: Arc<LessSafeKey>,
+    /// None: it is no key of the site.
+    pseudonyms: Option<Pseudonyms>,
+}
 
 impl fmt::Debug for OuterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +62,10 @@ impl fmt::Debug for OuterKey {
 }
 
 impl OuterKey {
+    fn of(key: &[u8; KEY_BYTES]) -> Self {
+        Self { key: Arc::new(aead(key)), pseudonyms: Some(Pseudonyms::under(key)) }
+    }
+
     /// The key in the file at `path`; made there, for the gateway alone, if there is none.
     ///
     /// # Errors
@@ -88,13 +97,13 @@ impl OuterKey {
             }
         };
         write().map_err(KeyFileError::Unmade)?;
-        Ok(Self(Arc::new(aead(&key))))
+        Ok(Self::of(&key))
     }
 
     fn parse(text: &str) -> Result<Self, KeyFileError> {
         let bytes = BASE64.decode(text.trim().trim_end_matches('=')).map_err(|_| KeyFileError::NotAKey)?;
         let key: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| KeyFileError::NotAKey)?;
-        Ok(Self(Arc::new(aead(&key))))
+        Ok(Self::of(&key))
     }
 }
 
@@ -117,7 +126,12 @@ impl Privacy {
 
     /// Seals and opens nothing: there is no key to be had.
     pub fn shut() -> Self {
-        Self::new(OuterKey(Arc::new(aead(&random()))))
+        Self::new(OuterKey { key: Arc::new(aead(&random())), pseudonyms: None })
+    }
+
+    /// Names for cards, under the key that lies outside.
+    pub fn pseudonyms(&self) -> Option<Pseudonyms> {
+        self.outer.pseudonyms.clone()
     }
 
     /// Under the newest key. `None` while there is none: then nothing may be stored.
@@ -173,7 +187,7 @@ impl Privacy {
         let mut lost = 0;
         let mut keys = BTreeMap::new();
         for (id, wrapped) in found {
-            let plain = unlock(&self.outer.0, wrapped, &wrapped_for(id));
+            let plain = unlock(&self.outer.key, wrapped, &wrapped_for(id));
             match plain.and_then(|plain| <[u8; KEY_BYTES]>::try_from(plain).ok()) {
                 Some(key) => drop(keys.insert(id, Arc::new(aead(&key)))),
                 None => lost += 1,
@@ -238,7 +252,7 @@ fn tend(conn: &Connection, outer: &OuterKey, now: Option<i64>, keep: i64) -> rus
         })
         .optional()?;
     let is_good = newest.is_some_and(|(created, wrapped, id)| {
-        let ours = unlock(&outer.0, wrapped, &wrapped_for(id)).is_some();
+        let ours = unlock(&outer.key, wrapped, &wrapped_for(id)).is_some();
         let of_today = match (created, now) {
             (Some(created), Some(now)) => now.saturating_sub(created) < DAY_MS,
             (None, _) | (_, None) => true,
@@ -265,7 +279,7 @@ fn add(conn: &Connection, outer: &OuterKey, now: Option<i64>) -> rusqlite::Resul
         .optional()?
         .unwrap_or(0);
     let id = last + 1;
-    let wrapped = lock(&outer.0, random::<KEY_BYTES>().to_vec(), &wrapped_for(id));
+    let wrapped = lock(&outer.key, random::<KEY_BYTES>().to_vec(), &wrapped_for(id));
     conn.execute(
         "INSERT INTO private_key (id, created_ms, wrapped) VALUES (?1, ?2, ?3)",
         params![id, now, wrapped],

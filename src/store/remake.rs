@@ -76,5 +76,7 @@ pub(super) fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<O
 
 /// Then its record may have sealed values where the letter had others.
 fn is_of_persons(event: &Event) -> bool {
-    event.alarm.acknowledged.is_some() || event.readings.values().any(|reading| reading.data.is_private())
+    event.alarm.acknowledged.is_some()
+        || event.credit.is_some()
+        || event.readings.values().any(|reading| reading.data.is_private())
 }

@@ -255,6 +255,16 @@ fn save(conn: &Connection, cell: &Cell) -> rusqlite::Result<()> {
             .prepare_cached("INSERT OR IGNORE INTO upload VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![endpoint, since, until, device, at, number])
             .map(drop),
+        // credit
+        (Some(row), [Null, Blob(id), Text(device), Integer(at), Integer(seq), Text(record)]) => conn
+            .prepare_cached("INSERT OR IGNORE INTO credit VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![row, id, device, at, seq, record])
+            .map(drop),
+        // account
+        (None, [Text(device), Text(memory)]) => conn
+            .prepare_cached("INSERT OR IGNORE INTO account VALUES (?1, ?2)")?
+            .execute([device, memory])
+            .map(drop),
         // private_key, but for one that was overwritten because its time was over
         (Some(id), [Null, created @ (Integer(_) | Null), Blob(wrapped)])
             if wrapped.iter().any(|byte| *byte != 0) =>

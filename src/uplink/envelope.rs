@@ -3,6 +3,7 @@
 //! A field whose data class the endpoint may not see is not in the body at all: readings by their own class, the device's
 //! tags as operational, the person in an acknowledgement as personal.
 
+mod credit;
 mod over;
 mod summary;
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
-use self::{over::Over, summary::Summary};
+use self::{credit::Credit, over::Over, summary::Summary};
 use super::Wants;
 use crate::{
     domain::{
@@ -79,6 +80,7 @@ enum Told<'a> {
     Alarm { alarm: Alarm<'a>, readings: BTreeMap<&'a PointName, Reading<'a>> },
     Losses { losses: Vec<Lost<'a>> },
     Summary { summary: Summary<'a> },
+    Credit { credit: Box<Credit<'a>> },
 }
 
 /// Something that was given up.
@@ -237,6 +239,9 @@ impl<'a> View<'a> {
             let mine = self.event.losses.iter().filter(|loss| self.wants.misses(self.endpoint, loss));
             return Told::Losses { losses: mine.map(|loss| self.lost(loss)).collect() };
         }
+        if let Some(credit) = &self.event.credit {
+            return Told::Credit { credit: Box::new(self.credit(credit)) };
+        }
         if self.event.kind == TransitionKind::Summary {
             return Told::Summary { summary: self.summary() };
         }
@@ -299,7 +304,10 @@ impl<'a> View<'a> {
     }
 
     fn readings(&self) -> BTreeMap<&'a PointName, Reading<'a>> {
-        let visible = self.event.readings.iter().filter(|(_, reading)| self.may_see(reading.data));
+        let visible = self.event.readings.iter().filter(|(_, reading)| match reading.card {
+            true => self.wants.may_see_card(),
+            false => self.may_see(reading.data),
+        });
         visible.map(|(point, reading)| (point, self.reading(reading))).collect()
     }
 
@@ -352,6 +360,7 @@ fn type_of(event: &Event) -> &'static str {
         TransitionKind::Calmed => "gatehouse.alarm.calmed",
         TransitionKind::Summary => "gatehouse.summary",
         TransitionKind::Drill => "gatehouse.drill",
+        TransitionKind::Credit => "gatehouse.kiosk.credit",
     }
 }
 

@@ -83,6 +83,11 @@ impl Router {
                 self.endpoints.iter().filter(|(endpoint, wants)| concerns(event, endpoint, wants));
             return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
         }
+        if event.credit.is_some() {
+            let addressed =
+                self.endpoints.iter().filter(|(_, wants)| wants.is_credit_wanted(&event.device.class));
+            return addressed.map(|(endpoint, wants)| self.letter(endpoint, wants, sealed)).collect();
+        }
         if event.kind == TransitionKind::Summary {
             // A platform with words of its own was told singly.
             let addressed = self.endpoints.iter().filter(|(endpoint, wants)| {
@@ -176,6 +181,7 @@ fn has_private(event: &Event, wants: &Wants) -> bool {
     let seen = |data: DataClass| data.is_private() && wants.may_see(data);
     let alarm = &event.alarm;
     let named = alarm.acknowledged.is_some() || alarm.done.is_some() || !alarm.overlay.is_plain();
+    let named = named || event.credit.is_some();
     (named && seen(DataClass::Personal)) || event.readings.values().any(|reading| seen(reading.data))
 }
 

@@ -15,6 +15,7 @@ pub fn raised() -> Event {
         quality,
         at: "2026-11-23T06:03:11.25Z".parse().unwrap(),
         data,
+        card: false,
     };
     let good = |value, data| reading(Some(value), Quality::Good, data);
     Event {
@@ -67,6 +68,7 @@ pub fn raised() -> Event {
         losses: Vec::new(),
         summary: Vec::new(),
         more: 0,
+        credit: None,
         head: None,
     }
 }

@@ -38,6 +38,26 @@ impl Purpose {
         }
     }
 
+    /// Whether it is there to keep points, or to balance them.
+    pub fn keeps_credits(self) -> bool {
+        match self {
+            Self::Service | Self::Property | Self::CityPlatform => true,
+            Self::SafetyInspection | Self::PublicSecurity | Self::Medical => false,
+        }
+    }
+
+    /// Whether the card on which points are kept is its business. For everyone else a pseudonym stands for it.
+    pub fn keeps_cards(self) -> bool {
+        match self {
+            Self::Service => true,
+            Self::SafetyInspection
+            | Self::PublicSecurity
+            | Self::Medical
+            | Self::Property
+            | Self::CityPlatform => false,
+        }
+    }
+
     /// The word of the contract.
     pub fn word(self) -> &'static str {
         match self {
@@ -71,6 +91,11 @@ pub struct Wants {
     pub data: Vec<DataClass>,
     /// Telemetry too, in batches.
     pub readings: bool,
+    /// Points that are given for what people bring: `gatehouse.kiosk.credit`, of devices of these `classes`.
+    pub credits: bool,
+    /// Whose they are, in clear text: by its purpose, and nothing that a site file can say.
+    #[serde(skip)]
+    pub cards: bool,
 }
 
 impl Wants {
@@ -85,6 +110,16 @@ impl Wants {
 
     pub fn may_see(&self, data: DataClass) -> bool {
         self.data.contains(&data)
+    }
+
+    /// A value of a person, and besides that the card on which points are kept.
+    pub fn may_see_card(&self) -> bool {
+        self.cards && self.may_see(DataClass::Personal)
+    }
+
+    /// Whether it hears of points that devices of this class give.
+    pub fn is_credit_wanted(&self, class: &ClassName) -> bool {
+        self.credits && self.classes.contains(class)
     }
 
     /// Whether `endpoint`, which wants this, is told of a loss: of its own letters, of events if it is told of any, of readings

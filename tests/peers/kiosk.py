@@ -66,3 +66,29 @@ class Kiosks:
     def stop(self):
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class Scale:
+    """What one kiosk took in, by its own counter (in grams) and delivery by delivery. It survives the kiosk's power, as the format wants."""
+
+    def __init__(self, kiosks, kiosk, total_g):
+        self._kiosks, self.kiosk, self.total_g, self.delivered = kiosks, kiosk, total_g, {}
+
+    def take(self, grams, card, category="paper", scale="stable", told_kg=None):
+        """The message of a new delivery. What is not at rest, or nothing, is not counted."""
+        transaction = f"{self.kiosk}-{len(self.delivered) + 1:06}"
+        self.delivered[transaction] = grams if scale == "stable" and grams > 0 else 0
+        self.total_g += self.delivered[transaction]
+        return self.message(transaction, grams / 1000 if told_kg is None else told_kg, card, category, scale)
+
+    def message(self, transaction, kg, card, category="paper", scale="stable"):
+        return self._kiosks.message(self.kiosk, weight_kg=0.0, scale=scale, transaction=transaction, delivered_kg=kg, card=card,
+                                    category=category, total_kg=self.total_g / 1000)
+
+    def again(self, message):
+        """The same delivery, told anew: another number, another time, the counter as it stands now."""
+        said = json.loads(message)
+        return self.message(said["transaction"], said["delivered_kg"], said["card"], said["category"], said["scale"])
+
+    def rests(self):
+        return self._kiosks.message(self.kiosk, weight_kg=0.0, scale="stable", total_kg=self.total_g / 1000)

@@ -567,7 +567,8 @@ fn outside(heard: &[TransitionKind]) -> Result<(), TestCaseError> {
             | TransitionKind::Chattering
             | TransitionKind::Calmed
             | TransitionKind::Summary
-            | TransitionKind::Drill => {}
+            | TransitionKind::Drill
+            | TransitionKind::Credit => {}
         }
     }
     Ok(())

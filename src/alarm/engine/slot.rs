@@ -205,7 +205,8 @@ impl Slot {
             | TransitionKind::Chattering
             | TransitionKind::Calmed
             | TransitionKind::Summary
-            | TransitionKind::Drill => {}
+            | TransitionKind::Drill
+            | TransitionKind::Credit => {}
         }
         memory
     }
@@ -310,6 +311,7 @@ fn is_withheld(kind: TransitionKind, held: bool, chatters: bool, untold: bool) -
         | TransitionKind::Escalated
         | TransitionKind::Rescue
         | TransitionKind::Summary
-        | TransitionKind::Drill => false,
+        | TransitionKind::Drill
+        | TransitionKind::Credit => false,
     }
 }

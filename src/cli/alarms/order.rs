@@ -187,7 +187,8 @@ impl Who {
             | Outcome::Operated { .. }
             | Outcome::Retried { .. }
             | Outcome::Noted { .. }
-            | Outcome::Discarded { .. } => (
+            | Outcome::Discarded { .. }
+            | Outcome::Settled { .. } => (
                 say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again."),
                 exit::UNEXPECTED,
             ),

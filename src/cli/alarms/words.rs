@@ -94,6 +94,7 @@ pub fn kind_word(kind: TransitionKind, lang: Lang) -> String {
         TransitionKind::Calmed => say!(lang, "不再反复", "calm again"),
         TransitionKind::Summary => say!(lang, "汇总", "summary"),
         TransitionKind::Drill => say!(lang, "演练", "drill"),
+        TransitionKind::Credit => say!(lang, "积分", "credit"),
     }
 }
 

@@ -141,6 +141,7 @@ fn told(outcome: &Outcome, lang: Lang) -> (String, u8) {
         | Outcome::Noted { .. }
         | Outcome::NoSuchDevice { .. }
         | Outcome::NoSuchCommand { .. }
+        | Outcome::Settled { .. }
         | Outcome::Operated { .. } => (
             say!(lang, "✕ 答非所问，请重试。", "✕ this answers another question; try again."),
             exit::UNEXPECTED,

@@ -160,6 +160,7 @@ fn place(profile: &Profile, point: PointIx) -> (u8, u16, u16) {
         Read::Modbus { table: Table::Input, address, span } => (4, address, span),
         Read::Serial { frame } => (5, frame, 0),
         Read::Mqtt => (6, 0, 0),
+        Read::Reckoned => (7, 0, 0),
     }
 }
 
@@ -173,7 +174,7 @@ fn own_ask(profile: &Profile, point: PointIx) -> Option<Ask> {
             (usize::from(frame) < link.requests.len()).then_some(Ask::Frame { request: frame })
         }
         (&Read::Serial { frame }, Link::Dlt645(_)) => Some(Ask::Frame { request: frame }),
-        (Read::Serial { .. } | Read::Mqtt, _) => None,
+        (Read::Serial { .. } | Read::Mqtt | Read::Reckoned, _) => None,
     }
 }
 

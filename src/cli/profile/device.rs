@@ -234,7 +234,7 @@ impl Bench {
                 }
                 Link::Modbus(_) | Link::Serial(_) | Link::Mqtt(_) => format!("#{frame}"),
             },
-            Read::Mqtt => String::new(),
+            Read::Mqtt | Read::Reckoned => String::new(),
         }
     }
 

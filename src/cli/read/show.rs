@@ -41,7 +41,7 @@ impl Row {
     pub fn of(spec: &Spec, point: PointIx, answer: Result<&Raw, &NoAnswer>) -> Self {
         let (table, address) = match spec.profile.points[usize::from(point.0)].read {
             Read::Modbus { table, address, .. } => (table, address),
-            Read::Serial { .. } | Read::Mqtt => (Table::Holding, 0),
+            Read::Serial { .. } | Read::Mqtt | Read::Reckoned => (Table::Holding, 0),
         };
         let found = answer.map_err(|no| no.told.clone()).and_then(|raw| {
             let sample = spec.profile.decode(raw, &[point]).samples.into_iter().next();

@@ -10,7 +10,10 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Gateway, Seen, failing, messages, trouble};
 use crate::{
-    cli::alarms::{local, overlay_words, priority_word, shown_state},
+    cli::{
+        alarms::{local, overlay_words, priority_word, shown_state},
+        credits::books,
+    },
     config::{BusLink, Site},
     domain::{
         Diagnosis, HindranceKind, Lang, Period, TimeQuality,
@@ -30,7 +33,20 @@ pub(super) fn print(out: &mut impl Write, site: &Site, seen: &Seen, lang: Lang) 
         print_devices(out, site, live, lang)?;
         messages::print(out, live, &site.timezone, lang)?;
     }
+    print_books(out, seen, lang)?;
     site.endpoints.iter().try_for_each(|endpoint| print_endpoint(out, seen, &endpoint.id, lang))
+}
+
+/// Of devices that give points: only what somebody has to look at.
+fn print_books(out: &mut impl Write, seen: &Seen, lang: Lang) -> io::Result<()> {
+    const ODD: &str = "⚠ ";
+    for (device, account) in &seen.books {
+        let lines = books(account, lang);
+        for odd in lines.iter().filter_map(|line| line.strip_prefix(ODD)) {
+            writeln!(out, "{ODD}{device} · {odd}")?;
+        }
+    }
+    Ok(())
 }
 
 fn print_gateway(out: &mut impl Write, name: &str, gateway: &Gateway, lang: Lang) -> io::Result<()> {

@@ -297,7 +297,8 @@ async fn carry(desk: &Desk, id: &str, command: Command) -> Answered {
         Outcome::NoSuchDevice { .. }
         | Outcome::NoSuchCommand { .. }
         | Outcome::Operated { .. }
-        | Outcome::Discarded { .. } => return Err(Problem::unexpected()),
+        | Outcome::Discarded { .. }
+        | Outcome::Settled { .. } => return Err(Problem::unexpected()),
     };
     Ok(Json(done))
 }

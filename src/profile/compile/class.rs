@@ -42,7 +42,7 @@ impl Check<'_> {
         if file.point.is_empty() {
             self.error(at![], text!("这个类别没有任何测点", "this class has no point"));
         }
-        let points: Vec<ClassPoint> =
+        let mut points: Vec<ClassPoint> =
             file.point.into_iter().enumerate().map(|(i, point)| self.class_point(i, point)).collect();
         self.expressions(&file.alarm, &points);
         let mut alarms: Vec<ClassAlarm> = file
@@ -54,7 +54,8 @@ impl Check<'_> {
         if !alarms.iter().any(|alarm| alarm.name.as_str() == COMM_LOSS) {
             alarms.push(comm_loss());
         }
-        Class { title: titled(file.title, &file.class), name: file.class.into(), points, alarms }
+        let credit = file.credit.and_then(|credit| self.class_credit(credit, &mut points));
+        Class { title: titled(file.title, &file.class), name: file.class.into(), points, alarms, credit }
     }
 
     fn class_point(&mut self, i: usize, file: ClassPointFile) -> ClassPoint {
@@ -88,6 +89,8 @@ impl Check<'_> {
             values: file.values.into_iter().map(Arc::from).collect(),
             data: file.data,
             required: file.required,
+            card: false,
+            reckoned: false,
         }
     }
 

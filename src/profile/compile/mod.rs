@@ -2,6 +2,7 @@
 
 mod class;
 mod command;
+mod credit;
 mod dlt645;
 mod expression;
 mod meaning;

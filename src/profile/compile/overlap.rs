@@ -47,7 +47,7 @@ fn registers(point: &Point) -> Option<(crate::domain::Table, u32, u32)> {
         Read::Modbus { table, address, span } => {
             Some((table, u32::from(address), u32::from(address) + u32::from(span)))
         }
-        Read::Serial { .. } | Read::Mqtt => None,
+        Read::Serial { .. } | Read::Mqtt | Read::Reckoned => None,
     }
 }
 

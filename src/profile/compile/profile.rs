@@ -56,7 +56,8 @@ impl Check<'_> {
         let found = self.link_and_points(&file, &class);
         let points = found.as_ref().map(|(_, _, points)| points.as_slice()).unwrap_or_default();
         let commands = self.commands(&file, &class, points);
-        let (link, decoder, points) = found?;
+        let (link, decoder, mut points) = found?;
+        let credit = self.credit(&file, &class, &mut points);
         self.required_points(&points, &class);
         Some(Profile {
             title: titled(file.title, &file.profile),
@@ -70,6 +71,7 @@ impl Check<'_> {
             commands,
             link,
             decoder,
+            credit,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod any_bytes;
 mod commands;
+mod credit;
 mod frames;
 mod items;
 mod messages;

@@ -10,7 +10,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-use crate::store::evidence::{hex, sha256};
+use crate::store::{
+    Pseudonyms,
+    evidence::{hex, sha256},
+};
 
 const FILE: &str = "evidence.key";
 const CREDENTIAL: &str = "evidence-key";
@@ -28,6 +31,7 @@ pub enum KeyError {
 
 pub struct BoxKey {
     pair: Ed25519KeyPair,
+    pseudonyms: Pseudonyms,
 }
 
 impl fmt::Debug for BoxKey {
@@ -76,7 +80,8 @@ impl BoxKey {
     }
 
     pub fn of_seed(seed: &[u8]) -> Option<Self> {
-        Ed25519KeyPair::from_seed_unchecked(seed).ok().map(|pair| Self { pair })
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        Some(Self { pair, pseudonyms: Pseudonyms::under(seed) })
     }
 
     /// Base64.
@@ -87,6 +92,11 @@ impl BoxKey {
     /// 32 bytes, base64.
     pub fn public(&self) -> String {
         BASE64.encode(self.pair.public_key())
+    }
+
+    /// Names for cards, for a site that has no key of the store.
+    pub fn pseudonyms(&self) -> Pseudonyms {
+        self.pseudonyms.clone()
     }
 
     pub fn id(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod chain;
 mod crash;
+mod credits;
 mod damage;
 mod events;
 mod faults;
@@ -63,7 +64,7 @@ pub fn state_after(kind: TransitionKind) -> AlarmState {
         TransitionKind::Raised => AlarmState::ActiveUnacknowledged,
         TransitionKind::Acknowledged => AlarmState::ActiveAcknowledged,
         TransitionKind::Returned => AlarmState::ReturnedUnacknowledged,
-        TransitionKind::Closed | TransitionKind::Drill => AlarmState::Closed,
+        TransitionKind::Closed | TransitionKind::Drill | TransitionKind::Credit => AlarmState::Closed,
         TransitionKind::Shelved
         | TransitionKind::Unshelved
         | TransitionKind::Suppressed
@@ -125,6 +126,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         losses: Vec::new(),
         summary: Vec::new(),
         more: 0,
+        credit: None,
         head: None,
     }
 }

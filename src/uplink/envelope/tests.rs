@@ -300,3 +300,62 @@ fn a_body_whose_clock_was_set_since_has_both_times() {
     assert_eq!(data["evidence"], before["data"]["evidence"], "the evidence is what it was");
     assert_eq!(after["id"], before["id"]);
 }
+
+#[test]
+fn the_card_is_for_the_service_alone_and_a_pseudonym_for_everyone_else() {
+    use crate::domain::credit::Credit;
+    let credit = Credit {
+        transaction: "20261123-000117".into(),
+        category: Some("paper".into()),
+        weight_g: 12_350,
+        points: Some(2470),
+        card: Some("02468AC0".into()),
+        card_pseudonym: Some("5f0c".into()),
+        total_g: Some(8_123_400),
+        at: "2026-11-23T06:03:11Z".parse().unwrap(),
+    };
+    let mut event = raised();
+    event.kind = TransitionKind::Credit;
+    event.credit = Some(Box::new(credit));
+    event.readings.get_mut("last_card").unwrap().card = true;
+    let shown = |event: &crate::domain::Event, cards, data: &[DataClass]| {
+        let wants = Wants { cards, credits: true, ..seeing(data) };
+        let body = body(&sealed(event.clone()), &"office".into(), &wants, &shanghai());
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()
+    };
+    let public =
+        r#""category":"paper","total_g":8123400,"weight_g":12350,"at":"2026-11-23T14:03:11.000+08:00""#;
+    let pseudonym = format!(r#"{{{public},"card_pseudonym":"5f0c"}}"#);
+    let personal = r#""transaction":"20261123-000117","points":24.7"#;
+    for (fact, cards, data, expected) in [
+        (
+            "service",
+            true,
+            &[DataClass::Personal][..],
+            format!(r#"{{{public},{personal},"card":"02468AC0"}}"#),
+        ),
+        ("service without personal", true, &[DataClass::Operational], pseudonym.clone()),
+        (
+            "property",
+            false,
+            &[DataClass::Personal],
+            format!(r#"{{{public},{personal},"card_pseudonym":"5f0c"}}"#),
+        ),
+        ("property without personal", false, &[DataClass::Operational], pseudonym),
+    ] {
+        let body = shown(&event, cards, data);
+        let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+        assert_eq!(body["data"]["credit"], expected, "{fact}");
+        assert_eq!(
+            (&body["type"], body["data"].get("alarm")),
+            (&"gatehouse.kiosk.credit".into(), None),
+            "{fact}"
+        );
+    }
+    event.credit = None;
+    event.kind = TransitionKind::Raised;
+    for (cards, seen) in [(true, true), (false, false)] {
+        let body = shown(&event, cards, &[DataClass::Personal]);
+        assert_eq!(body["data"]["readings"].get("last_card").is_some(), seen, "in an alarm's readings");
+    }
+}

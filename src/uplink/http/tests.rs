@@ -330,6 +330,7 @@ async fn a_committed_alarm_reaches_a_real_receiver() {
         priorities: vec![Priority::Critical],
         data: vec![DataClass::Operational],
         readings: false,
+        ..Wants::default()
     };
     let router = Router::new(TimeZone::UTC, vec![("inspection".into(), wants)]);
     let letters = router.address(&sealed);

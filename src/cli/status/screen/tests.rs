@@ -83,7 +83,13 @@ fn shown(gateway: Gateway, alarms: Vec<AlarmRow>, lang: Lang) -> Vec<String> {
     fs::write(&file, SITE).unwrap();
     let site = config::look(&file).unwrap();
     let mut out = Vec::new();
-    print(&mut out, &site, &Seen { alarms, deliveries: Vec::new(), key: None, gateway }, lang).unwrap();
+    print(
+        &mut out,
+        &site,
+        &Seen { alarms, deliveries: Vec::new(), key: None, books: Vec::new(), gateway },
+        lang,
+    )
+    .unwrap();
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
