@@ -11,6 +11,7 @@ mod measure;
 mod packing;
 mod readers;
 mod rescue;
+mod ring;
 mod salvage;
 mod telemetry;
 
