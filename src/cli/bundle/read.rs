@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, MANIFEST, Manifest, PAGE, PUBLIC_KEY,
-    RECEIPTS, ReceiptLine, VERSION, WRITINGS,
+    RECEIPTS, ReceiptLine, VERSIONS, WRITINGS,
 };
 use crate::{domain::Text, text};
 
@@ -75,11 +75,11 @@ fn parse(files: BTreeMap<String, Vec<u8>>) -> Result<Bundle, Unreadable> {
     };
     let manifest: Manifest = serde_json::from_slice(body(MANIFEST)?)
         .map_err(|error| unreadable(MANIFEST, text!("无法读懂：{error}", "it cannot be read: {error}")))?;
-    if manifest.gatehouse_bundle != VERSION {
-        let version = manifest.gatehouse_bundle;
+    if !VERSIONS.contains(&manifest.gatehouse_bundle) {
+        let (version, known) = (manifest.gatehouse_bundle, VERSIONS.end());
         let what = text!(
-            "证据包版本 {version}，这里只懂 {VERSION}",
-            "a bundle of version {version}; this reads {VERSION}"
+            "证据包版本 {version}，这里只懂到 {known}",
+            "a bundle of version {version}; this reads up to {known}"
         );
         return Err(unreadable(MANIFEST, what));
     }
