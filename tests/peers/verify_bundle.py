@@ -37,6 +37,10 @@ def main(path, public):
     with tarfile.open(path) as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
     lines = lambda name: [json.loads(line) for line in files[name].split(b"\n") if line]
+    for old in lines("handover.jsonl") if "handover.jsonl" in files else []:
+        if old["public_key"] == public and json.loads(old["signed"]).get("next") == old["next"]:
+            check_signature(named(json.loads(old["signed"])), public, old["signature"], old["signed"].encode())
+            public = old["next"]["public_key"]
     # every row follows the one before it, by the algorithm in force; each signature is of the row before it, by the key in force, which
     # alone hands over to others; no event is left out between two
     first, *rows = lines("chain.jsonl")

@@ -227,6 +227,8 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
     before = a_case(gatehouse, tcp, inspector, 1)
     old = gatehouse.cli("events", "key").stdout.strip()
     gatehouse.stop()
+    occurrence, early = before[0]["data"]["alarm"]["occurrence"], tmp_path / "early.tar"
+    gatehouse.cli("alarms", "export", occurrence, "-o", early)
 
     gatehouse.config.write_text(written + '[evidence]\nalgorithms = "guommi"\n')
     refused = run_binary("check", "--config", gatehouse.config, "--lang", "en")
@@ -246,16 +248,19 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
         done = verify("--store", store, "--key", key)
         assert done.returncode == 0 and "SHA-256 and SM3" in done.stdout, done.stdout + done.stderr
     assert verify("--store", store, "--key", other).returncode == 9
-    for bodies, key, wrong in ((before, old, other), (after, new["public"], old)):
-        bundle = tmp_path / f"signed-with-{len(key)}.tar"
-        gatehouse.cli("alarms", "export", bodies[0]["data"]["alarm"]["occurrence"], "-o", bundle)
-        for told in (verify(bundle), verify(bundle, "--key", key), peer(bundle, key)):
-            assert told.returncode == 0, f"{key}: {told.stdout}{told.stderr}"
-        assert verify(bundle, "--key", wrong).returncode == 9 and peer(bundle, wrong).returncode != 0, wrong
-    files = unpack(bundle)
+    late = tmp_path / "late.tar"  # the alarm began before, and ended after
+    gatehouse.cli("alarms", "export", occurrence, "-o", late)
+    for bundle, right, wrong in ((early, [old], [new["public"]]), (late, [old, new["public"]], [other])):
+        assert (told := verify(bundle)).returncode == 0, told
+        for key in right:
+            for told in (verify(bundle, "--key", key), peer(bundle, key)):
+                assert told.returncode == 0, f"{bundle} {key}: {told.stdout}{told.stderr}"
+        for key in wrong:
+            assert verify(bundle, "--key", key).returncode == 9 and peer(bundle, key).returncode != 0, f"{bundle} {key}"
+    files = unpack(late)
     assert "SHA-256 · Ed25519；SM3 · SM2（国密" in files["index.html"].decode()
     capture = next(name for name in files if name.startswith("captures/"))
-    for name in ("chain.jsonl", "events.jsonl", "receipts.jsonl", "configuration.json", capture):
+    for name in ("chain.jsonl", "events.jsonl", capture):
         body = bytearray(files[name])
         body[len(body) // 2] ^= 1
         changed = {**files, name: bytes(body)}

@@ -8,7 +8,7 @@ use crate::{
     store::{
         chain::{
             Capture, Configuration, Content, Fact, Fault, Keys, ReceiptFact, Record, Row, SaidDigest, Step,
-            Walk,
+            Walk, handed_over,
         },
         evidence::{self, digest, hex, unhex},
     },
@@ -73,7 +73,7 @@ struct SaidEvent {
 /// The first thing that does not hold.
 pub fn check(bundle: &Bundle, trusted: Option<String>) -> Result<Checked, Faulty> {
     files(bundle)?;
-    let trusted = trusted.or_else(|| bundle.public_key.clone());
+    let trusted = trusted.map(|key| successor(key, &bundle.handover)).or_else(|| bundle.public_key.clone());
     let (walk, said) = chain(&bundle.chain, trusted)?;
     events(&bundle.events, &bundle.manifest.occurrence, &said)?;
     receipts(&bundle.receipts, &said)?;
@@ -95,6 +95,11 @@ pub fn check(bundle: &Bundle, trusted: Option<String>) -> Result<Checked, Faulty
         captures,
         lacks: bundle.manifest.lacks.clone(),
     })
+}
+
+/// Who is trusted at the bundle's beginning by whoever trusts `key`.
+fn successor(key: String, handover: &[Fact]) -> String {
+    handover.iter().fold(key, |key, switch| handed_over(&key, switch).unwrap_or(key))
 }
 
 /// Damage on the way, and files that were added or taken out.

@@ -1,7 +1,8 @@
 //! An alarm as a bundle that can be checked anywhere: a tar of JSON lines, raw frames, what was in force, and a page to print.
 //!
 //! `chain.jsonl` has the rows of the one chain from the alarm's first event to a signature that covers its last; rows about other
-//! alarms' people and frames are shown by their digest alone. Everything else in the bundle is vouched for by a row of it.
+//! alarms' people and frames are shown by their digest alone. Everything else in the bundle is vouched for by a row of it, but for
+//! `handover.jsonl`: earlier rows in which a key hands over to the next, for those who have only an old key on record.
 
 mod check;
 mod page;
@@ -24,6 +25,7 @@ pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const CHAIN: &str = "chain.jsonl";
+pub(super) const HANDOVER: &str = "handover.jsonl";
 pub(super) const RECEIPTS: &str = "receipts.jsonl";
 pub(super) const CONFIGURATION: &str = "configuration.json";
 pub(super) const PUBLIC_KEY: &str = "public-key.txt";

@@ -7,8 +7,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, MANIFEST, Manifest, PAGE, PUBLIC_KEY,
-    RECEIPTS, ReceiptLine, VERSIONS, WRITINGS, page,
+    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, HANDOVER, MANIFEST, Manifest, PAGE,
+    PUBLIC_KEY, RECEIPTS, ReceiptLine, VERSIONS, WRITINGS, page,
 };
 use crate::{
     app::capture,
@@ -88,6 +88,10 @@ pub fn make(site: &Site, reader: &Reader, id: &str) -> anyhow::Result<Option<Mad
     let event_lines: Vec<EventLine> = events.iter().map(event_line).collect();
     files.lines(EVENTS, &event_lines)?;
     files.lines(CHAIN, &chain_lines(&rows, before, &occurrence, &events))?;
+    let handover = reader.switches(before.0)?;
+    if !handover.is_empty() {
+        files.lines(HANDOVER, &handover)?;
+    }
     let receipts = receipts(reader, &events, &site.timezone)?;
     files.lines(RECEIPTS, &receipts)?;
     let captures: Vec<Capture> = reader.kept_captures(Some(&occurrence))?;
@@ -115,7 +119,7 @@ pub fn make(site: &Site, reader: &Reader, id: &str) -> anyhow::Result<Option<Mad
     };
     files.add(PAGE, page::page(&said));
     let alg = reader.alg()?;
-    let newer = !alg.is_international() || rows.iter().any(Known::is_newer);
+    let newer = !alg.is_international() || !handover.is_empty() || rows.iter().any(Known::is_newer);
     let manifest = Manifest {
         gatehouse_bundle: if newer { *VERSIONS.end() } else { *VERSIONS.start() },
         site: site.id.clone(),

@@ -21,5 +21,5 @@ pub use self::{
     notary::{ClockBox, Witness},
     show::PublicKey,
     verify::{Broken, Place, Verified, signed_at},
-    walk::{Content, Fault, Keys, Row, Step, Walk},
+    walk::{Content, Fault, Keys, Row, Step, Walk, handed_over},
 };

@@ -179,6 +179,22 @@ impl Reader {
         look().map_err(StoreError::sql(File::Events))
     }
 
+    /// The rows up to `until` in which a key hands over to the next, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn switches(&self, until: u64) -> Result<Vec<Fact>, StoreError> {
+        let look = || {
+            self.conn
+                .prepare("SELECT record FROM link WHERE kind = 'switch' AND n <= ?1 ORDER BY n")?
+                .query_map([Count(until)], |row| row.get::<_, Vec<u8>>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let records = look().map_err(StoreError::sql(File::Events))?;
+        let read = |record: Vec<u8>| serde_json::from_slice::<Record>(&record).ok().map(|read| read.fact);
+        Ok(records.into_iter().filter_map(read).collect())
+    }
+
     /// A text that was in force, by its digest: its name and body.
     ///
     /// # Errors

@@ -78,6 +78,17 @@ fn another(id: &str) -> Text {
     text!("签名用的是另一把密钥 {id}", "it is signed with another key, {id}")
 }
 
+/// Who is to be trusted behind `switch`, if `trusted` is before it; `None`: it does not hand over from that.
+pub fn handed_over(trusted: &str, switch: &Fact) -> Option<String> {
+    let Fact::Switch { next, signed, signature, public_key } = switch else { return None };
+    let statement = SignedHead::read(signed)?;
+    let holds = trusted.trim() == public_key
+        && statement.next.as_ref() == Some(next)
+        && suite_of_key(&next.public_key) == Some(next.alg)
+        && is_signed(statement.alg, signed, signature, public_key);
+    holds.then(|| next.public_key.clone())
+}
+
 /// What a row that holds says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -458,3 +458,29 @@ async fn what_makes_room_leaves_a_chain_that_holds() {
         }
     }
 }
+
+/// What was told of the audit once is gone on from: reading it again would vouch for what somebody changed since, and take ever longer.
+#[tokio::test]
+async fn making_room_again_does_not_vouch_for_what_was_changed_in_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let make_room = || {
+        let mut writer = Connection::open(settings.dir.join("events.db")).unwrap();
+        let pages = crate::store::open::pages(settings.events_max);
+        assert!(crate::store::evict::step(&mut writer, pages, &crate::store::chain::Pen::default()).unwrap());
+        verified(&settings).begins.unwrap().audit
+    };
+    lived(&settings, 10).await;
+    let first = make_room();
+    lived(&settings, 10).await;
+    let second = make_room();
+    assert!(0 < first && first < second, "{first} {second}");
+    lived(&settings, 10).await;
+    let conn = Connection::open(settings.dir.join("events.db")).unwrap();
+    conn.execute("UPDATE audit SET who = 'nobody' WHERE number = 1", []).unwrap();
+    let mut writer = Connection::open(settings.dir.join("events.db")).unwrap();
+    let pages = crate::store::open::pages(settings.events_max);
+    assert!(crate::store::evict::step(&mut writer, pages, &crate::store::chain::Pen::default()).unwrap());
+    let broken = Reader::open(&settings.dir).unwrap().verify_chain().unwrap().unwrap_err();
+    assert!(matches!(broken.place, Place::Audit(until) if until > second), "{broken}");
+}
