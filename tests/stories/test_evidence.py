@@ -223,7 +223,6 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
     written = site(tmp_path, tcp.port, inspector)
     gatehouse = gateway(written).start()
     store = tmp_path / "store"
-    wait_until(lambda: gatehouse.good("lift-1", "mode"), 10, "the first readings")
     before = a_case(gatehouse, tcp, inspector, 1)
     old = gatehouse.cli("events", "key").stdout.strip()
     gatehouse.stop()
@@ -235,6 +234,7 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
     assert refused.returncode == 3 and 'did you mean "guomi"' in refused.stdout + refused.stderr, refused
     gatehouse.config.write_text(written + '[evidence]\nalgorithms = "guomi"\n')
     gatehouse.start()
+    gatehouse.acknowledge("lift-1", "passenger_trapped", who="张伟")  # its end
     after = a_case(gatehouse, tcp, inspector, 2)
     new = json.loads(gatehouse.cli("status", "--json").stdout)["evidence_key"]
     assert new["algorithm"] == "sm2" and new["public"] == gatehouse.cli("events", "key").stdout.strip() != old
@@ -248,32 +248,34 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
         done = verify("--store", store, "--key", key)
         assert done.returncode == 0 and "SHA-256 and SM3" in done.stdout, done.stdout + done.stderr
     assert verify("--store", store, "--key", other).returncode == 9
-    late = tmp_path / "late.tar"  # the alarm began before, and ended after
-    gatehouse.cli("alarms", "export", occurrence, "-o", late)
-    for bundle, right, wrong in ((early, [old], [new["public"]]), (late, [old, new["public"]], [other])):
+    over, late = tmp_path / "over.tar", tmp_path / "late.tar"
+    gatehouse.cli("alarms", "export", occurrence, "-o", over)
+    gatehouse.cli("alarms", "export", after[0]["data"]["alarm"]["occurrence"], "-o", late)
+    # one began before and ended after; of the one after that the old key vouches in that it handed over
+    for bundle, right, wrong in ((early, [old], [new["public"]]), (over, [old], []), (late, [old, new["public"]], [other])):
         assert (told := verify(bundle)).returncode == 0, told
         for key in right:
             for told in (verify(bundle, "--key", key), peer(bundle, key)):
                 assert told.returncode == 0, f"{bundle} {key}: {told.stdout}{told.stderr}"
         for key in wrong:
             assert verify(bundle, "--key", key).returncode == 9 and peer(bundle, key).returncode != 0, f"{bundle} {key}"
+    *_, last, first = (json.loads(line) for line in unpack(over)["events.jsonl"].splitlines())
+    assert [json.loads(event["record"]).get("alg") for event in (last, first)] == [None, "sm2-sm3"] and first["prev_hash"] == last["hash"]
     files = unpack(late)
+    assert "handover.jsonl" in files and b"sha256" not in files["chain.jsonl"] + files["events.jsonl"]
     assert "SHA-256 · Ed25519；SM3 · SM2（国密" in files["index.html"].decode()
-    capture = next(name for name in files if name.startswith("captures/"))
-    for name in ("chain.jsonl", "events.jsonl", capture):
+    for name in ("chain.jsonl", "handover.jsonl"):
         body = bytearray(files[name])
         body[len(body) // 2] ^= 1
         changed = {**files, name: bytes(body)}
         path = pack(tmp_path / "changed.tar", {**changed, "manifest.json": renamed(changed)})
-        assert verify(path, "--key", new["public"]).returncode == 9 and peer(path, new["public"]).returncode != 0, name
+        assert verify(path, "--key", old).returncode == 9 and peer(path, old).returncode != 0, name
 
 
 def by_openssl(before, after, key):
-    """What was delivered names what it was made with; the events' own chain goes on over the change."""
+    """What was delivered names what it was made with."""
     assert not any("alg" in body["data"]["evidence"] for body in before)
     for body in after:
         evidence = body["data"]["evidence"]
         assert evidence["alg"] == evidence["head"]["alg"] == "sm2-sm3"
         check_signature("sm2-sm3", key, evidence["head"]["signature"], evidence["head"]["signed"].encode())
-    last, first = before[-1]["data"]["evidence"], after[0]["data"]["evidence"]
-    assert (first["seq"], first["prev_hash"]) == (last["seq"] + 1, last["hash"])
