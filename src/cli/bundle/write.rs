@@ -97,10 +97,7 @@ pub fn make(site: &Site, reader: &Reader, id: &str) -> anyhow::Result<Option<Mad
     let captures: Vec<Capture> = reader.kept_captures(Some(&occurrence))?;
     add_captures(&mut files, &site.store.dir, &captures, &mut lacks);
     add_configuration(&mut files, reader, &rows, &mut lacks)?;
-    let key = match signer(&rows) {
-        Some(signer) => Some(signer),
-        None => reader.public_key()?,
-    };
+    let key = signer(&rows).map_or_else(|| reader.public_key(), |signer| Ok(Some(signer)))?;
     if let Some(key) = &key {
         files.add(PUBLIC_KEY, format!("{}\n", key.public));
     } else {

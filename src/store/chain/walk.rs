@@ -163,35 +163,22 @@ impl Walk {
             let why = text!("它前面的第 {missing} 行缺失", "row {missing}, before it, is missing");
             return Err(fault(why));
         }
-        let changed = || {
-            fault(text!(
-                "内容被改动过，或与前一行不衔接",
-                "it was changed, or does not follow the row before it"
-            ))
-        };
         let record = match &row.content {
             Content::Digest(_) => None,
             Content::Record(record) => Some(serde_json::from_slice::<Record>(record)),
         };
-        // Not by the row's own word: the algorithm is the one in force, and changes only where the key in force signs that. Whoever
-        // hashes rows anew, by whatever algorithm, needs that key; a name that is added or struck out is a changed row.
-        let said = record.as_ref().and_then(|record| record.as_ref().ok()).map(|record| record.alg);
-        let alg = self.alg.or(said).unwrap_or_default();
-        let digest = match &row.content {
-            Content::Record(record) => digest(alg, record),
-            Content::Digest(digest) => *digest,
+        let named = record.as_ref().and_then(|record| Some(record.as_ref().ok()?.alg));
+        let Some(alg) = self.holds(&row, named) else {
+            let why = text!(
+                "内容被改动过，或与前一行不衔接",
+                "it was changed, or does not follow the row before it"
+            );
+            return Err(fault(why));
         };
-        if link(alg, &self.hash, &digest) != row.hash {
-            return Err(changed());
-        }
-        let step = match record {
-            None => Step::Silent,
-            Some(record) => {
-                let record =
-                    record.map_err(|_| fault(text!("内容无法读懂", "what it says cannot be read")))?;
-                if record.alg != alg {
-                    return Err(changed());
-                }
+        let step = match record.transpose() {
+            Err(_unreadable) => return Err(fault(text!("内容无法读懂", "what it says cannot be read"))),
+            Ok(None) => Step::Silent,
+            Ok(Some(record)) => {
                 self.follow(row.n, alg, &record.fact).map_err(fault)?;
                 self.alg = Some(record.alg_after());
                 Step::Said(Box::new(record))
@@ -201,6 +188,18 @@ impl Walk {
         (self.n, self.hash) = (row.n, row.hash);
         self.rows += 1;
         Ok(step)
+    }
+
+    /// By which algorithm. Not by the one that the row has `named`: by the one in force, which changes only where the key in force signs
+    /// that. Whoever hashes rows anew, by whatever algorithm, needs that key; and a name that is added or struck out is a changed row.
+    fn holds(&self, row: &Row, named: Option<Suite>) -> Option<Suite> {
+        let alg = self.alg.or(named).unwrap_or_default();
+        let digest = match &row.content {
+            Content::Record(record) => digest(alg, record),
+            Content::Digest(digest) => *digest,
+        };
+        let is_named = named.is_none_or(|named| named == alg);
+        (is_named && link(alg, &self.hash, &digest) == row.hash).then_some(alg)
     }
 
     fn follow(&mut self, n: u64, alg: Suite, fact: &Fact) -> Result<(), Text> {
