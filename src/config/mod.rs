@@ -17,6 +17,7 @@ pub mod line_time;
 mod modems;
 mod mqtt_receiver;
 mod overrides;
+mod own;
 mod port;
 mod private;
 mod repeat;
@@ -29,6 +30,7 @@ mod templates;
 mod writings;
 
 pub use check::{Checked, Counts, check, load, look};
+pub use own::OwnProfiles;
 pub use site::{Bus, BusLink, Endpoint, PrivateStore, Receiver, Site};
 
 /// Where the packages put it.
