@@ -139,9 +139,9 @@ fn told_base(conn: &Connection) -> rusqlite::Result<Option<Base>> {
         .query_row("SELECT record FROM link WHERE n = (SELECT link_told FROM meta)", [], |row| row.get(0))
         .optional()?;
     let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
-    Ok(record.and_then(|record| match record.fact {
-        Fact::Base(base) => Some(base),
-        _ => None,
+    Ok(record.and_then(|record| {
+        let Fact::Base(base) = record.fact else { return None };
+        Some(base)
     }))
 }
 
