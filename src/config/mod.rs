@@ -25,6 +25,7 @@ mod schema;
 mod secret;
 mod site;
 mod templates;
+mod wording;
 mod writings;
 
 pub use check::{Checked, Counts, check, load, look};
