@@ -4,6 +4,7 @@ mod customs;
 mod delay;
 mod engine;
 mod flood;
+mod hold;
 mod latest;
 mod lifecycle;
 mod over_time;
