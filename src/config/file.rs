@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::alarm_table::AlarmTable;
 use crate::{
     alarm::{ChatteringLimit, FloodLimit, ShelvingLimits},
     domain::{
-        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId,
-        SecretFile, Size, Value, timetable::At,
+        BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId, SecretFile, Size,
+        Value, timetable::At,
     },
     fieldbus::{dlt645, modbus, mqtt, serial},
     uplink::{self, Purpose, Wants, http},
@@ -213,23 +214,6 @@ pub struct DrillTable {
 
 fn default_within() -> Period {
     Period(Duration::from_secs(600))
-}
-
-/// Overrides a class's rule, for a class or for one device; only what differs.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "AlarmOverride")]
-pub struct AlarmTable {
-    pub class: Option<ClassName>,
-    pub device: Option<DeviceId>,
-    pub name: AlarmName,
-    pub on_delay: Option<Period>,
-    pub off_delay: Option<Period>,
-    pub priority: Option<Priority>,
-    pub latching: Option<bool>,
-    pub enabled: Option<bool>,
-    /// Of an entrapment: within this, help must have arrived.
-    pub rescue_within: Option<Period>,
 }
 
 /// The longest that a person may keep an alarm from being announced, by priority; `"0s"`: never. What is a matter of life, and critical

@@ -1,5 +1,6 @@
 //! What people write, checked as a whole before anything starts.
 
+mod alarm_table;
 mod brokers;
 mod buses;
 mod check;
@@ -15,6 +16,7 @@ mod http_receiver;
 pub mod line_time;
 mod modems;
 mod mqtt_receiver;
+mod over_time;
 mod overrides;
 mod port;
 mod private;

@@ -109,6 +109,35 @@ fn what_people_may_and_who_is_told_next_is_checked() {
             "[[alarm]]\nclass = 'elevator'\nname = 'passenger_trapped'\nrescue_within = '0s'\n",
             Some("1d at most"),
         ),
+        ("[[alarm]]\nclass = 'elevator'\nname = 'door_restless'\ncount = { times = 8 }\n", None),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { rise = 12.0, within = '1m' }\n",
+            None,
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\nstuck = { for = '30s', deadband = 0.1 }\n",
+            None,
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\ncount = { times = 3 }\n",
+            Some("\"position_stuck\" is no such rule: its class has no `count` for it"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { rise = -1.0 }\n",
+            Some("it is more than 0"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { point = 'load' }\n",
+            Some("unknown key \"point\""),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'door_restless'\ncount = { times = 1 }\n",
+            Some("must be from 2 to 1000"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\nstuck = { for = '31d' }\n",
+            Some("it is 1s to 30d"),
+        ),
         ("[credit]\npoints_per_kg = { paper = 2.25, '塑料' = 0.0 }\n", None),
         ("[credit]\npoints_per_kg = { paper = -1.0 }\n", Some("points per kg are from 0 to 1000000")),
         ("[credit]\npoints_per_kg = { paper = 0.125 }\n", Some("two decimals at most")),

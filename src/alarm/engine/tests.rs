@@ -284,6 +284,7 @@ fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
         latching: Some(false),
         enabled: Some(false),
         rescue_within: None,
+        over_time: None,
     };
     let rules =
         Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
