@@ -109,6 +109,10 @@ pub struct ConsoleTable {
     pub listen: String,
     /// Names by which it may be called, besides IP addresses and localhost.
     pub hosts: Vec<String>,
+    /// IP addresses of reverse proxies whose `X-Forwarded-For` is believed: then it is the caller's address that is held to a pace and
+    /// stands in the audit. Of anybody else that header says nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
     /// With `key_file`: TLS. PEM, the certificate and its chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
@@ -403,7 +407,13 @@ impl Default for RecordTable {
 impl Default for ConsoleTable {
     /// Loopback until an address is chosen.
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8480".to_owned(), hosts: Vec::new(), cert_file: None, key_file: None }
+        Self {
+            listen: "127.0.0.1:8480".to_owned(),
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            cert_file: None,
+            key_file: None,
+        }
     }
 }
 

@@ -138,6 +138,8 @@ fn what_people_may_and_who_is_told_next_is_checked() {
             "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\nstuck = { for = '31d' }\n",
             Some("it is 1s to 30d"),
         ),
+        ("[console]\ntrusted_proxies = ['127.0.0.1', '::1']\n", None),
+        ("[console]\ntrusted_proxies = ['proxy']\n", Some("\"proxy\" is no IP address")),
         ("[credit]\npoints_per_kg = { paper = 2.25, '塑料' = 0.0 }\n", None),
         ("[credit]\npoints_per_kg = { paper = -1.0 }\n", Some("points per kg are from 0 to 1000000")),
         ("[credit]\npoints_per_kg = { paper = 0.125 }\n", Some("two decimals at most")),
