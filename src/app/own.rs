@@ -23,17 +23,10 @@ const NAMED: usize = 400;
 
 /// All that is the gateway's own, as devices.
 pub fn all(site: &Site) -> Vec<Device> {
-    let lines = devices(&site.buses, &site.devices, &site.own_line);
-    let endpoints = endpoints(&site.endpoints, &site.own_endpoint);
-    let store = store(&site.own_store);
-    let alarms = alarms(&site.own_alarms);
-    let clock = clock(&site.own_clock);
-    lines
-        .into_iter()
-        .chain(endpoints)
-        .chain([store, alarms, clock])
-        .chain(site.own_flash.iter().map(flash))
-        .collect()
+    let lines = devices(&site.buses, &site.devices, &site.own.line);
+    let endpoints = endpoints(&site.endpoints, &site.own.endpoint);
+    let whole = [store(&site.own.store), alarms(&site.own.alarms), clock(&site.own.clock)];
+    lines.into_iter().chain(endpoints).chain(whole).chain(site.own.flash.iter().map(flash)).collect()
 }
 
 /// Every line that reports on itself, as a device.

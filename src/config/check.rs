@@ -6,7 +6,6 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use jiff::tz::TimeZone;
@@ -24,6 +23,7 @@ use super::{
     file::{DeviceTable, RecordTable, SiteFile, SiteTable, StoreTable},
     line_time::line_time,
     overrides::{overrides, rules_off},
+    own::own,
     private::private,
     schedules::{coordinates, schedules},
     secret::{Secrets, Vault},
@@ -34,7 +34,7 @@ use crate::{
     at,
     document::{Document, Problems},
     domain::Size,
-    profile::{Library, OWN_ALARMS, OWN_CLOCK, OWN_ENDPOINT, OWN_FLASH, OWN_LINE, OWN_STORE, Profile},
+    profile::Library,
     store::{self, Instead, TooLarge},
     text,
 };
@@ -162,69 +162,31 @@ fn site(
     let schedules = schedules(desk, &file.schedule, &devices, coordinates);
     let counts = Counts { buses: file.bus.len(), devices: devices.len(), endpoints: file.endpoint.len() };
     let writings = writings(file, &devices, library);
-    let own_flash = file.store.flash_per_day.and_then(|_| own_flash(desk, library));
-    let own_alarms = own(desk, library, OWN_ALARMS);
-    let own_clock = own(desk, library, OWN_CLOCK);
-    let own =
-        own(desk, library, OWN_LINE).zip(own(desk, library, OWN_ENDPOINT)).zip(own(desk, library, OWN_STORE));
-    let own = own.zip(own_alarms).zip(own_clock);
-    let site = timezone.zip(console).zip(own).map(
-        |((timezone, console), ((((own_line, own_endpoint), own_store), own_alarms), own_clock))| Site {
-            id: file.site.id.clone(),
-            name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
-            timezone,
-            demo: file.site.demo,
-            store,
-            private,
-            console,
-            buses,
-            devices,
-            endpoints,
-            overrides,
-            customs,
-            tariff,
-            coordinates,
-            schedules,
-            digest: desk.document.sha256(),
-            own_line,
-            own_endpoint,
-            own_store,
-            own_alarms,
-            own_clock,
-            own_flash,
-            tape_memory,
-            writings,
-            profile_dirs,
-            dir: desk.vault.dir.clone(),
-        },
-    );
+    let own = own(desk, library, file.store.flash_per_day.is_some());
+    let site = timezone.zip(console).zip(own).map(|((timezone, console), own)| Site {
+        id: file.site.id.clone(),
+        name: file.site.name.clone().unwrap_or_else(|| file.site.id.clone()),
+        timezone,
+        demo: file.site.demo,
+        store,
+        private,
+        console,
+        buses,
+        devices,
+        endpoints,
+        overrides,
+        customs,
+        tariff,
+        coordinates,
+        schedules,
+        digest: desk.document.sha256(),
+        own,
+        tape_memory,
+        writings,
+        profile_dirs,
+        dir: desk.vault.dir.clone(),
+    });
     (site, counts)
-}
-
-/// How the gateway reads its own parts: shipped, unless one of the site's folders has one with mistakes.
-fn own(desk: &mut Desk<'_>, library: &Library, id: &'static str) -> Option<Arc<Profile>> {
-    let profile = library.profile(id);
-    if profile.is_none() {
-        let told = text!(
-            "没有可用的模板 {id}，网关靠它监视自己",
-            "there is no sound profile {id}, by which the gateway watches itself"
-        );
-        desk.error(at!["site"], told);
-    }
-    profile
-}
-
-/// How what is written to the flash is held against its budget.
-fn own_flash(desk: &mut Desk<'_>, library: &Library) -> Option<Arc<Profile>> {
-    let profile = library.profile(OWN_FLASH);
-    if profile.is_none() {
-        let told = text!(
-            "没有可用的模板 {OWN_FLASH}，网关靠它监视闪存写入量",
-            "there is no sound profile {OWN_FLASH}, by which the gateway watches what it writes to its flash"
-        );
-        desk.error(at!["store", "flash_per_day"], told);
-    }
-    profile
 }
 
 /// A bus that nothing hangs on: opened for nothing, or a device was forgotten.

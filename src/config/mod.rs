@@ -18,6 +18,7 @@ mod modems;
 mod mqtt_receiver;
 mod over_time;
 mod overrides;
+mod own;
 mod port;
 mod private;
 mod repeat;
@@ -31,6 +32,7 @@ mod wording;
 mod writings;
 
 pub use check::{Checked, Counts, check, load, look};
+pub use own::OwnProfiles;
 pub use site::{Bus, BusLink, Endpoint, PrivateStore, Receiver, Site};
 
 /// Where the packages put it.

@@ -1,10 +1,11 @@
 //! A site as checked: every reference resolved, nothing left to doubt at run time. Every secret is read, unless the site was
 //! loaded only to look at it.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use jiff::tz::TimeZone;
 
+use super::own::OwnProfiles;
 use crate::{
     alarm::{Customs, Override},
     console,
@@ -37,20 +38,9 @@ pub struct Site {
     pub schedules: Vec<Schedule>,
     /// How much of what its lines carry is kept in memory, of all together; 0: nothing.
     pub tape_memory: Size,
-    /// How the gateway's own lines are read.
-    pub own_line: Arc<profile::Profile>,
-    /// How its endpoints are.
-    pub own_endpoint: Arc<profile::Profile>,
-    /// How what it writes to its flash is read, where that has a budget.
-    pub own_flash: Option<Arc<profile::Profile>>,
-    /// How its own store is read.
-    pub own_store: Arc<profile::Profile>,
+    pub own: OwnProfiles,
     /// SHA-256 of the site file as it was read, in hexadecimal.
     pub digest: String,
-    /// How its alarms as a whole are.
-    pub own_alarms: Arc<profile::Profile>,
-    /// How its clock is.
-    pub own_clock: Arc<profile::Profile>,
     /// Where the site file is.
     pub dir: PathBuf,
     /// The site file with every default, then the profiles of its devices: what is in force, for the evidence.

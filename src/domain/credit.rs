@@ -221,6 +221,16 @@ impl Account {
         difference
     }
 
+    /// A credit that was entered, and is not true. The counter went all the same: entered again, it balances.
+    pub fn take_back(&mut self, credit: &Credit) {
+        self.credits = self.credits.saturating_sub(1);
+        self.weight_g = self.weight_g.saturating_sub(credit.weight_g);
+        self.points = self.points.saturating_sub(credit.points.unwrap_or(0));
+        if self.total_g.is_some() {
+            self.credited_g = self.credited_g.saturating_sub(credit.weight_g);
+        }
+    }
+
     fn judge(&mut self, delivery: &Delivery, known: Option<i64>) -> Verdict {
         let why = match (delivery.weight_g, known) {
             (Ok(weight_g), None) => return Verdict::Credited { weight_g },

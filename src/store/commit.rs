@@ -166,7 +166,7 @@ pub(super) fn undo_after(conn: &Connection, head: Head, pen: &Pen) -> rusqlite::
     conn.execute("DELETE FROM body WHERE row IN (SELECT row FROM outbox WHERE seq > ?1)", after)?;
     conn.execute("DELETE FROM outbox WHERE seq > ?1", [Count(head.seq)])?;
     conn.execute("DELETE FROM event WHERE seq > ?1", [Count(head.seq)])?;
-    conn.execute("DELETE FROM credit WHERE seq > ?1", [Count(head.seq)])?;
+    credits::undo_after(conn, head.seq)?;
     conn.execute("UPDATE meta SET last_seq = ?1, last_hash = ?2", params![Count(head.seq), head.hash])?;
     chain::append_base(conn, Why::Gap, pen)
 }

@@ -39,10 +39,27 @@ pub(super) fn add(tx: &Transaction, row: &CreditRow) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM credit WHERE row <= ?1")?.execute([n - MOST_KEPT]).map(drop)
 }
 
-pub(super) fn enter(tx: &Transaction, device: &DeviceId, account: &Account) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO account (device, memory) VALUES (?1, ?2)")?
+pub(super) fn enter(conn: &Connection, device: &DeviceId, account: &Account) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO account (device, memory) VALUES (?1, ?2)")?
         .execute(params![device.as_str(), Json(account)])
         .map(drop)
+}
+
+/// Takes back the credits whose events come after `seq`, and what their devices' books say of them.
+pub(super) fn undo_after(conn: &Connection, seq: u64) -> rusqlite::Result<()> {
+    let credits: Vec<(String, Json<Credit>)> = conn
+        .prepare_cached("SELECT device, record FROM credit WHERE seq > ?1")?
+        .query_map([Count(seq)], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut books = accounts(conn)?;
+    for (device, Json(credit)) in credits {
+        let device = DeviceId::from(device);
+        if let Some(account) = books.get_mut(&device) {
+            account.take_back(&credit);
+            enter(conn, &device, account)?;
+        }
+    }
+    conn.execute("DELETE FROM credit WHERE seq > ?1", [Count(seq)]).map(drop)
 }
 
 fn accounts(conn: &Connection) -> rusqlite::Result<BTreeMap<DeviceId, Account>> {

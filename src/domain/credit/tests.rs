@@ -53,8 +53,29 @@ impl Books {
         (verdict, counter)
     }
 
+    /// The disk did not take the last claim for certain; it comes again.
+    fn take_back(&mut self, claim: &Claim) {
+        let id = claim.delivery.as_ref().map(|delivery| delivery.id.to_string());
+        let Some(weight_g) = id.and_then(|id| self.credits.remove(&id)) else { return };
+        self.account.take_back(&credit(weight_g));
+        assert_eq!(self.enter(claim).0, Verdict::Credited { weight_g });
+    }
+
     fn difference(&self) -> i64 {
         self.account.difference_g().expect("the counter was heard")
+    }
+}
+
+fn credit(weight_g: i64) -> Credit {
+    Credit {
+        transaction: String::new(),
+        category: None,
+        weight_g,
+        points: None,
+        card: None,
+        card_pseudonym: None,
+        total_g: None,
+        at: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -152,6 +173,10 @@ enum Step {
     Again(usize),
     /// The kiosk was switched off, and counts from zero.
     Reset,
+    /// What was entered last is taken back, and said again.
+    TakeBack {
+        late: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -162,6 +187,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => weight().prop_map(Step::Settle),
         4 => (0usize..20).prop_map(Step::Again),
         1 => Just(Step::Reset),
+        1 => any::<bool>().prop_map(|late| Step::TakeBack { late }),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -204,6 +230,11 @@ proptest! {
                     // a counter that shows little may begin anew unseen: it only is not what it was
                     kiosk.total_g = 0;
                     books.enter(&kiosk.says(None));
+                }
+                Step::TakeBack { late } => {
+                    let Some(claim) = said.last() else { continue };
+                    let late = late || claim.total_g != Some(kiosk.total_g);
+                    books.take_back(&Claim { late, ..claim.clone() });
                 }
             }
             // as after a restart

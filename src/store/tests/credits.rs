@@ -88,3 +88,32 @@ async fn a_damaged_file_gives_up_no_credit_that_can_be_read() {
     assert_eq!(weights(&store, &names).await, expected);
     assert_eq!(store.accounts().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_commit_that_is_taken_back_leaves_the_books_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (store, new) = EventStore::open(&settings).unwrap();
+    let mut chain = Chain::from(&new);
+    let books = |credits, grams| Account {
+        total_g: Some(9000),
+        counted_g: 9000,
+        credited_g: grams,
+        credits,
+        weight_g: grams,
+        points: 250 * i64::try_from(credits).unwrap(),
+        ..Account::default()
+    };
+    for (transaction, weight_g, after) in [("t1", 1200, books(1, 1200)), ("t2", 3400, books(2, 4600))] {
+        let mut commit = given(&mut chain, transaction, weight_g);
+        commit.accounts = vec![("kiosk-1".into(), after)];
+        store.commit(commit).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let conn = rusqlite::Connection::open(settings.dir.join("events.db")).unwrap();
+    crate::store::credits::undo_after(&conn, 1).unwrap();
+    drop(conn);
+    let (store, _) = EventStore::open(&settings).unwrap();
+    assert_eq!(weights(&store, &["t1", "t2"]).await, [Some(1200), None]);
+    assert_eq!(store.accounts().await.unwrap()[&DeviceId::from("kiosk-1")], books(1, 1200));
+}
