@@ -81,7 +81,11 @@ struct Look<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Acknowledged {
     Change(Box<Change>),
-    Already { by: String },
+    /// `alarm`: the occurrence, however it was named.
+    Already {
+        alarm: Option<OccurrenceId>,
+        by: String,
+    },
     NoSuchAlarm,
 }
 

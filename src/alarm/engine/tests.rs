@@ -174,7 +174,7 @@ fn an_entrapment_from_the_first_second_to_the_last() {
     assert_eq!(bench.state(), Some(ActiveUnacknowledged));
     bench.acknowledge();
     assert_eq!(bench.state(), Some(ActiveAcknowledged));
-    assert!(matches!(bench.acknowledge(), Acknowledged::Already { by } if by == "张伟"));
+    assert!(matches!(bench.acknowledge(), Acknowledged::Already { by, .. } if by == "张伟"));
     bench.live(10, False);
     assert_eq!(bench.state(), Some(ActiveAcknowledged), "the off-delay has not passed");
     bench.live(1, False);
