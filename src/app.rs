@@ -101,7 +101,7 @@ pub async fn run(
     let Parts { core, buses, endpoints, dir, schedules, place, tape_memory, console, digest } =
         Parts::of(site);
     let captures_max = (core.store.events_max.0 / 8).min(CAPTURES_MAX);
-    let timezone = core.timezone.clone();
+    let (timezone, suite) = (core.timezone.clone(), core.store.suite);
     let templates = core.templates.clone();
     let known = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect::<Vec<_>>();
     let mut core = Core::open(core, &clock, heard, asked, Opening::WhateverComes).await?;
@@ -202,6 +202,7 @@ pub async fn run(
         devices: Arc::clone(&core.pipeline.devices),
         clock: Arc::clone(&clock),
         zone: place_zone,
+        suite,
         wake,
         since: core.last_seq,
         most: captures_max,
@@ -427,9 +428,9 @@ impl Core {
         let keys = Keys::open(parts.private.as_ref(), &events, clock).await;
         let privacy = keys.as_ref().map(|keys| Arc::clone(&keys.privacy));
         let (ledger, epoch, last_seq) =
-            (Ledger::new(&recovered), recovered.epoch.clone(), recovered.last_seq);
+            (Ledger::new(&recovered, parts.store.suite), recovered.epoch.clone(), recovered.last_seq);
         let starts = matches!(opening, Opening::WhateverComes);
-        events.attest(witness(&parts.store.dir, &parts.timezone, parts.writings, clock, starts)).await?;
+        events.attest(witness(&parts.store, parts.writings, clock, starts)).await?;
         let own_store = devices.iter().position(Device::is_own_store).map(|place| DeviceIx(place as u32));
         let reporting: HashSet<&BusId> =
             devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();

@@ -203,8 +203,15 @@ impl Pipeline {
                 self.settle(std::mem::take(&mut changes), std::mem::take(&mut readings)).await?;
             }
             let (device, at) = (heard.device, heard.at);
-            readings.extend(self.decode(heard));
+            let reading = self.decode(heard);
             changes.extend(self.engine.decide(device, at));
+            match reading {
+                // While nothing waits for the disk a row goes on at once: its memory, still at hand, is the next one's.
+                Some(reading) if changes.is_empty() && readings.is_empty() && !self.credits.is_waiting() => {
+                    self.keep_row(reading, true);
+                }
+                reading => readings.extend(reading),
+            }
         }
         self.settle(changes, readings).await
     }
@@ -270,20 +277,25 @@ impl Pipeline {
         };
         let entered = self.enter_claims().await?;
         self.progress.came_around();
-        for (device, at, samples, receipt) in readings {
-            // Without the commit nobody may be told that the message is safe: it will come again.
-            let earns = self.devices[device.0 as usize].profile.credit.is_some();
-            let receipt = receipt.filter(|_| committed && (entered || !earns));
-            // Nothing to keep: a receipt waits behind the rows before it all the same, one of them may be what came twice.
-            if samples.is_empty() && receipt.is_none() {
-                continue;
-            }
-            let samples = self.private.kept(device, samples);
-            let kept = self.telemetry.keep_lent(device, at, &samples, receipt);
-            self.note_telemetry(kept);
-            self.spare.take_back(samples);
+        for reading in readings {
+            let earns = self.devices[reading.0.0 as usize].profile.credit.is_some();
+            self.keep_row(reading, committed && (entered || !earns));
         }
         Ok(())
+    }
+
+    /// `is_safe`: what the row's message says beside it is on disk.
+    fn keep_row(&mut self, (device, at, samples, receipt): Reading, is_safe: bool) {
+        // Without the commit nobody may be told that the message is safe: it will come again.
+        let receipt = receipt.filter(|_| is_safe);
+        // Nothing to keep: a receipt waits behind the rows before it all the same, one of them may be what came twice.
+        if samples.is_empty() && receipt.is_none() {
+            return;
+        }
+        let samples = self.private.kept(device, samples);
+        let kept = self.telemetry.keep_lent(device, at, &samples, receipt);
+        self.note_telemetry(kept);
+        self.spare.take_back(samples);
     }
 
     fn is_urgent(&self, changes: &[Change]) -> bool {

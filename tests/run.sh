@@ -97,7 +97,7 @@ stories() {
 }
 # Most stories and fault rows wait most of their time, so some run at once: as many as leave the peers the time they promise. Those that measure
 # time run one by one. Nothing computes beside them, compiler or fuzz target, at whatever priority: it makes peers too late.
-stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-2}" --dist loadgroup
+stories together -m 'not alone' --numprocesses "${STORIES_AT_ONCE:-3}" --dist loadgroup
 
 step "tests/faults/run.sh"
 bash tests/faults/run.sh </dev/null 2>&1 | tee "$logs/faults"

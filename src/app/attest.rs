@@ -1,43 +1,54 @@
-//! What the gateway brings to its evidence: its clock, its key, what is in force.
+//! What the gateway brings to its evidence: its clock, its keys, what is in force.
 
 use std::{path::Path, sync::Arc};
 
-use jiff::tz::TimeZone;
 use tracing::{debug, error, info};
 
 use crate::{
-    domain::Clock,
+    domain::{Clock, Suite},
     store::{
-        Writing,
-        chain::{BoxKey, ClockBox, Witness},
+        Settings, Writing,
+        chain::{BoxKey, BoxKeys, ClockBox, Witness},
     },
 };
 
 /// `starts`: the gateway runs from now on, and makes its key if there is none.
 pub(super) fn witness(
-    dir: &Path,
-    zone: &TimeZone,
+    store: &Settings,
     writings: Vec<Writing>,
     clock: &Arc<dyn Clock>,
     starts: bool,
 ) -> Witness {
-    let key = match BoxKey::find(dir, starts) {
+    let keys = Suite::ALL.into_iter().filter_map(|suite| key(&store.dir, suite, store.suite, starts));
+    Witness {
+        clock: ClockBox(Arc::clone(clock)),
+        zone: store.timezone.clone(),
+        keys: keys.collect::<BoxKeys>(),
+        suite: store.suite,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        writings,
+        starts,
+    }
+}
+
+fn key(dir: &Path, suite: Suite, wanted: Suite, starts: bool) -> Option<BoxKey> {
+    // names for cards stand on the first one, whatever signs
+    let make = starts && (suite == wanted || suite == Suite::International);
+    match BoxKey::find(dir, suite, make) {
         Ok(key) => {
-            if starts {
-                info!(key = key.id(), "The evidence is signed with this key.");
+            if starts && suite == wanted {
+                info!(key = key.id(), alg = suite.word(), "The evidence is signed with this key.");
             }
-            Some(Arc::new(key))
+            Some(key)
         }
-        Err(error) if starts => {
-            error!(%error, "The evidence is not signed: nobody outside can tell whether all of it was changed. Alarms go on.");
+        Err(error) if starts && suite == wanted => {
+            error!(%error, alg = suite.word(), "The evidence is not signed with this key: nobody outside can tell whether all of it was changed. Alarms go on.");
             None
         }
-        // one command by somebody else than the gateway: the next start signs it
+        // a key that the site has no use for; or one command by somebody else than the gateway: the next start signs it
         Err(error) => {
-            debug!(%error, "What is done is signed at the next start.");
+            debug!(%error, alg = suite.word(), "This key is not there.");
             None
         }
-    };
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    Witness { clock: ClockBox(Arc::clone(clock)), zone: zone.clone(), key, version, writings, starts }
+    }
 }

@@ -22,13 +22,13 @@ use self::file::{Part, Taken};
 use super::{Ended, lines::Lines};
 use crate::{
     domain::{
-        BusId, Clock, DeviceId, Event, Mono, Priority, Text, TransitionKind,
+        BusId, Clock, DeviceId, Event, Mono, Priority, Suite, Text, TransitionKind,
         tape::{Piece, TapeWish},
     },
     profile::Device,
     store::{
         EventStore, Reader, StoreError,
-        chain::{Capture, Fact, Gap},
+        chain::{Capture, Fact, FileDigest, Gap},
     },
     text,
 };
@@ -50,6 +50,8 @@ pub struct Keeper {
     pub devices: Arc<[Device]>,
     pub clock: Arc<dyn Clock>,
     pub zone: TimeZone,
+    /// What its files are digested with.
+    pub suite: Suite,
     pub wake: Arc<Notify>,
     /// Events up to here were there before the start.
     pub since: u64,
@@ -224,10 +226,10 @@ impl Keeper {
             private,
             lacks,
         };
-        let (dir, zone, most) = (self.dir.clone(), self.zone.clone(), self.most);
+        let (dir, zone, most, suite) = (self.dir.clone(), self.zone.clone(), self.most, self.suite);
         let written = spawn_blocking(move || {
-            let capture = file::write(&dir, &taken, &zone)?;
-            Ok::<_, std::io::Error>((capture, file::make_room(&dir, most)))
+            let capture = file::write(&dir, &taken, &zone, suite)?;
+            Ok::<_, std::io::Error>((capture, file::make_room(&dir, most, suite)))
         });
         match written.await {
             Ok(Ok((capture, dropped))) => self.note(capture, dropped).await,
@@ -238,8 +240,8 @@ impl Keeper {
         }
     }
 
-    async fn note(&self, capture: Capture, dropped: Vec<(String, String)>) {
-        let facts = dropped.into_iter().map(|(file, sha256)| Fact::Dropped { file, sha256 });
+    async fn note(&self, capture: Capture, dropped: Vec<(String, FileDigest)>) {
+        let facts = dropped.into_iter().map(|(file, digest)| Fact::Dropped { file, digest });
         for fact in std::iter::once(Fact::Capture(capture)).chain(facts) {
             if let Err(error) = self.events.witness(fact).await {
                 warn!(%error, "The chain of evidence does not tell of a capture.");

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::Ended;
 use crate::{
     config::PrivateStore,
-    domain::{Clock, Period, Stamp},
+    domain::{Clock, Period, Stamp, Suite},
     store::{
         EventStore, Pseudonyms,
         chain::BoxKey,
@@ -120,7 +120,7 @@ impl Keys {
 pub(super) fn pseudonyms(privacy: Option<&Privacy>, dir: &Path) -> Option<Pseudonyms> {
     match privacy {
         Some(privacy) => privacy.pseudonyms(),
-        None => BoxKey::find(dir, false).ok().map(|key| key.pseudonyms()),
+        None => BoxKey::find(dir, Suite::International, false).ok().map(|key| key.pseudonyms()),
     }
 }
 

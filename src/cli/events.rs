@@ -69,9 +69,11 @@ impl KeyArgs {
         };
         let mut out = io::stdout().lock();
         match self.json {
-            true => {
-                writeln!(out, "{}", json!({ "id": key.id, "public": key.public, "algorithm": "ed25519" }))?
-            }
+            true => writeln!(
+                out,
+                "{}",
+                json!({ "id": key.id, "public": key.public, "algorithm": key.suite.signature().to_lowercase() })
+            )?,
             false => writeln!(out, "{}", key.public)?,
         }
         Ok(exit::OK)

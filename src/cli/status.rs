@@ -233,7 +233,9 @@ fn record(site: &Site, seen: &Seen) -> serde_json::Value {
         "readings_lost": seen.live().map(|live| live.readings_lost),
         "flash": seen.live().and_then(|live| live.flash),
         "storage": seen.live().map(|live| &live.storage),
-        "evidence_key": seen.key.as_ref().map(|key| json!({ "id": key.id, "public": key.public })),
+        "evidence_key": seen.key.as_ref().map(|key| json!({
+            "id": key.id, "public": key.public, "algorithm": key.suite.signature().to_lowercase(),
+        })),
         "version": env!("CARGO_PKG_VERSION"),
         "demo": site.demo,
     })

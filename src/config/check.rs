@@ -20,7 +20,7 @@ use super::{
     desk::Desk,
     devices::devices,
     endpoints::endpoints,
-    file::{DeviceTable, RecordTable, SiteFile, SiteTable, StoreTable},
+    file::{DeviceTable, RecordTable, SiteFile, SiteTable},
     line_time::line_time,
     overrides::{overrides, rules_off},
     own::own,
@@ -144,7 +144,7 @@ fn site(
 ) -> (Option<Site>, Counts) {
     desk.kebab(at!["site", "id"], &file.site.id);
     let timezone = timezone(desk, &file.site);
-    let store = store(desk, &file.store, timezone.as_ref());
+    let store = store(desk, file, timezone.as_ref());
     let private = private(desk, &file.store, &store.dir);
     let console = console(desk, &file.console);
     let tape_memory = tape_memory(desk, &file.record);
@@ -222,7 +222,8 @@ fn timezone(desk: &mut Desk<'_>, site: &SiteTable) -> Option<TimeZone> {
     zone
 }
 
-fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -> store::Settings {
+fn store(desk: &mut Desk<'_>, file: &SiteFile, timezone: Option<&TimeZone>) -> store::Settings {
+    let table = &file.store;
     for (key, size) in [("events_max", table.events_max), ("telemetry_max", table.telemetry_max)] {
         if size < LEAST_STORE {
             let told = text!(
@@ -253,6 +254,7 @@ fn store(desk: &mut Desk<'_>, table: &StoreTable, timezone: Option<&TimeZone>) -
         // Without one there is no site.
         timezone: timezone.cloned().unwrap_or(TimeZone::UTC),
         reserve: table.reserve,
+        suite: file.evidence.algorithms.into(),
     };
     // Whoever only looks at a store is not told how large it may grow.
     if desk.vault.secrets == Secrets::Read {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::alarm_table::AlarmTable;
+use super::{alarm_table::AlarmTable, evidence::EvidenceTable};
 use crate::{
     alarm::{ChatteringLimit, FloodLimit, ShelvingLimits},
     domain::{
@@ -46,6 +46,8 @@ pub struct SiteFile {
     pub flood: FloodTable,
     #[serde(default)]
     pub credit: CreditTable,
+    #[serde(default)]
+    pub evidence: EvidenceTable,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

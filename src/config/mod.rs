@@ -11,6 +11,7 @@ mod desk;
 mod devices;
 mod drill;
 mod endpoints;
+pub mod evidence;
 pub mod file;
 mod http_receiver;
 pub mod line_time;

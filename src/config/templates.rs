@@ -13,7 +13,7 @@ use crate::{
     document::Step,
     domain::{
         Acknowledgement, AlarmFacts, AlarmName, AlarmState, DeviceFacts, Event, Kind as PointKind, Overlay,
-        Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+        Quality, ReadingFact, SiteFacts, Suite, Text, TimeQuality, TransitionKind, Value,
     },
     profile::{Class, ClassAlarm, ClassPoint, Device, Library},
     store::evidence,
@@ -229,6 +229,7 @@ impl Kind<'_> {
             more: 0,
             credit: None,
             head: None,
+            alg: Suite::default(),
         }
     }
 }

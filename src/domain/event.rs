@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledgement, AlarmKey, AlarmName, AlarmState, Chattering, ClassName, DataClass, DeviceId, EndpointId,
-    Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Summarised, Text,
+    Loss, OccurrenceId, Origin, Overlay, PointName, Priority, Quality, SignedHead, Suite, Summarised, Text,
     TimeQuality, TransitionKind, Value, credit::Credit,
 };
 
@@ -144,6 +144,9 @@ pub struct Event {
     /// The latest signed end of the chain that was known then; it is delivered with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<SignedHead>,
+    /// What it is hashed with.
+    #[serde(default, skip_serializing_if = "Suite::is_international")]
+    pub alg: Suite,
 }
 
 fn is_none_more(more: &u64) -> bool {

@@ -26,6 +26,7 @@ pub mod put_right;
 pub mod reading;
 pub mod secret;
 pub mod status;
+pub mod suite;
 pub mod sun;
 pub mod tape;
 pub mod timetable;
@@ -35,7 +36,7 @@ pub mod watch;
 pub use alarm::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, OnDelay, Origin, Priority, TransitionKind, Voucher,
 };
-pub use anchor::{HEAD_VERSION, HeadStatement, SignedHead};
+pub use anchor::{HEAD_VERSION, HeadStatement, NextKey, SignedHead};
 pub use clock::{Clock, ManualClock, Mono, STEP, Stamp, SystemClock, TimeQuality};
 pub use diagnosis::{Called, Diagnosis, Medium};
 pub use ending::{Ending, Reply};
@@ -57,5 +58,6 @@ pub use point::{DataClass, Kind};
 pub use put_right::{ClockSet, PutRight};
 pub use reading::{Quality, Sample, Value};
 pub use secret::SecretFile;
+pub use suite::Suite;
 pub use units::{Period, Size};
 pub use watch::{Raises, Seen, Watch};

@@ -41,6 +41,7 @@ use super::{
 use crate::{
     domain::{
         BusId, Clock, DeviceId, DeviceIx, Diagnosis, Failure, Heard, Lang, Medium, PointIx, Raw, Receipt,
+        Stamp,
     },
     profile::{Address, Profile},
 };
@@ -237,8 +238,7 @@ impl<D: Driver> Bus<D> {
     }
 
     /// The unit was heard: it is online or on its way, and the line works. `took`: how long its answer took, if it was asked.
-    fn answered(&mut self, unit: usize, took: Option<Duration>) {
-        let now = Instant::now();
+    fn answered(&mut self, unit: usize, took: Option<Duration>, now: Instant) {
         self.line_works();
         let change = self.units[unit].health.answered(took);
         self.log_change(unit, change, "");
@@ -278,7 +278,7 @@ impl<D: Driver> Bus<D> {
                 let Some(&unit) = self.by_device.get(&device) else { return Ok(()) };
                 // nobody knows how old a retained message is: it is no sign of life
                 if !matches!(raw, Raw::Payload { retained: true, .. }) {
-                    self.answered(unit, None);
+                    self.answered(unit, None, Instant::now());
                 }
                 let points = self.units[unit].points_of(&raw, None);
                 self.tell(unit, points, Ok(raw), receipt).await
@@ -307,8 +307,18 @@ impl<D: Driver> Bus<D> {
         outcome: Result<Raw, Failure>,
         receipt: Option<Receipt>,
     ) -> Result<(), BusError> {
-        let device = self.units[unit].device.ix;
-        let heard = Heard { device, at: self.clock.now(), points, outcome, receipt };
+        self.tell_of(self.clock.now(), unit, points, outcome, receipt).await
+    }
+
+    async fn tell_of(
+        &mut self,
+        at: Stamp,
+        unit: usize,
+        points: Arc<[PointIx]>,
+        outcome: Result<Raw, Failure>,
+        receipt: Option<Receipt>,
+    ) -> Result<(), BusError> {
+        let heard = Heard { device: self.units[unit].device.ix, at, points, outcome, receipt };
         self.sender.send(heard).await.map_err(|_| BusError::NobodyListens { bus: self.id.clone() })
     }
 

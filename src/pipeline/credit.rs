@@ -17,7 +17,8 @@ use crate::{
     text,
 };
 
-/// Claims that wait for the store. When there are more the oldest is given up: its message was not confirmed.
+/// Claims that wait for the store. When there are more the oldest is given up: a broker that was not told it is safe says it again, of
+/// a serial line only the counter tells that it is missing.
 const MOST_WAITING: usize = 4096;
 
 /// What is reckoned for whom, and what was not entered yet.
@@ -46,6 +47,11 @@ impl Credits {
     /// Without `pseudonyms` nobody but the service can tell one card from another.
     pub fn new(tariff: Tariff, pseudonyms: Option<Pseudonyms>) -> Self {
         Self { tariff, pseudonyms, ..Self::default() }
+    }
+
+    /// Whether something was claimed that is not on disk.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     fn wait(&mut self, device: DeviceIx, claim: Claim) {

@@ -112,6 +112,7 @@ impl Pipeline {
             more: 0,
             credit: None,
             head: self.events.head(),
+            alg: self.ledger.suite(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     alarm::{Change, Flood, Latest, Step},
     domain::{
         AlarmFacts, AlarmMemory, AlarmState, Event, EventId, Mono, OccurrenceId, PointIx, PointName,
-        ReadingFact, TransitionKind, event::of_no_occurrence,
+        ReadingFact, Suite, TransitionKind, event::of_no_occurrence,
     },
     store::{
         Commit, Recovered, StoreError,
@@ -23,11 +23,14 @@ pub struct Ledger {
     epoch: String,
     last_seq: u64,
     last_hash: Hash,
+    /// What the next one is hashed with.
+    suite: Suite,
 }
 
 impl Ledger {
-    pub fn new(recovered: &Recovered) -> Self {
-        Self { epoch: recovered.epoch.clone(), last_seq: recovered.last_seq, last_hash: recovered.last_hash }
+    pub fn new(recovered: &Recovered, suite: Suite) -> Self {
+        let Recovered { epoch, last_seq, last_hash, .. } = recovered;
+        Self { epoch: epoch.clone(), last_seq: *last_seq, last_hash: *last_hash, suite }
     }
 }
 
@@ -38,6 +41,10 @@ impl Ledger {
 
     pub(super) fn epoch(&self) -> &str {
         &self.epoch
+    }
+
+    pub(super) fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// `private`: what of it is not stored as it is.
@@ -146,6 +153,7 @@ impl Pipeline {
             more: 0,
             credit: None,
             head: self.events.head(),
+            alg: self.ledger.suite,
         }
     }
 
@@ -180,6 +188,7 @@ impl Pipeline {
                 mono_ms: at.mono.0.as_millis() as u64,
                 demo: self.demo,
                 head: self.events.head(),
+                alg: self.ledger.suite,
                 ..last
             };
             let sealed = self.ledger.seal(event, &self.private);

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     alarm::{Engine, Latest, Rules, Truth},
     document::Problems,
-    domain::{Clock, Heard, Letter, ManualClock, SiteFacts, Size},
+    domain::{Clock, Heard, Letter, ManualClock, SiteFacts, Size, Suite},
     pipeline::{BREATHERS, Ledger, Recent, Trouble},
     profile::{Address, Device, Library, Profile},
     store::{CatalogueEntry, EventStore, Kept, Settings, TelemetryReader, TelemetryStore, evidence::Sealed},
@@ -80,7 +80,7 @@ impl Bench {
             demo: false,
             devices: Arc::new([device]),
             engine: Engine::new(vec![watched], Vec::new(), "boot").0,
-            ledger: Ledger::new(&recovered),
+            ledger: Ledger::new(&recovered, Suite::default()),
             events,
             telemetry,
             address: Box::new(|_| Vec::new()),

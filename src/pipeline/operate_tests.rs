@@ -9,7 +9,7 @@ use super::{outcome::READ_BACK_LEAST, *};
 use crate::{
     alarm::{Engine, Latest},
     document::Problems,
-    domain::{Clock, Heard, Lang, ManualClock, Raw, SiteFacts, Size, Table, command::Firing},
+    domain::{Clock, Heard, Lang, ManualClock, Raw, SiteFacts, Size, Suite, Table, command::Firing},
     pipeline::{Ledger, Progress, Trouble},
     profile::{Address, Device, Library},
     store::{EventStore, Recovered, Settings, TelemetryStore},
@@ -115,7 +115,7 @@ impl Bench {
             demo: false,
             devices: devices.into(),
             engine,
-            ledger: Ledger::new(&recovered),
+            ledger: Ledger::new(&recovered, Suite::default()),
             events,
             telemetry: TelemetryStore::absent(2),
             address: Box::new(|_| Vec::new()),

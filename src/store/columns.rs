@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{
     ToSql,
-    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
+    types::{FromSql, FromSqlError, FromSqlResult, Null, ToSqlOutput, ValueRef},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::{AlarmState, Priority};
+use crate::domain::{AlarmState, Priority, Suite};
 
 /// A moment as milliseconds since 1970.
 pub(super) struct Millis(pub Timestamp);
@@ -40,6 +40,27 @@ impl FromSql for Count {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let count = i64::column_result(value)?;
         u64::try_from(count).map(Count).map_err(|_| FromSqlError::OutOfRange(count))
+    }
+}
+
+/// NULL, or the name of what is newer.
+pub(super) struct Alg(pub Suite);
+
+impl ToSql for Alg {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Suite::International => Null.into(),
+            Suite::Guomi => self.0.word().into(),
+        })
+    }
+}
+
+impl FromSql for Alg {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str_or_null()? {
+            None => Ok(Alg(Suite::International)),
+            Some(word) => Suite::of_word(word).map(Alg).ok_or(FromSqlError::InvalidType),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     evidence::{Hash, Sealed, hex},
     losses, operations, outbox, sum,
 };
-use crate::domain::{AlarmMemory, EventId, Letter, SignedHead};
+use crate::domain::{AlarmMemory, EventId, Letter, SignedHead, Suite};
 
 /// The end of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub(super) struct Head {
     pub hash: Hash,
 }
 
-/// A new file gets its epoch; an old one says where it stands.
-pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Recovered> {
+/// A new file gets its epoch, and its chain begins by `suite`; an old one says where it stands.
+pub(super) fn recover(conn: &Connection, suite: Suite) -> rusqlite::Result<Recovered> {
     conn.execute(
         "INSERT OR IGNORE INTO meta (only, epoch, created_ms, base_seq, base_hash, last_seq, last_hash)
          VALUES (1, ?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), 0, ?2, 0, ?2)",
         params![EventId::random().to_string(), Hash::default()],
     )?;
-    chain::begin(conn)?;
+    chain::begin(conn, suite)?;
     stands(conn)
 }
 
@@ -124,7 +124,7 @@ fn add_event(tx: &Transaction, sealed: &Sealed, pen: &Pen) -> rusqlite::Result<(
         sealed.prev_hash,
     ])?;
     let (seq, hash, occurrence) = (event.seq, hex(&sealed.hash), event.alarm.occurrence.to_string());
-    chain::append(tx, pen, Fact::Event { seq, hash, occurrence }).map(drop)
+    chain::append(tx, pen, Fact::Event { seq, hash, occurrence, event_alg: event.alg }).map(drop)
 }
 
 /// Its row.

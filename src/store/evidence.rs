@@ -1,9 +1,10 @@
-//! The hash chain: SHA-256 over the stored bytes, each link over the one before.
+//! The hash chain: over the stored bytes, each link over the one before.
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, digest::consts::U32};
+use sm3::Sm3;
 
-use crate::domain::{Event, PutRight};
+use crate::domain::{Event, PutRight, Suite};
 
 pub type Hash = [u8; 32];
 
@@ -37,24 +38,35 @@ impl Sealed {
     }
 }
 
-/// hash = SHA-256(prev_hash ‖ record).
-pub fn link(prev_hash: &Hash, record: &[u8]) -> Hash {
-    let mut digest = Sha256::new();
-    digest.update(prev_hash);
-    digest.update(record);
+/// hash = H(prev_hash ‖ record).
+pub fn link(suite: Suite, prev_hash: &Hash, record: &[u8]) -> Hash {
+    match suite {
+        Suite::International => over::<Sha256>(&[prev_hash, record]),
+        Suite::Guomi => over::<Sm3>(&[prev_hash, record]),
+    }
+}
+
+pub fn digest(suite: Suite, bytes: &[u8]) -> Hash {
+    match suite {
+        Suite::International => over::<Sha256>(&[bytes]),
+        Suite::Guomi => over::<Sm3>(&[bytes]),
+    }
+}
+
+fn over<D: Digest<OutputSize = U32>>(parts: &[&[u8]]) -> Hash {
+    let mut digest = D::new();
+    parts.iter().for_each(|part| digest.update(part));
     digest.finalize().into()
 }
 
+/// By what `event.alg` says.
+///
 /// # Errors
 /// Only if a value cannot be written as JSON, which the types exclude but for non-finite numbers.
 pub fn seal(event: Event, prev_hash: Hash) -> Result<Sealed, serde_json::Error> {
     let record = to_record(&event)?;
-    let hash = link(&prev_hash, &record);
+    let hash = link(event.alg, &prev_hash, &record);
     Ok(Sealed { event, record, hash, prev_hash, durability: Durability::Committed, put_right: None })
-}
-
-pub fn sha256(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
 }
 
 pub fn hex(bytes: &[u8]) -> String {

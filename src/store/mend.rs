@@ -165,7 +165,7 @@ impl Desk {
         let mut conn =
             open::writer(&self.settings.dir, File::Events, Synchronous::Full, self.settings.events_max)?;
         let blind = matches!(&self.book, Book::Shut(shut) if shut.blind);
-        let proven = commit::recover(&conn)
+        let proven = commit::recover(&conn, self.settings.suite)
             .and_then(|_| conn.execute("UPDATE meta SET created_ms = created_ms", []))
             .map_err(sql)
             .and_then(|_| if blind { Ok(()) } else { self.line_up(&mut conn) });

@@ -16,6 +16,7 @@ const EVENTS: &[M] = &[
     M::up(include_str!("events_v5.sql")),
     M::up(include_str!("events_v6.sql")),
     M::up(include_str!("events_v7.sql")),
+    M::up(include_str!("events_v8.sql")),
 ];
 const TELEMETRY: &[M] = &[
     M::up(include_str!("telemetry_v1.sql")),

@@ -82,7 +82,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     AlarmMemory, DeviceId, DeviceIx, EndpointId, Letter, OccurrenceId, Period, PointIx, PointName, Receipt,
-    Sample, Size, credit::Account,
+    Sample, Size, Suite, credit::Account,
 };
 
 /// `[store]` as checked: `dir` is absolute.
@@ -102,6 +102,8 @@ pub struct Settings {
     pub timezone: TimeZone,
     /// What stays free on the partition for whatever else must go on there; `None`: 64 MiB, less on a small one.
     pub reserve: Option<Size>,
+    /// What the evidence is hashed and signed with from now on.
+    pub suite: Suite,
 }
 
 #[cfg(test)]
@@ -120,6 +122,7 @@ impl Settings {
             flash_endurance: None,
             timezone: TimeZone::UTC,
             reserve: None,
+            suite: Suite::default(),
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn event_of(conn: &Connection, letter: &Letter) -> rusqlite::Result<O
         .optional()?;
     let sealed = found.and_then(|(record, hash, prev_hash)| {
         let event: Event = serde_json::from_slice(&record).ok()?;
-        let whole = evidence::link(&prev_hash, &record) == hash;
+        let whole = evidence::link(event.alg, &prev_hash, &record) == hash;
         whole.then_some(Sealed {
             event,
             record,

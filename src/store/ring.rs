@@ -2,6 +2,7 @@
 //! with what became of it meanwhile.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
@@ -18,10 +19,10 @@ use super::{
     error::{File, StoreError},
     losses, outbox,
 };
-use crate::domain::{AlarmKey, EndpointId, Hindrance, Letter, Loss, LossClass, LossReason};
+use crate::domain::{AlarmKey, EndpointId, Hindrance, Letter, Loss, LossClass, LossReason, Priority};
 
-/// Commits that memory holds; then the oldest is given up, and counted.
-pub(super) const MOST_HELD: usize = 10_000;
+/// Commits that memory holds; then one is given up, and counted.
+const MOST_HELD: usize = 10_000;
 /// Marks on stored letters that memory holds.
 const MOST_MARKS: usize = 10_000;
 /// So many go into one transaction.
@@ -101,8 +102,8 @@ struct Held {
     letters: Vec<i64>,
 }
 
-#[derive(Default)]
 pub(super) struct Ring {
+    most: usize,
     held: VecDeque<Held>,
     /// By number; to the couriers a letter of the ring has the row minus its number.
     letters: BTreeMap<i64, HeldLetter>,
@@ -115,7 +116,26 @@ pub(super) struct Ring {
     marks: BTreeMap<i64, Fate>,
 }
 
+impl Default for Ring {
+    fn default() -> Self {
+        Self::of(MOST_HELD)
+    }
+}
+
 impl Ring {
+    /// That holds at most so many commits.
+    pub fn of(most: usize) -> Self {
+        Self {
+            most,
+            held: VecDeque::new(),
+            letters: BTreeMap::new(),
+            numbered: 0,
+            moved: HashMap::new(),
+            lost: Vec::new(),
+            marks: BTreeMap::new(),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.held.is_empty() && self.marks.is_empty() && self.lost.is_empty()
     }
@@ -144,8 +164,8 @@ impl Ring {
 
     /// As [`Self::hold`], of letters with a past.
     pub fn take_in(&mut self, commit: Arc<Commit>, letters: Vec<HeldLetter>) {
-        if self.held.len() >= MOST_HELD {
-            self.give_up_oldest();
+        if self.held.len() >= self.most {
+            self.give_up_one();
         }
         let mut numbers = Vec::with_capacity(letters.len());
         for letter in letters {
@@ -156,23 +176,31 @@ impl Ring {
         self.held.push_back(Held { commit, letters: numbers });
     }
 
-    fn give_up_oldest(&mut self) {
-        let Some(oldest) = self.held.pop_front() else { return };
-        let lost = |endpoint: Option<EndpointId>, seq| Loss {
-            endpoint,
-            first_seq: seq,
-            last_seq: seq,
-            count: 1,
-            ..Loss::of(LossClass::Alarms, LossReason::NotStored)
-        };
-        let mut losses: Vec<Loss> =
-            oldest.commit.events.iter().map(|event| lost(None, event.event.seq)).collect();
-        let letters = oldest.letters.iter().filter_map(|number| self.letters.remove(number));
-        losses.extend(letters.filter(|held| held.fate.end.is_none()).map(|held| {
-            let Letter { endpoint, seq, .. } = held.letter;
-            lost(Some(endpoint), seq)
-        }));
-        losses.into_iter().for_each(|loss| self.add_loss(loss));
+    /// Of those that matter least the oldest: who was told of everything in it, then who was not told of the least urgent. What is
+    /// missing in the chain is counted when the rest is stored.
+    fn give_up_one(&mut self) {
+        let least = (0..self.held.len()).min_by_key(|at| Reverse(self.urgency(&self.held[*at])));
+        let Some(held) = least.and_then(|at| self.held.remove(at)) else { return };
+        for number in held.letters {
+            let Some(HeldLetter { letter, fate }) = self.letters.remove(&number) else { continue };
+            if fate.end.is_none() {
+                self.add_loss(Loss {
+                    endpoint: Some(letter.endpoint),
+                    first_seq: letter.seq,
+                    last_seq: letter.seq,
+                    count: 1,
+                    ..Loss::of(LossClass::Alarms, LossReason::NotStored)
+                });
+            }
+        }
+    }
+
+    /// The greater the less urgent is what somebody has still to be told.
+    fn urgency(&self, held: &Held) -> (bool, Option<Priority>) {
+        let letters = held.letters.iter().filter_map(|number| self.letters.get(number));
+        let waiting = letters.filter(|held| held.fate.end.is_none()).map(|held| held.letter.priority);
+        let most_urgent = waiting.min();
+        (most_urgent.is_none(), most_urgent)
     }
 
     /// One after the other they become one.

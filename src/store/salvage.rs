@@ -16,7 +16,7 @@ use super::{
     evidence::{self, Hash},
     losses, open, quarantine, sum,
 };
-use crate::domain::{AlarmMemory, EndpointId, Letter, Loss, LossClass, LossReason};
+use crate::domain::{AlarmMemory, EndpointId, Letter, Loss, LossClass, LossReason, Suite};
 
 const SALVAGING: &str = "events.db.salvaging";
 const NEW: &str = "events.db.new";
@@ -166,7 +166,7 @@ pub(super) fn salvage(settings: &Settings) -> Result<Salvaged, StoreError> {
          CREATE TEMP TABLE listed (row INTEGER PRIMARY KEY, endpoint TEXT, device TEXT, alarm TEXT);",
     )
     .map_err(sql)?;
-    commit::recover(&conn).and_then(|_| chain::clear(&conn)).map_err(sql)?;
+    commit::recover(&conn, settings.suite).and_then(|_| chain::clear(&conn)).map_err(sql)?;
     let tx = conn.transaction().map_err(sql)?;
     carver.each(|cell| save(&tx, &cell)).map_err(sql)?;
     tx.commit().map_err(sql)?;
@@ -226,7 +226,7 @@ fn save(conn: &Connection, cell: &Cell) -> rusqlite::Result<()> {
             .execute(params![n, seq, kind, record, hash])
             .map(drop),
         // writing: only what its digest vouches for
-        (None, [Blob(digest), Text(name), Blob(body)]) if evidence::sha256(body)[..] == digest[..] => conn
+        (None, [Blob(digest), Text(name), Blob(body)]) if is_digest(digest, body) => conn
             .prepare_cached("INSERT OR IGNORE INTO writing VALUES (?1, ?2, ?3)")?
             .execute(params![digest, name, body])
             .map(drop),
@@ -355,6 +355,10 @@ fn save_letter(conn: &Connection, row: i64, columns: &[Column]) -> rusqlite::Res
     })
 }
 
+fn is_digest(digest: &[u8], body: &[u8]) -> bool {
+    Suite::ALL.iter().any(|suite| evidence::digest(*suite, body)[..] == *digest)
+}
+
 fn save_event(conn: &Connection, cell: &Cell) -> rusqlite::Result<()> {
     use Column::{Blob, Integer, Text};
     let (Some(seq), columns) = (cell.rowid, &cell.columns) else { return Ok(()) };
@@ -378,7 +382,7 @@ fn save_event(conn: &Connection, cell: &Cell) -> rusqlite::Result<()> {
         return Ok(());
     };
     let prev_hash: Hash = prev[..].try_into().unwrap_or_default();
-    if evidence::link(&prev_hash, record)[..] != hash[..] {
+    if !Suite::ALL.iter().any(|suite| evidence::link(*suite, &prev_hash, record)[..] == hash[..]) {
         return Ok(());
     }
     conn.prepare_cached("INSERT OR IGNORE INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?

@@ -40,7 +40,7 @@ pub(super) fn sound(settings: &Settings) -> Result<(Desk, Recovered), StoreError
     let mut conn = open::writer(&settings.dir, File::Events, Synchronous::Full, settings.events_max)?;
     open::check(&conn, File::Events, incidents.suspects_damage())?;
     incidents.looked_at();
-    let mut recovered = commit::recover(&conn).map_err(StoreError::sql(File::Events))?;
+    let mut recovered = commit::recover(&conn, settings.suite).map_err(StoreError::sql(File::Events))?;
     let mut ring = Ring::default();
     spool::read(&settings.dir, &mut ring);
     let spooled = !ring.is_empty();
@@ -77,7 +77,7 @@ fn take_up(
     match ring.store(conn, &Pen::default()) {
         Ok(()) => {
             spool::remove(&settings.dir);
-            let now = commit::recover(conn).map_err(StoreError::sql(File::Events))?;
+            let now = commit::recover(conn, settings.suite).map_err(StoreError::sql(File::Events))?;
             let still_open =
                 |open: &OccurrenceId| now.alarms.iter().any(|alarm| alarm.occurrence.as_ref() == Some(open));
             let superseded = unended.into_iter().filter(|open| !still_open(open)).collect();

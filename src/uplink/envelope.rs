@@ -18,7 +18,8 @@ use crate::{
     domain::{
         Acknowledgement, AlarmName, AlarmState, ClassName, DataClass, DeviceId, EndpointId, Event,
         HeadStatement, Loss, LossClass, LossReason, OccurrenceId, Origin, PointName, Priority, PutRight,
-        Quality, ReadingFact, SignedHead, SiteFacts, Text, TimeQuality, TransitionKind, Value, Voucher,
+        Quality, ReadingFact, SignedHead, SiteFacts, Suite, Text, TimeQuality, TransitionKind, Value,
+        Voucher,
     },
     store::evidence::{Durability, Sealed, hex},
 };
@@ -157,6 +158,9 @@ struct Evidence<'a> {
     seq: u64,
     hash: String,
     prev_hash: String,
+    /// What it is hashed with, unless that is SHA-256.
+    #[serde(skip_serializing_if = "Suite::is_international")]
+    alg: Suite,
     /// The latest signed end of the chain: what the receiver holds, the box cannot take back.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Head<'a>>,
@@ -170,12 +174,14 @@ struct Head<'a> {
     signed: &'a str,
     signature: &'a str,
     key: &'a str,
+    #[serde(skip_serializing_if = "Suite::is_international")]
+    alg: Suite,
 }
 
 impl<'a> Head<'a> {
     fn of(head: &'a SignedHead) -> Option<Self> {
-        let HeadStatement { seq, hash, .. } = head.statement()?;
-        Some(Self { seq, hash, signed: &head.signed, signature: &head.signature, key: &head.key })
+        let HeadStatement { seq, hash, alg, .. } = head.statement()?;
+        Some(Self { seq, hash, signed: &head.signed, signature: &head.signature, key: &head.key, alg })
     }
 }
 
@@ -217,6 +223,7 @@ impl<'a> View<'a> {
                     seq: event.seq,
                     hash: hex(&sealed.hash),
                     prev_hash: hex(&sealed.prev_hash),
+                    alg: event.alg,
                     head: event.head.as_ref().and_then(Head::of),
                 },
             },

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         Acknowledgement, AlarmFacts, AlarmState, DataClass, DeviceFacts, Event, Origin, Overlay, Priority,
-        Quality, ReadingFact, SiteFacts, Text, TimeQuality, TransitionKind, Value,
+        Quality, ReadingFact, SiteFacts, Suite, Text, TimeQuality, TransitionKind, Value,
     },
     store::evidence::{self, Sealed},
 };
@@ -70,6 +70,7 @@ pub fn raised() -> Event {
         more: 0,
         credit: None,
         head: None,
+        alg: Suite::default(),
     }
 }
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from support.car import NOTHING, TRAPPED, Car, site
 from support.gateway import ROOT, inspector_table, run_binary
 from support.waiting import wait_until
+from verify_bundle import check_signature
 
 PEER = ROOT / "tests" / "peers" / "verify_bundle.py"
 
@@ -168,7 +169,8 @@ def renamed(files):
     """The manifest, as if nothing had happened."""
 
     manifest = json.loads(files["manifest.json"])
-    manifest["files"] = {name: hashlib.sha256(body).hexdigest() for name, body in files.items() if name != "manifest.json"}
+    by = "sm3" if manifest.get("alg") == "sm2-sm3" else "sha256"
+    manifest["files"] = {name: hashlib.new(by, body).hexdigest() for name, body in files.items() if name != "manifest.json"}
     return json.dumps(manifest).encode()
 
 
@@ -191,3 +193,68 @@ def whoever_has_the_disk(store, key):
         done = verify("--store", copy, "--key", key)
         assert done.returncode == 9 and "does not hold" in done.stdout, f"{fact}: {done.stdout}{done.stderr}"
     conn.close()
+
+
+def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
+    """国密: one key of the site file, and from then on SM3 and SM2. What was proved before is proved as before; OpenSSL is the judge of the rest."""
+    tcp = modbus([1])
+    car = Car(tcp)
+    written = site(tmp_path, tcp.port, [inspector_table(inspector.port)])
+    gatehouse = gateway(written).start()
+    store = tmp_path / "store"
+    before = a_case(gatehouse, car, inspector, 1)
+    old = gatehouse.cli("events", "key").stdout.strip()
+    gatehouse.stop()
+    occurrence, early = before[0]["data"]["alarm"]["occurrence"], tmp_path / "early.tar"
+    gatehouse.cli("alarms", "export", occurrence, "-o", early)
+
+    gatehouse.config.write_text(written + '[evidence]\nalgorithms = "guommi"\n')
+    refused = run_binary("check", "--config", gatehouse.config, "--lang", "en")
+    assert refused.returncode == 3 and 'did you mean "guomi"' in refused.stdout + refused.stderr, refused
+    gatehouse.config.write_text(written + '[evidence]\nalgorithms = "guomi"\n')
+    gatehouse.start()
+    gatehouse.acknowledge("lift-1", "passenger_trapped", who="张伟")  # its end
+    after = a_case(gatehouse, car, inspector, 2)
+    new = json.loads(gatehouse.cli("status", "--json").stdout)["evidence_key"]
+    assert new["algorithm"] == "sm2" and new["public"] == gatehouse.cli("events", "key").stdout.strip() != old
+    gatehouse.stop()
+
+    by_openssl(before, after, new["public"])
+    secret = (store / "evidence-sm2.key").read_text().strip()
+    assert (store / "evidence-sm2.key").stat().st_mode & 0o777 == 0o600 and secret not in gatehouse.log.read_text()
+    other = base64.b64encode(bytes([9]) + bytes(31)).decode()
+    for key in (old, new["public"]):
+        done = verify("--store", store, "--key", key)
+        assert done.returncode == 0 and "SHA-256 and SM3" in done.stdout, done.stdout + done.stderr
+    assert verify("--store", store, "--key", other).returncode == 9
+    over, late = tmp_path / "over.tar", tmp_path / "late.tar"
+    gatehouse.cli("alarms", "export", occurrence, "-o", over)
+    gatehouse.cli("alarms", "export", after[0]["data"]["alarm"]["occurrence"], "-o", late)
+    # one began before and ended after; of the one after that the old key vouches in that it handed over
+    for bundle, right, wrong in ((early, [old], [new["public"]]), (over, [old], []), (late, [old, new["public"]], [other])):
+        assert (told := verify(bundle)).returncode == 0, told
+        for key in right:
+            for told in (verify(bundle, "--key", key), peer(bundle, key)):
+                assert told.returncode == 0, f"{bundle} {key}: {told.stdout}{told.stderr}"
+        for key in wrong:
+            assert verify(bundle, "--key", key).returncode == 9 and peer(bundle, key).returncode != 0, f"{bundle} {key}"
+    *_, last, first = (json.loads(line) for line in unpack(over)["events.jsonl"].splitlines())
+    assert [json.loads(event["record"]).get("alg") for event in (last, first)] == [None, "sm2-sm3"] and first["prev_hash"] == last["hash"]
+    files = unpack(late)
+    assert "handover.jsonl" in files and b"sha256" not in files["chain.jsonl"] + files["events.jsonl"]
+    assert "SHA-256 · Ed25519；SM3 · SM2（国密" in files["index.html"].decode()
+    for name in ("chain.jsonl", "handover.jsonl"):
+        body = bytearray(files[name])
+        body[len(body) // 2] ^= 1
+        changed = {**files, name: bytes(body)}
+        path = pack(tmp_path / "changed.tar", {**changed, "manifest.json": renamed(changed)})
+        assert verify(path, "--key", old).returncode == 9 and peer(path, old).returncode != 0, name
+
+
+def by_openssl(before, after, key):
+    """What was delivered names what it was made with."""
+    assert not any("alg" in body["data"]["evidence"] for body in before)
+    for body in after:
+        evidence = body["data"]["evidence"]
+        assert evidence["alg"] == evidence["head"]["alg"] == "sm2-sm3"
+        check_signature("sm2-sm3", key, evidence["head"]["signature"], evidence["head"]["signed"].encode())

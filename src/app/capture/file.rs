@@ -13,11 +13,10 @@ use serde_json::json;
 
 use super::folder;
 use crate::{
-    domain::{BusId, Event, Text, tape::Piece},
+    domain::{BusId, Event, Suite, Text, tape::Piece},
     store::{
         StoredReading, TelemetryReader,
-        chain::{Capture, Gap},
-        evidence::{hex, sha256},
+        chain::{Capture, FileDigest, Gap},
     },
     text,
 };
@@ -61,7 +60,7 @@ pub struct Taken {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write(dir: &Path, taken: &Taken, zone: &TimeZone) -> io::Result<Capture> {
+pub fn write(dir: &Path, taken: &Taken, zone: &TimeZone, suite: Suite) -> io::Result<Capture> {
     let folder = folder(dir);
     if !folder.is_dir() {
         DirBuilder::new().mode(0o750).create(&folder)?;
@@ -76,7 +75,7 @@ pub fn write(dir: &Path, taken: &Taken, zone: &TimeZone) -> io::Result<Capture> 
         event: taken.event.id.clone(),
         bus: taken.bus.to_string(),
         file: name.clone(),
-        sha256: String::new(),
+        digest: FileDigest::of(suite, &[]),
         bytes: 0,
         from: local(taken.from),
         to: local(taken.to),
@@ -85,7 +84,7 @@ pub fn write(dir: &Path, taken: &Taken, zone: &TimeZone) -> io::Result<Capture> 
         lacks,
     };
     let packed = pack(taken, &capture, &readings, local)?;
-    capture.sha256 = hex(&sha256(&packed));
+    capture.digest = FileDigest::of(suite, &packed);
     capture.bytes = packed.len() as u64;
     let beside = folder.join(format!("{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
@@ -153,7 +152,7 @@ fn readings(dir: &Path, taken: &Taken, lacks: &mut Vec<Gap>) -> Vec<StoredReadin
 }
 
 /// The oldest give way; their names and digests.
-pub fn make_room(dir: &Path, most: u64) -> Vec<(String, String)> {
+pub fn make_room(dir: &Path, most: u64, suite: Suite) -> Vec<(String, FileDigest)> {
     let Ok(entries) = fs::read_dir(folder(dir)) else { return Vec::new() };
     let mut files: Vec<_> = entries
         .flatten()
@@ -169,7 +168,8 @@ pub fn make_room(dir: &Path, most: u64) -> Vec<(String, String)> {
         if total <= most {
             break;
         }
-        let digest = fs::read(&path).map(|body| hex(&sha256(&body))).unwrap_or_default();
+        let unread = |_| FileDigest::named(suite, String::new());
+        let digest = fs::read(&path).map_or_else(unread, |body| FileDigest::of(suite, &body));
         if fs::remove_file(&path).is_ok() {
             total -= bytes;
             gone.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), digest));

@@ -1,7 +1,8 @@
 //! An alarm as a bundle that can be checked anywhere: a tar of JSON lines, raw frames, what was in force, and a page to print.
 //!
 //! `chain.jsonl` has the rows of the one chain from the alarm's first event to a signature that covers its last; rows about other
-//! alarms' people and frames are shown by their SHA-256 alone. Everything else in the bundle is vouched for by a row of it.
+//! alarms' people and frames are shown by their digest alone. Everything else in the bundle is vouched for by a row of it, but for
+//! `handover.jsonl`: earlier rows in which a key hands over to the next, for those who have only an old key on record.
 
 mod check;
 mod page;
@@ -10,7 +11,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Text;
+use crate::domain::{Suite, Text};
 
 pub use self::{
     check::{Checked, check},
@@ -18,11 +19,13 @@ pub use self::{
     write::{Made, make},
 };
 
-pub const VERSION: u32 = 1;
+/// The first has no `alg` anywhere, and the audit before a chain's beginning digested at once.
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const CHAIN: &str = "chain.jsonl";
+pub(super) const HANDOVER: &str = "handover.jsonl";
 pub(super) const RECEIPTS: &str = "receipts.jsonl";
 pub(super) const CONFIGURATION: &str = "configuration.json";
 pub(super) const PUBLIC_KEY: &str = "public-key.txt";
@@ -38,8 +41,11 @@ pub struct Manifest {
     pub occurrence: String,
     pub made_at: String,
     pub made_by: String,
-    /// Each file's SHA-256: what was damaged on the way is known.
+    /// Each file's digest: what was damaged on the way is known.
     pub files: std::collections::BTreeMap<String, String>,
+    /// What they are digested with.
+    #[serde(default, skip_serializing_if = "Suite::is_international")]
+    pub alg: Suite,
     /// What should be here and is not.
     pub lacks: Vec<Text>,
 }
@@ -53,16 +59,18 @@ pub struct EventLine {
     pub prev_hash: String,
 }
 
-/// A line of `chain.jsonl`; the first has only `n` and `hash`, of the row before.
+/// A line of `chain.jsonl`; the first has only `n` and `hash`, of the row before, and what the row after it is hashed with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLine {
     pub n: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// SHA-256 of the record.
+    /// Of the record, by the row's own hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     pub hash: String,
+    #[serde(default, skip_serializing_if = "Suite::is_international")]
+    pub alg: Suite,
 }
 
 /// A line of `receipts.jsonl`: a letter, and what became of it.

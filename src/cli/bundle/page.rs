@@ -6,7 +6,7 @@ use super::ReceiptLine;
 use crate::{
     cli::alarms::{kind_word, local, priority_word, state_word},
     config::Site,
-    domain::{Acknowledgement, Event, Lang, Quality, Text, TimeQuality, TransitionKind, Value},
+    domain::{Acknowledgement, Event, Lang, Quality, Suite, Text, TimeQuality, TransitionKind, Value},
     store::{
         chain::{Broken, Capture, PublicKey, Verified},
         evidence::{Sealed, hex},
@@ -106,8 +106,7 @@ fn facts(out: &mut String, said: &Said, last: &Event) {
 
 fn steps(out: &mut String, said: &Said) {
     let rows: Vec<Vec<String>> = said.events.iter().map(|sealed| step(sealed, said)).collect();
-    let columns =
-        ["事件 · event", "时间 · time", "钟 · clock", "步骤 · step", "何人 · who", "哈希 · SHA-256"];
+    let columns = ["事件 · event", "时间 · time", "钟 · clock", "步骤 · step", "何人 · who", "哈希 · hash"];
     table(out, "经过 · What happened", &columns, &rows);
 }
 
@@ -127,7 +126,7 @@ fn step(sealed: &Sealed, said: &Said) -> Vec<String> {
         clock(event.time_quality).to_owned(),
         format!("{} · {}", kind_word(event.kind, Lang::Zh), kind_word(event.kind, Lang::En)),
         who.map_or_else(String::new, person),
-        format!("<code>{}</code>", hex(&sealed.hash)),
+        format!("{} <code>{}</code>", event.alg.hash(), hex(&sealed.hash)),
     ]
 }
 
@@ -242,6 +241,7 @@ fn worth(out: &mut String, said: &Said) {
                 verified.links,
                 verified.unsigned
             );
+            algorithms(out, verified);
             if let Some(head) = &verified.head {
                 *out += &format!(
                     "<p>最近签名 · latest signature：{}，{}</p>\n",
@@ -263,7 +263,8 @@ fn worth(out: &mut String, said: &Said) {
     }
     if let Some(key) = said.key {
         *out += &format!(
-            "<p>公钥 · public key <code>{}</code>（{}）。请与事先登记的公钥核对 · compare it with the one on record.</p>\n",
+            "<p>公钥 · public key {} <code>{}</code>（{}）。请与事先登记的公钥核对 · compare it with the one on record.</p>\n",
+            key.suite.signature(),
             escape(&key.public),
             escape(&key.id)
         );
@@ -275,6 +276,19 @@ fn worth(out: &mut String, said: &Said) {
     }
     *out += "<p>在任何机器上核对 · to check it on any machine: <code>gatehouse events verify BUNDLE --key PUBLIC-KEY</code>。\
              作数的是包里的 chain.jsonl 与 events.jsonl，本页只是其呈现 · what counts is chain.jsonl and events.jsonl; this page only shows it.</p>\n";
+}
+
+/// What the chain was made with; two, if the site went over from one to the other.
+fn algorithms(out: &mut String, verified: &Verified) {
+    let names = |alg: &Suite| {
+        let (hash, signature) = (alg.hash(), alg.signature());
+        match alg {
+            Suite::International => format!("{hash} · {signature}"),
+            Suite::Guomi => format!("{hash} · {signature}（国密 GM/T 0003、0004）"),
+        }
+    };
+    let names: Vec<String> = verified.algs.iter().map(names).collect();
+    *out += &format!("<p>摘要与签名算法 · hash and signature：{}</p>\n", names.join("；"));
 }
 
 fn both(text: &Text) -> String {

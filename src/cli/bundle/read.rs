@@ -9,10 +9,10 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, MANIFEST, Manifest, PAGE, PUBLIC_KEY,
-    RECEIPTS, ReceiptLine, VERSION, WRITINGS,
+    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, HANDOVER, MANIFEST, Manifest, PAGE,
+    PUBLIC_KEY, RECEIPTS, ReceiptLine, VERSIONS, WRITINGS,
 };
-use crate::{domain::Text, text};
+use crate::{domain::Text, store::chain::Fact, text};
 
 const MOST_FILES: usize = 4096;
 const MOST_BYTES: u64 = 1 << 30;
@@ -24,6 +24,8 @@ pub struct Bundle {
     pub events: Vec<EventLine>,
     pub chain: Vec<ChainLine>,
     pub receipts: Vec<ReceiptLine>,
+    /// Who signed before whom.
+    pub handover: Vec<Fact>,
     /// As it stands in the bundle, base64.
     pub public_key: Option<String>,
 }
@@ -75,16 +77,16 @@ fn parse(files: BTreeMap<String, Vec<u8>>) -> Result<Bundle, Unreadable> {
     };
     let manifest: Manifest = serde_json::from_slice(body(MANIFEST)?)
         .map_err(|error| unreadable(MANIFEST, text!("无法读懂：{error}", "it cannot be read: {error}")))?;
-    if manifest.gatehouse_bundle != VERSION {
-        let version = manifest.gatehouse_bundle;
+    if !VERSIONS.contains(&manifest.gatehouse_bundle) {
+        let (version, known) = (manifest.gatehouse_bundle, VERSIONS.end());
         let what = text!(
-            "证据包版本 {version}，这里只懂 {VERSION}",
-            "a bundle of version {version}; this reads {VERSION}"
+            "证据包版本 {version}，这里只懂到 {known}",
+            "a bundle of version {version}; this reads up to {known}"
         );
         return Err(unreadable(MANIFEST, what));
     }
     for name in files.keys() {
-        let known = [MANIFEST, EVENTS, CHAIN, RECEIPTS, CONFIGURATION, PUBLIC_KEY, PAGE]
+        let known = [MANIFEST, EVENTS, CHAIN, HANDOVER, RECEIPTS, CONFIGURATION, PUBLIC_KEY, PAGE]
             .contains(&name.as_str())
             || name.starts_with(CAPTURES)
             || name.starts_with(WRITINGS);
@@ -97,6 +99,7 @@ fn parse(files: BTreeMap<String, Vec<u8>>) -> Result<Bundle, Unreadable> {
         events: lines(EVENTS, body(EVENTS)?)?,
         chain: lines(CHAIN, body(CHAIN)?)?,
         receipts: lines(RECEIPTS, body(RECEIPTS)?)?,
+        handover: lines(HANDOVER, files.get(HANDOVER).map_or(&[][..], Vec::as_slice))?,
         manifest,
         public_key,
         files,

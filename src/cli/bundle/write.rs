@@ -7,18 +7,18 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, MANIFEST, Manifest, PAGE, PUBLIC_KEY,
-    RECEIPTS, ReceiptLine, VERSION, WRITINGS, page,
+    CAPTURES, CHAIN, CONFIGURATION, ChainLine, EVENTS, EventLine, HANDOVER, MANIFEST, Manifest, PAGE,
+    PUBLIC_KEY, RECEIPTS, ReceiptLine, VERSIONS, WRITINGS, page,
 };
 use crate::{
     app::capture,
     cli::alarms::local,
     config::Site,
-    domain::Text,
+    domain::{Suite, Text},
     store::{
         LetterState, Reader,
-        chain::{Broken, Capture, Configuration, Content, Fact, Record, Row, Verified},
-        evidence::{Sealed, hex, sha256, unhex},
+        chain::{Broken, Capture, Configuration, Content, Fact, PublicKey, Record, Row, Verified},
+        evidence::{Sealed, digest, hex, unhex},
     },
     text,
 };
@@ -54,8 +54,8 @@ impl Files {
         Ok(())
     }
 
-    fn digests(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(name, body)| (name.clone(), hex(&sha256(body)))).collect()
+    fn digests(&self, alg: Suite) -> BTreeMap<String, String> {
+        self.0.iter().map(|(name, body)| (name.clone(), hex(&digest(alg, body)))).collect()
     }
 
     fn tar(&self, at: Timestamp) -> anyhow::Result<Vec<u8>> {
@@ -88,12 +88,16 @@ pub fn make(site: &Site, reader: &Reader, id: &str) -> anyhow::Result<Option<Mad
     let event_lines: Vec<EventLine> = events.iter().map(event_line).collect();
     files.lines(EVENTS, &event_lines)?;
     files.lines(CHAIN, &chain_lines(&rows, before, &occurrence, &events))?;
+    let handover = reader.switches(before.0)?;
+    if !handover.is_empty() {
+        files.lines(HANDOVER, &handover)?;
+    }
     let receipts = receipts(reader, &events, &site.timezone)?;
     files.lines(RECEIPTS, &receipts)?;
     let captures: Vec<Capture> = reader.kept_captures(Some(&occurrence))?;
     add_captures(&mut files, &site.store.dir, &captures, &mut lacks);
     add_configuration(&mut files, reader, &rows, &mut lacks)?;
-    let key = reader.public_key()?;
+    let key = signer(&rows).map_or_else(|| reader.public_key(), |signer| Ok(Some(signer)))?;
     if let Some(key) = &key {
         files.add(PUBLIC_KEY, format!("{}\n", key.public));
     } else {
@@ -111,13 +115,16 @@ pub fn make(site: &Site, reader: &Reader, id: &str) -> anyhow::Result<Option<Mad
         made_at,
     };
     files.add(PAGE, page::page(&said));
+    let alg = reader.alg()?;
+    let newer = !alg.is_international() || !handover.is_empty() || rows.iter().any(Known::is_newer);
     let manifest = Manifest {
-        gatehouse_bundle: VERSION,
+        gatehouse_bundle: if newer { *VERSIONS.end() } else { *VERSIONS.start() },
         site: site.id.clone(),
         occurrence: occurrence.clone(),
         made_at: local(made_at, &site.timezone),
         made_by: format!("gatehouse {}", env!("CARGO_PKG_VERSION")),
-        files: files.digests(),
+        files: files.digests(alg),
+        alg,
         lacks: lacks.clone(),
     };
     files.0.insert(0, (MANIFEST.to_owned(), serde_json::to_vec_pretty(&manifest)?));
@@ -137,6 +144,18 @@ fn event_line(sealed: &Sealed) -> EventLine {
 struct Known {
     row: Row,
     record: Option<Record>,
+}
+
+impl Known {
+    fn alg(&self) -> Suite {
+        self.record.as_ref().map_or(Suite::International, |record| record.alg)
+    }
+
+    /// Nothing that reads the first version of bundles would understand it.
+    fn is_newer(&self) -> bool {
+        let is_base = |record: &Record| matches!(record.fact, Fact::Base(_));
+        !self.alg().is_international() || self.record.as_ref().is_some_and(is_base)
+    }
 }
 
 type Hash = crate::store::evidence::Hash;
@@ -186,6 +205,22 @@ fn rows(
     Ok((rows, (after, before)))
 }
 
+/// Whose signature the bundle ends with: the site may have gone over to another key since.
+fn signer(rows: &[Known]) -> Option<PublicKey> {
+    rows.iter().rev().find_map(|known| match &known.record.as_ref()?.fact {
+        Fact::Head { public_key, .. } => PublicKey::of(public_key.clone()),
+        Fact::Base(_)
+        | Fact::Event { .. }
+        | Fact::Audit { .. }
+        | Fact::Receipt(_)
+        | Fact::Start { .. }
+        | Fact::Clock { .. }
+        | Fact::Switch { .. }
+        | Fact::Capture(_)
+        | Fact::Dropped { .. } => None,
+    })
+}
+
 fn speaks_of(fact: &Fact, occurrence: &str, events: &[Sealed]) -> bool {
     let key = || events.last().map(|last| last.event.key().to_string());
     match fact {
@@ -197,14 +232,17 @@ fn speaks_of(fact: &Fact, occurrence: &str, events: &[Sealed]) -> bool {
         | Fact::Start { .. }
         | Fact::Clock { .. }
         | Fact::Head { .. }
+        | Fact::Switch { .. }
         | Fact::Dropped { .. } => false,
     }
 }
 
 /// Rows of other alarms' people and frames are nobody's business: their digest stands for them.
 fn chain_lines(rows: &[Known], before: (u64, Hash), occurrence: &str, events: &[Sealed]) -> Vec<ChainLine> {
-    let first = ChainLine { n: before.0, hash: hex(&before.1), ..ChainLine::default() };
-    let lines = rows.iter().map(|Known { row, record }| {
+    let alg = rows.first().map_or(Suite::International, Known::alg);
+    let first = ChainLine { n: before.0, hash: hex(&before.1), alg, ..ChainLine::default() };
+    let lines = rows.iter().map(|known| {
+        let Known { row, record } = known;
         let open = record.as_ref().is_some_and(|record| match &record.fact {
             Fact::Audit { .. } | Fact::Capture(_) => speaks_of(&record.fact, occurrence, events),
             Fact::Base(_)
@@ -213,6 +251,7 @@ fn chain_lines(rows: &[Known], before: (u64, Hash), occurrence: &str, events: &[
             | Fact::Start { .. }
             | Fact::Clock { .. }
             | Fact::Head { .. }
+            | Fact::Switch { .. }
             | Fact::Dropped { .. } => true,
         });
         let line = ChainLine { n: row.n, hash: hex(&row.hash), ..ChainLine::default() };
@@ -220,7 +259,7 @@ fn chain_lines(rows: &[Known], before: (u64, Hash), occurrence: &str, events: &[
             Content::Record(record) if open => {
                 ChainLine { record: Some(String::from_utf8_lossy(record).into_owned()), ..line }
             }
-            Content::Record(record) => ChainLine { digest: Some(hex(&sha256(record))), ..line },
+            Content::Record(record) => ChainLine { digest: Some(hex(&digest(known.alg(), record))), ..line },
             Content::Digest(digest) => ChainLine { digest: Some(hex(digest)), ..line },
         }
     });
@@ -287,7 +326,7 @@ fn add_configuration(
         return Ok(());
     };
     files.add(CONFIGURATION, configuration.text());
-    let Configuration { site, profiles } = &configuration;
+    let Configuration { site, profiles, .. } = &configuration;
     for (name, digest) in
         std::iter::once(("gatehouse.toml", site)).chain(profiles.iter().map(|(n, d)| (n.as_str(), d)))
     {

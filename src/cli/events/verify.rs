@@ -1,6 +1,7 @@
 //! `events verify`: a store, beside a running gateway too, or a bundle, by the public key alone.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -17,12 +18,11 @@ use crate::{
         exit,
         site::{SiteArgs, if_stored},
     },
-    domain::{HeadStatement, Lang, Text},
+    domain::{HeadStatement, Lang, Suite, Text},
     say,
     store::{
         Reader, Verified,
-        chain::{Keys, key_id},
-        evidence::{hex, sha256},
+        chain::{Keys, key_id, suite_of_key},
     },
     text,
 };
@@ -67,13 +67,14 @@ struct Holds {
     receipts: u64,
     captures: u64,
     keys: Keys,
+    algs: BTreeSet<Suite>,
     head: Option<HeadStatement>,
     lacks: Vec<Text>,
 }
 
 impl From<Verified> for Holds {
     fn from(verified: Verified) -> Self {
-        let Verified { events, links, unsigned, keys, head, receipts, .. } = verified;
+        let Verified { events, links, unsigned, keys, algs, head, receipts, .. } = verified;
         Self {
             events,
             rows: links,
@@ -82,6 +83,7 @@ impl From<Verified> for Holds {
             receipts,
             captures: 0,
             keys,
+            algs,
             head,
             lacks: Vec::new(),
         }
@@ -90,9 +92,9 @@ impl From<Verified> for Holds {
 
 impl From<Checked> for Holds {
     fn from(checked: Checked) -> Self {
-        let Checked { events, rows, hidden, unsigned, keys, head, receipts, captures, lacks } = checked;
+        let Checked { events, rows, hidden, unsigned, keys, algs, head, receipts, captures, lacks } = checked;
         let [events, receipts, captures] = [events, receipts, captures].map(|count| count as u64);
-        Self { events, rows, unsigned, hidden, receipts, captures, keys, head, lacks }
+        Self { events, rows, unsigned, hidden, receipts, captures, keys, algs, head, lacks }
     }
 }
 
@@ -104,8 +106,8 @@ impl VerifyArgs {
                 "{}",
                 say!(
                     lang,
-                    "{key} 不是公钥（32 字节的 base64），也不是含公钥的文件。用 gatehouse events key 导出。",
-                    "{key} is no public key (32 bytes in base64), nor a file that has one; gatehouse events key prints it."
+                    "{key} 不是公钥（base64：Ed25519 为 32 字节，SM2 为 65 字节），也不是含公钥的文件。用 gatehouse events key 导出。",
+                    "{key} is no public key (base64: 32 bytes of Ed25519, 65 of SM2), nor a file that has one; gatehouse events key prints it."
                 )
             );
             return Ok(exit::USAGE);
@@ -182,7 +184,7 @@ fn captures(dir: &Path, reader: &Reader) -> anyhow::Result<Result<u64, (Text, Te
     for capture in reader.kept_captures(None)? {
         let name = Text::new(format!("captures/{}", capture.file), format!("captures/{}", capture.file));
         match fs::read(folder(dir).join(&capture.file)) {
-            Ok(body) if hex(&sha256(&body)) == capture.sha256 => count += 1,
+            Ok(body) if capture.digest.is_of(&body) => count += 1,
             Ok(_) => return Ok(Err((name, text!("内容被改动过", "it was changed")))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Err((name, text!("缺失", "it is missing"))));
@@ -210,7 +212,7 @@ fn tell(out: &mut impl Write, verdict: &Verdict, lang: Lang) -> io::Result<()> {
             );
         }
     };
-    let Holds { events, rows, unsigned, hidden, receipts, captures, keys, head, lacks } = holds;
+    let Holds { events, rows, unsigned, hidden, receipts, captures, keys, algs, head, lacks } = holds;
     writeln!(
         out,
         "{}",
@@ -220,6 +222,9 @@ fn tell(out: &mut impl Write, verdict: &Verdict, lang: Lang) -> io::Result<()> {
             "✓ {what} holds: {events} events, {receipts} receipts, {captures} files of raw frames, {rows} rows of the chain."
         )
     )?;
+    let hashes: Vec<&str> = algs.iter().map(|alg| alg.hash()).collect();
+    let hashes = hashes.join(say!(lang, "、", " and ").as_ref());
+    writeln!(out, "{}", say!(lang, "  摘要算法 {hashes}", "  hashed with {hashes}"))?;
     if *hidden > 0 {
         writeln!(
             out,
@@ -256,13 +261,14 @@ fn tell(out: &mut impl Write, verdict: &Verdict, lang: Lang) -> io::Result<()> {
     }
     let trusted = keys.trusted.is_some();
     for (id, (public, count)) in &keys.seen {
+        let name = suite_of_key(public).map_or("?", Suite::signature);
         writeln!(
             out,
             "{}",
             say!(
                 lang,
-                "  公钥 {id}（{public}）：{count} 个签名",
-                "  key {id} ({public}): {count} signatures"
+                "  {name} 公钥 {id}（{public}）：{count} 个签名",
+                "  {name} key {id} ({public}): {count} signatures"
             )
         )?;
     }
@@ -285,10 +291,12 @@ fn tell(out: &mut impl Write, verdict: &Verdict, lang: Lang) -> io::Result<()> {
 
 fn record(verdict: &Verdict) -> Json {
     match &verdict.holds {
-        Ok(Holds { events, rows, unsigned, hidden, receipts, captures, keys, head, lacks }) => json!({
+        Ok(Holds { events, rows, unsigned, hidden, receipts, captures, keys, algs, head, lacks }) => json!({
             "verified": true, "events": events, "rows": rows, "unsigned": unsigned, "hidden": hidden, "receipts": receipts, "captures": captures,
-            "keys": keys.seen.iter().map(|(id, (public, count))| json!({ "id": id, "public": public, "signatures": count })).collect::<Vec<_>>(),
-            "signed_at": head.as_ref().map(|head| &head.at), "signed_seq": head.as_ref().map(|head| head.seq), "lacks": lacks,
+            "keys": keys.seen.iter().map(|(id, (public, count))| json!({
+                "id": id, "public": public, "signatures": count, "algorithm": suite_of_key(public).map(|suite| suite.signature().to_lowercase()),
+            })).collect::<Vec<_>>(),
+            "algorithms": algs, "signed_at": head.as_ref().map(|head| &head.at), "signed_seq": head.as_ref().map(|head| head.seq), "lacks": lacks,
         }),
         Err((place, why)) => json!({ "verified": false, "place": place, "why": why }),
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Bus, BusError};
 use crate::{
-    domain::{Failure, Garble, Lang, Raw},
+    domain::{Failure, Garble, Lang, Raw, Stamp},
     fieldbus::{
         driver::{AskFault, Asked, Driver},
         health::{Health, LOST_AFTER},
@@ -19,6 +19,14 @@ use crate::{
 const MOST_TRIED_AGAIN: usize = 2;
 
 type Outcome = Result<Raw, AskFault>;
+
+/// When an exchange was over. Read once for all its answers: they came together, and a clock takes longer than most of what is done with one.
+#[derive(Clone, Copy)]
+struct Over {
+    took: Duration,
+    now: Instant,
+    at: Stamp,
+}
 
 /// Whether the line carried the question and was listened to until its time was over: then it is not the line.
 fn is_of_a_working_line(fault: &AskFault) -> bool {
@@ -48,7 +56,8 @@ impl<D: Driver> Bus<D> {
             self.line_down(fault).await?;
             return Ok(false);
         }
-        self.came(slot, outcome, now - began).await?;
+        let over = self.over(began, now);
+        self.came(slot, outcome, over).await?;
         Ok(true)
     }
 
@@ -58,6 +67,7 @@ impl<D: Driver> Bus<D> {
         let outcomes = self.ask_all(slots).await;
         let now = Instant::now();
         self.load.carried(began, now, &self.counters);
+        let over = self.over(began, now);
         let (mut again, mut down) = (Vec::new(), None);
         for (slot, outcome) in slots.iter().zip(outcomes) {
             match outcome {
@@ -65,7 +75,7 @@ impl<D: Driver> Bus<D> {
                 Err(AskFault::LineDown(fault)) => down = Some(fault),
                 Err(AskFault::Silent { .. } | AskFault::Garbled { .. }) => again.push(*slot),
                 // how long each took nobody knows, but no longer than all of them
-                Ok(_) | Err(AskFault::Refused { .. }) => self.came(*slot, outcome, now - began).await?,
+                Ok(_) | Err(AskFault::Refused { .. }) => self.came(*slot, outcome, over).await?,
             }
         }
         if let Some(fault) = down {
@@ -81,7 +91,7 @@ impl<D: Driver> Bus<D> {
     }
 
     /// What came of a question to a unit: what it says of the unit, and what it says.
-    async fn came(&mut self, slot: usize, outcome: Outcome, took: Duration) -> Result<(), BusError> {
+    async fn came(&mut self, slot: usize, outcome: Outcome, over: Over) -> Result<(), BusError> {
         let Some((unit, _)) = self.request(slot) else { return Ok(()) };
         if outcome.as_ref().err().is_some_and(is_of_a_working_line) {
             self.line_works();
@@ -89,7 +99,7 @@ impl<D: Driver> Bus<D> {
         match &outcome {
             Ok(_) | Err(AskFault::Refused { .. }) => {
                 self.tries.remove(&slot);
-                self.answered(unit, Some(took));
+                self.answered(unit, Some(over.took), over.now);
             }
             // so many at once are no noise: their tries would take the line from those who answer
             Err(fault) if self.tries.len() > MOST_TRIED_AGAIN => {
@@ -102,7 +112,11 @@ impl<D: Driver> Bus<D> {
                 self.missed(unit, tries, fault);
             }
         }
-        self.polled(slot, outcome).await
+        self.polled(slot, outcome, over).await
+    }
+
+    fn over(&self, began: Instant, now: Instant) -> Over {
+        Over { took: now - began, now, at: self.clock.now() }
     }
 
     fn is_asked(&self, slot: usize) -> bool {
@@ -177,11 +191,15 @@ impl<D: Driver> Bus<D> {
     }
 
     /// What came of one question: told, remembered, and its slot put on its next beat.
-    async fn polled(&mut self, slot: usize, outcome: Outcome) -> Result<(), BusError> {
+    async fn polled(
+        &mut self,
+        slot: usize,
+        outcome: Outcome,
+        Over { now, at, .. }: Over,
+    ) -> Result<(), BusError> {
         let Some((unit, request)) = self.request(slot).map(|(unit, request)| (unit, request.clone())) else {
             return Ok(());
         };
-        let now = Instant::now();
         let lost = self.units[unit].health.state() == Health::Lost;
         if !lost && self.is_for_its_parts(slot, outcome.is_ok(), now) {
             return Ok(());
@@ -207,7 +225,7 @@ impl<D: Driver> Bus<D> {
                 (points.clone(), Err(Failure::from(&fault)))
             }
         };
-        self.tell(unit, points, outcome, None).await
+        self.tell_of(at, unit, points, outcome, None).await
     }
 
     /// A whole exchange without a valid answer. A unit that is lost now is only probed.
@@ -246,6 +264,7 @@ impl<D: Driver> Bus<D> {
             self.probes.put(unit, now, true);
             return self.line_down(fault).await;
         }
-        self.came(slot, outcome, now - began).await
+        let over = self.over(began, now);
+        self.came(slot, outcome, over).await
     }
 }

@@ -190,6 +190,8 @@ impl Connection {
         if let Some(answered_at) = self.answered_at.filter(|_| !pace.turnaround.is_zero()) {
             sleep_until(answered_at + pace.turnaround).await;
         }
+        // Buses that were answered in one moment ask in one moment: whoever sleeps at the other end is woken once.
+        tokio::task::yield_now().await;
         let mut request = Vec::with_capacity(calls.len() * REQUEST);
         calls.iter().for_each(|call| mbap::frame(&mut request, call.transaction, call.unit, &call.pdu));
         if let Some(tape) = &self.tape {

@@ -2,7 +2,97 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Text, TimeQuality};
+use crate::{
+    domain::{NextKey, Suite, Text, TimeQuality},
+    store::evidence::{Hash, digest, hex, unhex},
+};
+
+/// A digest in hex that stands under the name of its hash, such as `sha256` or `sm3`.
+macro_rules! named_digest {
+    ($(#[$doc:meta])* $name:ident, $sha256:literal, $sm3:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            #[serde(rename = $sha256)]
+            Sha256(String),
+            #[serde(rename = $sm3)]
+            Sm3(String),
+        }
+
+        impl $name {
+            pub fn named(suite: Suite, hex: String) -> Self {
+                match suite {
+                    Suite::International => $name::Sha256(hex),
+                    Suite::Guomi => $name::Sm3(hex),
+                }
+            }
+
+            pub fn suite(&self) -> Suite {
+                match self {
+                    $name::Sha256(_) => Suite::International,
+                    $name::Sm3(_) => Suite::Guomi,
+                }
+            }
+        }
+    };
+}
+
+named_digest!(
+    /// Of a file.
+    FileDigest, "sha256", "sm3"
+);
+named_digest!(
+    /// Of what a receiver said.
+    SaidDigest, "said_sha256", "said_sm3"
+);
+
+/// Of the audit up to some entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditDigest {
+    /// Of all of it at once, as older versions wrote it.
+    #[serde(rename = "audit_sha256")]
+    Sha256(String),
+    /// Entry by entry, each over the one before: what is added costs nothing of what was there.
+    #[serde(rename = "audit_folded_sha256")]
+    FoldedSha256(String),
+    #[serde(rename = "audit_folded_sm3")]
+    FoldedSm3(String),
+}
+
+impl AuditDigest {
+    pub fn folded(suite: Suite, sum: &Hash) -> Self {
+        match suite {
+            Suite::International => AuditDigest::FoldedSha256(hex(sum)),
+            Suite::Guomi => AuditDigest::FoldedSm3(hex(sum)),
+        }
+    }
+
+    /// If it can be gone on from.
+    pub fn fold(&self, suite: Suite) -> Option<Hash> {
+        match (self, suite) {
+            (AuditDigest::FoldedSha256(sum), Suite::International)
+            | (AuditDigest::FoldedSm3(sum), Suite::Guomi) => unhex(sum),
+            (AuditDigest::Sha256(_) | AuditDigest::FoldedSha256(_) | AuditDigest::FoldedSm3(_), _) => None,
+        }
+    }
+}
+
+impl FileDigest {
+    pub fn of(suite: Suite, bytes: &[u8]) -> Self {
+        Self::named(suite, hex(&digest(suite, bytes)))
+    }
+
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        *self == Self::of(self.suite(), bytes)
+    }
+}
+
+impl SaidDigest {
+    /// Silence is the digest of nothing.
+    pub fn of(suite: Suite, said: Option<&str>) -> Self {
+        Self::named(suite, hex(&digest(suite, said.unwrap_or_default().as_bytes())))
+    }
+}
 
 /// A row of the chain: what it says, and when that was written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +101,27 @@ pub struct Record {
     pub fact: Fact,
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
+    /// What this row is hashed with.
+    #[serde(default, skip_serializing_if = "Suite::is_international")]
+    pub alg: Suite,
+}
+
+impl Record {
+    /// What the row after it is hashed with.
+    pub fn alg_after(&self) -> Suite {
+        match &self.fact {
+            Fact::Switch { next, .. } => next.alg,
+            Fact::Base(_)
+            | Fact::Event { .. }
+            | Fact::Audit { .. }
+            | Fact::Receipt(_)
+            | Fact::Start { .. }
+            | Fact::Clock { .. }
+            | Fact::Head { .. }
+            | Fact::Capture(_)
+            | Fact::Dropped { .. } => self.alg,
+        }
+    }
 }
 
 /// Wall time, time since boot, which boot (its first 8 digits; the whole is in the row of kind `start`) and what the clock was worth.
@@ -28,7 +139,14 @@ pub enum Fact {
     /// What lies before is told here once and for all.
     Base(Base),
     /// An event's own hash covers its record.
-    Event { seq: u64, hash: String, occurrence: String },
+    Event {
+        seq: u64,
+        hash: String,
+        occurrence: String,
+        /// What the event is hashed with; one that waited in memory was sealed before a switch.
+        #[serde(default, skip_serializing_if = "Suite::is_international")]
+        event_alg: Suite,
+    },
     /// Somebody did something, or asked for it.
     Audit {
         number: i64,
@@ -45,12 +163,18 @@ pub enum Fact {
     Start { version: String, boot_id: String, timezone: String, configuration: Configuration },
     /// The wall clock was set, or is worth more or less than before.
     Clock { from: TimeQuality, to: TimeQuality, stepped_ms: i64 },
-    /// The end of the chain before this row, signed; `configuration`: the SHA-256 of [`Configuration::text`].
+    /// The end of the chain before this row, signed; `configuration`: the digest of [`Configuration::text`].
     Head { signed: String, signature: String, public_key: String, configuration: String },
+    /// From the next row on others hash and sign. What is signed is the end of the chain before this row, and `next`.
+    Switch { next: NextKey, signed: String, signature: String, public_key: String },
     /// Raw frames and readings around a critical alarm, in a file beside the store.
     Capture(Capture),
     /// A capture was given up: its room was needed.
-    Dropped { file: String, sha256: String },
+    Dropped {
+        file: String,
+        #[serde(flatten)]
+        digest: FileDigest,
+    },
 }
 
 impl Configuration {
@@ -70,6 +194,7 @@ impl Fact {
             Fact::Start { .. } => "start",
             Fact::Clock { .. } => "clock",
             Fact::Head { .. } => "head",
+            Fact::Switch { .. } => "switch",
             Fact::Capture(_) => "capture",
             Fact::Dropped { .. } => "dropped",
         }
@@ -86,9 +211,10 @@ pub struct Base {
     /// The last event before the chain's beginning; for `retired`, of those that are gone.
     pub seq: u64,
     pub hash: String,
-    /// The audit up to this number has no rows here: its SHA-256.
+    /// The audit up to this number has no rows here.
     pub audit: i64,
-    pub audit_sha256: String,
+    #[serde(flatten)]
+    pub audit_digest: AuditDigest,
     /// Letters up to this one may have come to their end without a row here.
     pub letter: i64,
 }
@@ -119,15 +245,19 @@ pub struct ReceiptFact {
     pub at_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// SHA-256 of what the receiver said, as it is kept in the outbox.
-    pub said_sha256: String,
+    /// Of what the receiver said, as it is kept in the outbox.
+    #[serde(flatten)]
+    pub said: SaidDigest,
 }
 
-/// The site file with every default, and the profiles of its devices, each by its SHA-256.
+/// The site file with every default, and the profiles of its devices, each by its digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     pub site: String,
     pub profiles: std::collections::BTreeMap<String, String>,
+    /// What they are digested with.
+    #[serde(default, skip_serializing_if = "Suite::is_international")]
+    pub alg: Suite,
 }
 
 /// A text that was in force.
@@ -145,7 +275,8 @@ pub struct Capture {
     pub bus: String,
     /// Its name in `captures/`.
     pub file: String,
-    pub sha256: String,
+    #[serde(flatten)]
+    pub digest: FileDigest,
     pub bytes: u64,
     pub from: String,
     pub to: String,

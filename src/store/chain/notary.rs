@@ -13,13 +13,13 @@ use tracing::warn;
 use super::{
     append::{self, sign},
     fact::{Configuration, Fact, When, Writing},
-    key::BoxKey,
+    key::BoxKeys,
 };
 use crate::{
-    domain::{Clock, Mono, Priority, SignedHead, Stamp, TimeQuality},
+    domain::{Clock, Mono, Priority, SignedHead, Stamp, Suite, TimeQuality},
     store::{
         Commit,
-        evidence::{hex, sha256},
+        evidence::{digest, hex},
     },
 };
 
@@ -37,8 +37,10 @@ const MOST_WAITING: usize = 64;
 pub struct Witness {
     pub clock: ClockBox,
     pub zone: TimeZone,
-    /// Without it nothing is signed; the chain stands all the same.
-    pub key: Option<Arc<BoxKey>>,
+    /// Without the right one nothing is signed; the chain stands all the same.
+    pub keys: BoxKeys,
+    /// What the site wants to be hashed and signed with, from its start on.
+    pub suite: Suite,
     pub version: String,
     /// The first is the site file.
     pub writings: Vec<Writing>,
@@ -61,8 +63,9 @@ impl std::fmt::Debug for ClockBox {
 pub(crate) struct Pen {
     pub when: Option<When>,
     pub boot_id: String,
-    pub key: Option<Arc<BoxKey>>,
-    pub configuration: String,
+    pub keys: BoxKeys,
+    /// What is in force, as its digest is made of.
+    pub configuration: Arc<str>,
 }
 
 /// The latest signed end, where the pipeline looks it up.
@@ -71,7 +74,7 @@ pub(crate) type LatestHead = Arc<Mutex<Option<SignedHead>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Notary {
     witness: Option<Witness>,
-    configuration: Configuration,
+    configuration: Arc<str>,
     latest: LatestHead,
     seen: Option<Seen>,
     signed_at: Option<Mono>,
@@ -94,12 +97,14 @@ impl Notary {
     }
 
     pub fn appoint(&mut self, witness: Witness) {
-        let digest = |writing: &Writing| sha256(writing.body.as_bytes());
+        let digest = |writing: &Writing| digest(witness.suite, writing.body.as_bytes());
         let (site, profiles) = witness.writings.split_at(witness.writings.len().min(1));
-        self.configuration = Configuration {
+        let configuration = Configuration {
             site: site.first().map_or_else(String::new, |site| hex(&digest(site))),
             profiles: profiles.iter().map(|profile| (profile.name.clone(), hex(&digest(profile)))).collect(),
+            alg: witness.suite,
         };
+        self.configuration = configuration.text().into();
         if witness.starts {
             self.writings =
                 witness.writings.iter().map(|writing| (digest(writing).to_vec(), writing.clone())).collect();
@@ -107,7 +112,7 @@ impl Notary {
                 version: witness.version.clone(),
                 boot_id: witness.clock.0.boot_id().to_owned(),
                 timezone: witness.zone.iana_name().unwrap_or_default().to_owned(),
-                configuration: self.configuration.clone(),
+                configuration,
             });
         }
         self.seen = Some(seen(&witness));
@@ -124,8 +129,8 @@ impl Notary {
         let boot_id = witness.clock.0.boot_id().to_owned();
         Pen {
             when: Some(when(witness, witness.clock.0.now())),
-            key: witness.key.clone(),
-            configuration: hex(&sha256(self.configuration.text().as_bytes())),
+            keys: witness.keys.clone(),
+            configuration: Arc::clone(&self.configuration),
             boot_id,
         }
     }
@@ -193,6 +198,9 @@ impl Notary {
             )?;
         }
         let pen = self.pen();
+        if let Some(witness) = self.witness.as_ref().filter(|witness| witness.starts) {
+            append::switch(&tx, &pen, witness.suite)?;
+        }
         for fact in &self.waiting {
             append::append(&tx, &pen, fact.clone())?;
         }

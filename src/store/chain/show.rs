@@ -4,23 +4,35 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     fact::{Capture, Fact, Record},
-    key::key_id,
+    key::{key_id, suite_of_key},
+    verify,
     walk::{Content, Row},
 };
-use crate::store::{
-    LetterFilter, LetterRow, Reader,
-    columns::Count,
-    error::{File, StoreError},
-    evidence::{Hash, Sealed},
-    reader::sealed,
+use crate::{
+    domain::Suite,
+    store::{
+        LetterFilter, LetterRow, Reader,
+        columns::Count,
+        error::{File, StoreError},
+        evidence::{Hash, Sealed},
+        reader::sealed,
+    },
 };
 
 /// The key with which the latest end was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
+    pub suite: Suite,
     pub id: String,
     /// Base64.
     pub public: String,
+}
+
+impl PublicKey {
+    /// `None` if it is none.
+    pub fn of(public: String) -> Option<Self> {
+        Some(Self { suite: suite_of_key(&public)?, id: key_id(&public)?, public })
+    }
 }
 
 impl Reader {
@@ -37,9 +49,17 @@ impl Reader {
         };
         let record = if self.has_chain()? { look().map_err(StoreError::sql(File::Events))? } else { None };
         Ok(record.and_then(|record| match serde_json::from_slice::<Record>(&record).ok()?.fact {
-            Fact::Head { public_key, .. } => Some(PublicKey { id: key_id(&public_key)?, public: public_key }),
+            Fact::Head { public_key, .. } => PublicKey::of(public_key),
             _ => None,
         }))
+    }
+
+    /// What the next row of the chain is hashed with.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn alg(&self) -> Result<Suite, StoreError> {
+        verify::alg(&self.conn).map_err(StoreError::sql(File::Events))
     }
 
     /// Whether the daemon has brought the file so far.
@@ -157,6 +177,22 @@ impl Reader {
             Ok((before, rows))
         };
         look().map_err(StoreError::sql(File::Events))
+    }
+
+    /// The rows up to `until` in which a key hands over to the next, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn switches(&self, until: u64) -> Result<Vec<Fact>, StoreError> {
+        let look = || {
+            self.conn
+                .prepare("SELECT record FROM link WHERE kind = 'switch' AND n <= ?1 ORDER BY n")?
+                .query_map([Count(until)], |row| row.get::<_, Vec<u8>>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let records = look().map_err(StoreError::sql(File::Events))?;
+        let read = |record: Vec<u8>| serde_json::from_slice::<Record>(&record).ok().map(|read| read.fact);
+        Ok(records.into_iter().filter_map(read).collect())
     }
 
     /// A text that was in force, by its digest: its name and body.

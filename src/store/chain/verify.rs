@@ -1,18 +1,20 @@
 //! Everything in `events.db` that counts as evidence, held against the chain; where it breaks first.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    append::{audit_digest, receipt_fact},
+    append::{audit_digest, in_force, receipt_fact},
     fact::{Base, Fact, ReceiptFact, Record, Why},
     walk::{Content, Fault, Keys, Row, Step, Walk},
 };
 use crate::{
-    domain::{Event, HeadStatement, Text},
+    domain::{Event, HeadStatement, Suite, Text},
     store::{
         Reader,
-        columns::Count,
+        columns::{Alg, Count},
         error::{File, StoreError},
         evidence::{self, Hash, hex, unhex},
     },
@@ -32,6 +34,8 @@ pub struct Verified {
     /// Of them: not signed yet.
     pub unsigned: u64,
     pub keys: Keys,
+    /// What its rows are hashed with.
+    pub algs: BTreeSet<Suite>,
     /// The latest signature.
     pub head: Option<HeadStatement>,
     /// Where the chain begins, and why there.
@@ -106,6 +110,8 @@ struct Meta {
     link_base: (u64, Hash),
     link: (u64, Hash),
     told: u64,
+    /// What the next row is to be hashed with.
+    alg: Suite,
 }
 
 impl Reader {
@@ -163,7 +169,7 @@ fn verify(conn: &Connection, trusted: Option<String>) -> Result<Verified, Stop> 
     let meta = meta(conn)?;
     let events = events(conn, &meta)?;
     let mut checker = Checker { conn, meta: &meta, bases: bases(conn)?, base: None, receipts: 0, audit: 0 };
-    let mut walk = Walk::from(meta.link_base.0, meta.link_base.1, trusted);
+    let mut walk = Walk::from(meta.link_base.0, meta.link_base.1, None, trusted);
     let mut rows = conn.prepare("SELECT n, record, hash, kind, seq FROM link WHERE n > ?1 ORDER BY n")?;
     let mut rows = rows.query([Count(meta.link_base.0)])?;
     while let Some(found) = rows.next()? {
@@ -183,6 +189,7 @@ fn verify(conn: &Connection, trusted: Option<String>) -> Result<Verified, Stop> 
             checker.check(n, &record)?;
         }
     }
+    walk.is_vouched_for()?;
     let end = walk.end();
     if end != meta.link {
         let (last, marked) = (end.0, meta.link.0);
@@ -191,6 +198,13 @@ fn verify(conn: &Connection, trusted: Option<String>) -> Result<Verified, Stop> 
             "the chain ends at {last}, and is said to end at {marked}"
         );
         return Err(Place::Link(last + 1).broken(why).into());
+    }
+    if walk.alg() != Some(meta.alg) {
+        let why = text!(
+            "所用算法的标记与证据链不符",
+            "what the next row is hashed with is not what the chain says"
+        );
+        return Err(Place::Ends.broken(why).into());
     }
     if walk.event() != Some(meta.last) {
         let why = text!("末尾事件与证据链不符", "the last event is not the one that the chain has");
@@ -211,11 +225,13 @@ fn verify(conn: &Connection, trusted: Option<String>) -> Result<Verified, Stop> 
         audit: checker.audit,
         begins: checker.base,
         keys: walk.keys,
+        algs: walk.algs,
         head: walk.head,
     })
 }
 
 fn meta(conn: &Connection) -> rusqlite::Result<Meta> {
+    let alg = alg(conn)?;
     conn.query_row(
         "SELECT epoch, base_seq, base_hash, last_seq, last_hash, link_base_n, link_base_hash, link_n, link_hash, link_told FROM meta",
         [],
@@ -228,9 +244,18 @@ fn meta(conn: &Connection) -> rusqlite::Result<Meta> {
                 link_base: place(5)?,
                 link: place(7)?,
                 told: row.get::<_, Count>(9)?.0,
+                alg,
             })
         },
     )
+}
+
+/// A file that no daemon of this version has opened yet knows of no other than the first.
+pub(super) fn alg(conn: &Connection) -> rusqlite::Result<Suite> {
+    match conn.prepare("SELECT 1 FROM pragma_table_info('meta') WHERE name = 'alg'")?.exists([])? {
+        true => in_force(conn),
+        false => Ok(Suite::International),
+    }
 }
 
 /// The events by their own chain; how many. Those before its beginning are held against their own hashes alone.
@@ -254,11 +279,12 @@ fn events(conn: &Connection, meta: &Meta) -> Result<u64, Stop> {
             at = (seq, hash);
             count += 1;
         }
-        if evidence::link(&prev, &record) != hash {
+        let event = serde_json::from_slice::<Event>(&record);
+        let alg = event.as_ref().map_or(Suite::International, |event| event.alg);
+        if evidence::link(alg, &prev, &record) != hash {
             return Err(broken(text!("记录被改动过", "its record was changed")));
         }
-        let event: Event = serde_json::from_slice(&record)
-            .map_err(|_| broken(text!("记录无法读懂", "its record cannot be read")))?;
+        let event = event.map_err(|_| broken(text!("记录无法读懂", "its record cannot be read")))?;
         let kind = if event.is_loss_report() { "loss_report" } else { event.kind.word() };
         let same = event.seq == seq
             && event.id == row.get::<_, String>(4)?
@@ -309,28 +335,29 @@ impl Checker<'_> {
                 self.base = Some(base.clone());
                 Ok(())
             }
-            Fact::Event { seq, hash, .. } => self.event(n, *seq, hash),
+            Fact::Event { seq, hash, event_alg, .. } => self.event(n, *seq, (hash, *event_alg)),
             Fact::Audit { .. } => self.audit(n, &record.fact),
             Fact::Receipt(receipt) => self.receipt(n, receipt),
             Fact::Start { .. }
             | Fact::Clock { .. }
             | Fact::Head { .. }
+            | Fact::Switch { .. }
             | Fact::Capture(_)
             | Fact::Dropped { .. } => Ok(()),
         }
     }
 
-    fn event(&self, n: u64, seq: u64, hash: &str) -> Result<(), Stop> {
+    fn event(&self, n: u64, seq: u64, (hash, alg): (&str, Suite)) -> Result<(), Stop> {
         if self.bases.iter().any(|(at, until)| *at > n && until.is_some_and(|until| until < seq)) {
             return Ok(()); // taken back
         }
-        let found: Option<Hash> = self
+        let found: Option<(Hash, Alg)> = self
             .conn
-            .prepare_cached("SELECT hash FROM event WHERE seq = ?1")?
-            .query_row([Count(seq)], |row| row.get(0))
+            .prepare_cached("SELECT hash, CAST(record AS TEXT) ->> '$.alg' FROM event WHERE seq = ?1")?
+            .query_row([Count(seq)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         match found {
-            Some(found) if Some(found) == unhex(hash) => Ok(()),
+            Some((found, named)) if Some(found) == unhex(hash) && named.0 == alg => Ok(()),
             None if seq <= self.meta.base.0 => Ok(()), // retired
             Some(_) => Err(Place::Event(seq)
                 .broken(text!("与证据链第 {n} 行所记不符", "it is not what row {n} of the chain says"))
@@ -379,7 +406,7 @@ impl Checker<'_> {
                 "SELECT endpoint, event_id, seq, state, coalesce(delivered_at_ms, tried_at_ms, 0), receipt_status, receipt_said, link
                  FROM outbox WHERE row = ?1",
             )?
-            .query_row([said.row], |row| Ok((receipt_fact(said.row, row)?, row.get::<_, Option<i64>>(7)?)))
+            .query_row([said.row], |row| Ok((receipt_fact(said.row, row, said.said.suite())?, row.get::<_, Option<i64>>(7)?)))
             .optional()?;
         let place = Place::Letter(said.row);
         let delivered = said.outcome == "delivered";
@@ -421,7 +448,7 @@ impl Checker<'_> {
                 .broken(text!("与证据链所记的链首不符", "they are not what the chain says of its beginning"))
                 .into());
         }
-        if hex(&audit_digest(self.conn, base.audit)?) != base.audit_sha256 {
+        if audit_digest(self.conn, &base.audit_digest, base.audit)? != base.audit_digest {
             let until = base.audit;
             let why = text!("至 {until} 为止的审计记录被改动过", "the audit up to entry {until} was changed");
             return Err(Place::Audit(until).broken(why).into());
@@ -447,7 +474,7 @@ impl Checker<'_> {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (digest, name, body): (Vec<u8>, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if evidence::sha256(&body)[..] != digest[..] {
+            if !Suite::ALL.iter().any(|alg| evidence::digest(*alg, &body)[..] == digest[..]) {
                 let why = text!("保存的 {name} 被改动过", "{name}, as it was in force, was changed");
                 return Err(Place::Ends.broken(why).into());
             }

@@ -359,7 +359,7 @@ fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
     let mut settings = settings(dir.path());
     settings.dir = dir.path().to_owned();
     match EventStore::open(&settings) {
-        Err(StoreError::Newer { found: 99, known: 7, .. }) => {}
+        Err(StoreError::Newer { found: 99, known: 8, .. }) => {}
         other => panic!("a newer schema: {:?}", other.map(drop)),
     }
     assert!(matches!(Reader::open(&settings.dir), Err(StoreError::Newer { .. })));

@@ -9,7 +9,7 @@ use crate::{
     domain::{Priority::*, TransitionKind::*},
     store::{
         EventStore, Reader, Scribe,
-        chain::{ClockBox, Witness},
+        chain::{BoxKeys, ClockBox, Witness},
     },
 };
 
@@ -20,7 +20,8 @@ async fn open(settings: &Settings, clock: &Arc<ManualClock>) -> (EventStore, Rec
     let witness = Witness {
         clock: ClockBox(clock.clone()),
         zone: TimeZone::get("Asia/Shanghai").unwrap(),
-        key: None,
+        keys: BoxKeys::default(),
+        suite: Suite::default(),
         version: "test".into(),
         writings: Vec::new(),
         starts: true,

@@ -11,7 +11,9 @@ mod measure;
 mod packing;
 mod readers;
 mod rescue;
+mod ring;
 mod salvage;
+mod suites;
 mod telemetry;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -38,17 +40,20 @@ pub struct Chain {
     pub epoch: String,
     pub seq: u64,
     pub hash: Hash,
+    /// What the next event is hashed with.
+    pub alg: Suite,
 }
 
 impl Chain {
     pub fn from(recovered: &Recovered) -> Self {
-        Self { epoch: recovered.epoch.clone(), seq: recovered.last_seq, hash: recovered.last_hash }
+        let Recovered { epoch, last_seq: seq, last_hash: hash, .. } = recovered;
+        Self { epoch: epoch.clone(), seq: *seq, hash: *hash, alg: Suite::default() }
     }
 
     /// The next event, of `device`/`alarm`, sealed.
     pub fn next(&mut self, key: &AlarmKey, kind: TransitionKind, priority: Priority) -> Sealed {
         self.seq += 1;
-        let event = event(&self.epoch, self.seq, key, kind, priority);
+        let event = Event { alg: self.alg, ..event(&self.epoch, self.seq, key, kind, priority) };
         let sealed = evidence::seal(event, self.hash).unwrap();
         self.hash = sealed.hash;
         sealed
@@ -128,6 +133,7 @@ fn event(epoch: &str, seq: u64, key: &AlarmKey, kind: TransitionKind, priority: 
         more: 0,
         credit: None,
         head: None,
+        alg: Suite::default(),
     }
 }
 
