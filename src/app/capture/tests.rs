@@ -10,12 +10,12 @@ use super::*;
 use crate::{
     app::lines::OneLine,
     document::Problems,
-    domain::ManualClock,
+    domain::{ManualClock, Suite},
     fieldbus::{counter, record::Tape},
     profile::{Address, Library},
     store::{
         Commit, Settings,
-        chain::{ClockBox, Witness},
+        chain::{BoxKeys, ClockBox, FileDigest, Witness},
         evidence::{self, Hash},
     },
     uplink::sample,
@@ -48,7 +48,8 @@ impl Bench {
         let witness = Witness {
             clock: ClockBox(clock.clone()),
             zone: TimeZone::UTC,
-            key: None,
+            keys: BoxKeys::default(),
+            suite: Suite::default(),
             version: "test".into(),
             writings: Vec::new(),
             starts: true,
@@ -77,6 +78,7 @@ impl Bench {
         let lines = Lines::new(HashMap::from([("lifts".into(), line)]), &self.devices);
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let keeper = Keeper {
+            suite: Suite::default(),
             dir: self.dir.path().to_owned(),
             events: self.events.clone(),
             lines: Arc::new(lines),
@@ -131,8 +133,12 @@ impl Bench {
     /// The bytes of the frames in a capture's file, whose digest is the one on record.
     fn frames(&self, capture: &Capture) -> Vec<String> {
         let packed = std::fs::read(folder(self.dir.path()).join(&capture.file)).unwrap();
-        let digest = crate::store::evidence::hex(&crate::store::evidence::sha256(&packed));
-        assert_eq!(digest, capture.sha256, "{} is the one that is on record", capture.file);
+        assert_eq!(
+            FileDigest::of(Suite::default(), &packed),
+            capture.digest,
+            "{} is the one that is on record",
+            capture.file
+        );
         let text = std::io::read_to_string(GzDecoder::new(&packed[..])).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines
