@@ -19,7 +19,7 @@ use crate::domain::{
 #[derive(Debug)]
 pub struct Engine {
     devices: Vec<Watched>,
-    /// Devices with a delay running: they are looked at again without a reading.
+    /// Devices with a delay running, or a point held: they are looked at again without a reading.
     waiting: BTreeSet<DeviceIx>,
     /// Devices with a shelf, an escalation or a rescue that goes by time.
     timed: BTreeSet<DeviceIx>,
@@ -81,7 +81,11 @@ struct Look<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Acknowledged {
     Change(Box<Change>),
-    Already { by: String },
+    /// `alarm`: the occurrence, however it was named.
+    Already {
+        alarm: Option<OccurrenceId>,
+        by: String,
+    },
     NoSuchAlarm,
 }
 
@@ -190,6 +194,7 @@ impl Engine {
     /// What follows from all that is known of `device` at `now`. Changes no alarm: see [`Engine::apply`].
     pub fn decide(&mut self, device: DeviceIx, now: Stamp) -> Vec<Change> {
         let watched = &mut self.devices[device.0 as usize];
+        watched.settled &= !watched.latest.pass(now.mono);
         if watched.settled && now.mono < watched.timer {
             return Vec::new();
         }
@@ -198,7 +203,7 @@ impl Engine {
         let look = |slot| Look { device, slot, now, boot_id: &self.boot_id, customs: &self.customs };
         let changes: Vec<Change> =
             looks.filter_map(|(slot, alarm)| alarm.look(latest, &look(slot))).collect();
-        let running = alarms.iter().any(Slot::runs);
+        let running = alarms.iter().any(Slot::runs) || latest.held_until().is_some();
         // what is seen over a time is seen reading by reading
         let observes = alarms.iter().any(|alarm| alarm.history.is_some());
         watched.settled = !running && !observes && changes.is_empty();
@@ -329,7 +334,8 @@ impl Change {
 
 impl Watched {
     fn deadline(&self) -> Option<Mono> {
-        self.alarms.iter().filter_map(Slot::deadline).min()
+        let delays = self.alarms.iter().filter_map(Slot::deadline);
+        delays.chain(self.latest.held_until()).min()
     }
 }
 

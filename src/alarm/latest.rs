@@ -6,7 +6,10 @@ use cel::{common::value::CowVal, context::VariableResolver};
 
 use jiff::Timestamp;
 
-use super::Truth;
+use super::{
+    Truth,
+    hold::{Counts, Hold},
+};
 use crate::{
     domain::{Failure, Mono, PointIx, Quality, Sample, Stamp, Value, expression::cel_value},
     profile::{Link, Profile, Read},
@@ -15,10 +18,15 @@ use crate::{
 /// A polled value that nobody refreshed or withdrew for this long is not acted upon: its bus must be stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// What a point that is held counts as.
+static TRUE: Value = Value::Flag(true);
+
 #[derive(Debug)]
 pub struct Latest {
     profile: Arc<Profile>,
     points: Vec<Point>,
+    /// Of those that a class holds; most devices have none.
+    holds: Box<[Hold]>,
     freshness: Freshness,
     /// Counts the changes.
     changes: u64,
@@ -69,6 +77,11 @@ impl Freshness {
     }
 }
 
+fn holds(profile: &Profile) -> Box<[Hold]> {
+    let points = profile.all_points();
+    points.filter_map(|point| Some(Hold::new(point, profile.class_point(point).hold?))).collect()
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -104,6 +117,7 @@ impl Latest {
     pub fn new(profile: Arc<Profile>, line_reports: bool) -> Self {
         Self {
             points: profile.points.iter().map(|_| Point::default()).collect(),
+            holds: holds(&profile),
             freshness: Freshness::of(&profile),
             changes: 0,
             profile,
@@ -126,6 +140,7 @@ impl Latest {
         for (point, sample) in samples {
             different |= self.note(*point, sample, moment);
         }
+        different |= !self.holds.is_empty() && self.hold(samples, at.mono);
         self.link = Truth::False;
         self.answered = Some(at);
         self.silence = None;
@@ -133,6 +148,40 @@ impl Latest {
             self.refused.retain(|point, _| samples.iter().all(|(answered, _)| answered != point));
         }
         different
+    }
+
+    /// What was read of points that are held. Returns whether one of them counts as something else.
+    fn hold(&mut self, samples: &[(PointIx, Sample)], now: Mono) -> bool {
+        let mut different = false;
+        for hold in &mut self.holds {
+            let read = samples.iter().find(|(point, sample)| *point == hold.point && sample.is_good());
+            if let Some(Value::Flag(flag)) = read.and_then(|(_, sample)| sample.value())
+                && hold.read(*flag, now)
+            {
+                self.changes += 1;
+                self.points[usize::from(hold.point.0)].changed = self.changes;
+                different = true;
+            }
+        }
+        different
+    }
+
+    /// Time has gone on. Returns whether a point counts as something else, though nothing was read.
+    pub fn pass(&mut self, now: Mono) -> bool {
+        let mut different = false;
+        for hold in &mut self.holds {
+            if hold.pass(now) {
+                self.changes += 1;
+                self.points[usize::from(hold.point.0)].changed = self.changes;
+                different = true;
+            }
+        }
+        different
+    }
+
+    /// When a point that is held will count as something else, if nothing is read.
+    pub fn held_until(&self) -> Option<Mono> {
+        self.holds.iter().filter_map(Hold::until).min()
     }
 
     /// Values that are old, or of an unknown age: noted where nothing better is known, but no sign of life. Returns whether anything
@@ -248,8 +297,14 @@ impl Latest {
         read.is_some_and(|(sample, at)| sample.is_good() && self.freshness.is_fresh(index, *at, nanos(now.0)))
     }
 
-    /// The last value of a point, however old.
+    /// The last value of a point, however old, as it counts in a condition; `None` also where nobody knows what it counts as.
     pub fn value(&self, point: PointIx) -> Option<&Value> {
+        let held = self.holds.iter().find(|hold| hold.point == point);
+        match held.map_or(Counts::AsRead, Hold::counts) {
+            Counts::AsRead => {}
+            Counts::AsTrue => return Some(&TRUE),
+            Counts::Unknown => return None,
+        }
         let (sample, _) = self.points.get(usize::from(point.0))?.read.as_ref()?;
         sample.value()
     }

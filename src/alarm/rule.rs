@@ -1,30 +1,14 @@
 //! A class's alarm, compiled for one product: which of its points it names, and when it is true.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Latest, OverTime};
+use super::{Latest, OverTime, Override};
 use crate::{
     domain::{
-        AlarmName, ClassName, DeviceId, Expression, Mono, PointIx, PointName, Priority,
-        expression::BadExpression,
+        AlarmName, ClassName, DeviceId, Expression, Mono, PointIx, PointName, expression::BadExpression,
     },
     profile::{ClassAlarm, Profile, When},
 };
-
-/// What a site changes in a class's alarm: only what differs, for one device or for the whole class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    pub device: Option<DeviceId>,
-    pub class: Option<ClassName>,
-    pub name: AlarmName,
-    pub on_delay: Option<Duration>,
-    pub off_delay: Option<Duration>,
-    pub priority: Option<Priority>,
-    pub latching: Option<bool>,
-    /// `Some(false)`: the rule is off. Never for life-safety alarms.
-    pub enabled: Option<bool>,
-    pub rescue_within: Option<Duration>,
-}
 
 /// Whether a condition holds. Unknown is not normal: it neither raises nor clears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,23 +120,6 @@ impl Rule {
         points.extend(clear.iter().flat_map(Condition::points));
         points.extend(over_time.as_ref().and_then(OverTime::point));
         Ok(Ok(Self { alarm, condition, clear, over_time, points, suppression }))
-    }
-}
-
-impl Override {
-    fn concerns(&self, device: &DeviceId, profile: &Profile, alarm: &AlarmName) -> bool {
-        self.name == *alarm
-            && self.device.as_ref().is_none_or(|own| own == device)
-            && self.class.as_ref().is_none_or(|class| *class == profile.class.name)
-    }
-
-    fn apply(&self, alarm: &mut ClassAlarm) {
-        alarm.on_delay = self.on_delay.unwrap_or(alarm.on_delay);
-        alarm.off_delay = self.off_delay.unwrap_or(alarm.off_delay);
-        alarm.priority = self.priority.unwrap_or(alarm.priority);
-        alarm.rescue_within = alarm.rescue_within.map(|own| self.rescue_within.unwrap_or(own));
-        // Only a person ends what is a matter of life.
-        alarm.latching = alarm.life_safety || self.latching.unwrap_or(alarm.latching);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
         tls::{self, TlsFault},
         token::{TokenFault, Tokens},
     },
-    domain::{Clock, status::Live},
+    domain::{Clock, drill::Drilled, status::Live},
     pipeline::Asked,
     store::AuditEntry,
 };
@@ -62,8 +62,7 @@ impl Api {
         tasks.spawn_on(keys.run(stop.clone()), rest);
         tasks.spawn_on(answer(asked, to_answer, to_porter, stop.clone()), rest);
         tasks.spawn_on(tell(committed, changed, stop.clone()), rest);
-        let hosts = settings.hosts.clone();
-        let desk = Desk::new(place, hosts, clock, asks, (tokens.clone(), changes), stop.clone());
+        let desk = Desk::new(place, &settings, clock, asks, (tokens.clone(), changes), stop.clone());
         let (renewed, shown) = watch::channel(None);
         if let Some(files) = settings.tls.clone() {
             tasks.spawn_on(renew(files, renewed, stop.clone()), rest);
@@ -95,6 +94,10 @@ async fn answer(
                 looks.spawn(live(porter.clone(), reply));
                 continue;
             }
+            Some(Ask::Drill(endpoint, by, reply)) => {
+                looks.spawn(drill(porter.clone(), Question::Drill { endpoint, by }, reply));
+                continue;
+            }
         };
         if pipeline.send(asked).await.is_err() {
             break;
@@ -111,6 +114,16 @@ async fn live(porter: mpsc::Sender<Visit>, reply: oneshot::Sender<Box<Live>>) {
         && let Ok(Answer::Status(live)) = answer.await
     {
         reply.send(live).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
+    }
+}
+
+/// As [`live`].
+async fn drill(porter: mpsc::Sender<Visit>, question: Question, reply: oneshot::Sender<Drilled>) {
+    let (to, answer) = oneshot::channel();
+    if porter.send((question, to)).await.is_ok()
+        && let Ok(Answer::Drilled(drilled)) = answer.await
+    {
+        reply.send(drilled).unwrap_or_else(|_| debug!("Nobody waits for the answer."));
     }
 }
 

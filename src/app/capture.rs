@@ -70,8 +70,12 @@ struct Accompanied {
 }
 
 impl Keeper {
-    pub async fn run(mut self, stop: CancellationToken) -> Ended {
-        let mut pending = self.left_over().await;
+    pub async fn run(self, stop: CancellationToken) -> Ended {
+        let pending = self.left_over().await;
+        self.go_on(pending, stop).await
+    }
+
+    async fn go_on(mut self, mut pending: Vec<Accompanied>, stop: CancellationToken) -> Ended {
         let mut news = true;
         loop {
             let stopping = select! {
@@ -142,11 +146,12 @@ impl Keeper {
         let looked = spawn_blocking(move || {
             let reader = Reader::open(&dir)?;
             let events = reader.events(until.saturating_sub(LOOK), LOOK)?;
-            let done: HashMap<String, usize> =
-                reader.captures(None)?.into_iter().fold(HashMap::new(), |mut done, one| {
-                    *done.entry(one.event).or_default() += 1;
-                    done
-                });
+            // by event: whether the last part is there too
+            let mut done: HashMap<String, bool> = HashMap::new();
+            for one in reader.captures(None)? {
+                let ended = Part::After.is_that_of(&one);
+                *done.entry(one.event).or_default() |= ended;
+            }
             Ok::<_, StoreError>((events, done))
         });
         let Ok(Ok((events, done))) = looked.await else { return Vec::new() };
@@ -162,7 +167,7 @@ impl Keeper {
             // ended before anything of it was on disk: its readings are there still
             let begun = match done.get(&event.id) {
                 None => gone < AFTER,
-                Some(parts) => *parts == 1,
+                Some(ended) => !ended,
             };
             let bus = self.bus_of(&event.device.id).filter(|_| begun)?;
             let due = now.mono + AFTER.saturating_sub(gone);
@@ -313,3 +318,6 @@ fn is_critical_raise(event: &Event) -> bool {
 pub fn folder(dir: &Path) -> PathBuf {
     dir.join("captures")
 }
+
+#[cfg(test)]
+mod tests;

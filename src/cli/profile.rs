@@ -310,6 +310,7 @@ pub(super) fn sheet(
 /// `None` if the file has errors.
 fn file_sheet(path: &Path, library: &Library, problems: &mut Problems) -> Option<Option<Sheet>> {
     const CASES: &str = ".cases.toml";
+    const CODES: &str = ".codes";
     let file = path.file_name()?.to_str()?;
     if file == "class.toml" {
         return compile_class(&Document::load(path, problems)?, problems).map(|_| None);
@@ -322,6 +323,9 @@ fn file_sheet(path: &Path, library: &Library, problems: &mut Problems) -> Option
         false => None,
     };
     let source = Document::load(&beside(format!("{stem}.toml")), problems)?.source().clone();
+    if stem.ends_with(CODES) {
+        return library.codes_in(&source, class, problems).map(|_| None);
+    }
     let profile = Arc::new(library.profile_in(&source, class, problems)?);
     let cases = beside(format!("{stem}{CASES}"));
     let cases = match cases.is_file() {

@@ -20,6 +20,9 @@ const PROFILE: &str = "profile = \"fan/acme\"\nrevision = 1\nsource = \"made up\
 const CASES: &str = "[[case]]\nfact = \"turning\"\ninput = { 3 = 900 }\nwant = { speed = 900.0 }\nalarms = []\n\
     [[case]]\nfact = \"still\"\ninput = { 3 = 0 }\nwant = { speed = 0.0 }\nexact = true\nalarms = [\"stuck\"]\n";
 
+const CODES: &str = "codes = \"fan/city\"\nsource = \"made up\"\nwithout = [\"comm_loss\"]\n[[code]]\ncode = \"7\"\nkind = \"fault\"\n\
+    title = { zh = \"停转\", en = \"stuck\" }\nverified = \"one_source\"\nfor = [\"stuck\"]\n";
+
 /// A directory with the class, and whatever else of it.
 fn dir(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory for the test");
@@ -51,6 +54,8 @@ fn what_the_verbs_say_and_end_with() {
     let broken = dir(&[("acme.toml", &PROFILE.replace("speed", "sped"))]);
     let bad_cases = dir(&[("acme.toml", PROFILE), ("acme.cases.toml", &CASES.replace("speed", "sped"))]);
     let alone = dir(&[("acme.toml", PROFILE)]);
+    let codes = dir(&[("city.codes.toml", CODES)]);
+    let bad_codes = dir(&[("city.codes.toml", &CODES.replace("for = [\"stuck", "for = [\"stuk"))]);
     for (fact, dir, line, code, expected) in [
         ("listed", &good, "list --profiles DIR", 0, "fan/acme"),
         ("listed as JSON", &good, "list --json --profiles DIR", 0, "\"protocol\":\"modbus\""),
@@ -58,6 +63,15 @@ fn what_the_verbs_say_and_end_with() {
         ("an id is checked", &good, "check --profiles DIR fan/acme", 0, "fan/acme: 1 points, 2 cases"),
         ("a file is checked", &good, "check DIR/fan/acme.toml", 0, "fan/acme: 1 points, 2 cases"),
         ("a class is checked", &good, "check DIR/fan/class.toml", 0, ""),
+        ("a list of codes is checked", &codes, "check DIR/fan/city.codes.toml", 0, ""),
+        ("and none of a name that nobody has", &codes, "check DIR/fan/town.codes.toml", 4, ""),
+        (
+            "a code for nothing",
+            &bad_codes,
+            "check --json DIR/fan/city.codes.toml",
+            3,
+            "\\\"stuk\\\" is no alarm of the class",
+        ),
         ("a broken file", &broken, "check --json DIR/fan/acme.toml", 3, "has no point \\\"sped\\\""),
         ("a broken id", &broken, "check --profiles DIR fan/acme", 3, ""),
         ("broken cases", &bad_cases, "check --json DIR/fan/acme.cases.toml", 3, "has no point \\\"sped\\\""),

@@ -20,8 +20,9 @@ use crate::{
 pub(super) fn console(desk: &mut Desk<'_>, table: &ConsoleTable) -> Option<Settings> {
     let listen = listen(desk, table);
     hosts(desk, &table.hosts);
+    let proxies = proxies(desk, &table.trusted_proxies);
     let tls = tls_files(desk, table);
-    Some(Settings { listen: listen?, hosts: table.hosts.clone(), tls })
+    Some(Settings { listen: listen?, hosts: table.hosts.clone(), proxies, tls })
 }
 
 fn listen(desk: &mut Desk<'_>, table: &ConsoleTable) -> Option<SocketAddr> {
@@ -62,6 +63,21 @@ fn hosts(desk: &mut Desk<'_>, hosts: &[String]) {
             desk.error(at!["console", "hosts", n], told);
         }
     }
+}
+
+fn proxies(desk: &mut Desk<'_>, written: &[String]) -> Vec<IpAddr> {
+    let mut proxies = Vec::new();
+    for (n, address) in written.iter().enumerate() {
+        match address.parse::<IpAddr>() {
+            Ok(address) => proxies.push(address.to_canonical()),
+            Err(_not_an_address) => {
+                let told = text!("\"{address}\" 不是 IP 地址", "\"{address}\" is no IP address");
+                let help = text!("例如 \"127.0.0.1\"", "such as \"127.0.0.1\"");
+                desk.error_with_help(at!["console", "trusted_proxies", n], told, help);
+            }
+        }
+    }
+    proxies
 }
 
 fn tls_files(desk: &mut Desk<'_>, table: &ConsoleTable) -> Option<TlsFiles> {

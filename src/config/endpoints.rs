@@ -69,7 +69,7 @@ fn of_table(
             http_receiver(desk, n, settings, (&table.wants, fleet)).map(Box::new).map(Receiver::Http)
         }
         (None, Some(settings)) => {
-            mqtt_receiver(desk, n, settings, (site, fleet.profiles)).map(Box::new).map(Receiver::Mqtt)
+            mqtt_receiver(desk, n, settings, site, (&table.wants, fleet)).map(Box::new).map(Receiver::Mqtt)
         }
         (Some(_), Some(_)) => {
             let told = text!(

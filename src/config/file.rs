@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::evidence::EvidenceTable;
+use super::{alarm_table::AlarmTable, evidence::EvidenceTable};
 use crate::{
     alarm::{ChatteringLimit, FloodLimit, ShelvingLimits},
     domain::{
-        AlarmName, BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId,
-        SecretFile, Size, Value, timetable::At,
+        BusId, ClassName, CommandName, DeviceId, EndpointId, Period, Priority, ProfileId, SecretFile, Size,
+        Value, timetable::At,
     },
     fieldbus::{dlt645, modbus, mqtt, serial},
     uplink::{self, Purpose, Wants, http},
@@ -111,6 +111,10 @@ pub struct ConsoleTable {
     pub listen: String,
     /// Names by which it may be called, besides IP addresses and localhost.
     pub hosts: Vec<String>,
+    /// IP addresses of reverse proxies whose `X-Forwarded-For` is believed: then it is the caller's address that is held to a pace and
+    /// stands in the audit. Of anybody else that header says nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
     /// With `key_file`: TLS. PEM, the certificate and its chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
@@ -216,23 +220,6 @@ pub struct DrillTable {
 
 fn default_within() -> Period {
     Period(Duration::from_secs(600))
-}
-
-/// Overrides a class's rule, for a class or for one device; only what differs.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "AlarmOverride")]
-pub struct AlarmTable {
-    pub class: Option<ClassName>,
-    pub device: Option<DeviceId>,
-    pub name: AlarmName,
-    pub on_delay: Option<Period>,
-    pub off_delay: Option<Period>,
-    pub priority: Option<Priority>,
-    pub latching: Option<bool>,
-    pub enabled: Option<bool>,
-    /// Of an entrapment: within this, help must have arrived.
-    pub rescue_within: Option<Period>,
 }
 
 /// The longest that a person may keep an alarm from being announced, by priority; `"0s"`: never. What is a matter of life, and critical
@@ -422,7 +409,13 @@ impl Default for RecordTable {
 impl Default for ConsoleTable {
     /// Loopback until an address is chosen.
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8480".to_owned(), hosts: Vec::new(), cert_file: None, key_file: None }
+        Self {
+            listen: "127.0.0.1:8480".to_owned(),
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            cert_file: None,
+            key_file: None,
+        }
     }
 }
 

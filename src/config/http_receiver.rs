@@ -1,13 +1,14 @@
 //! `[endpoint.http]`: where letters go by HTTP, by which login and which receipt rule; secrets and certificates read.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::{
     desk::{CERTIFICATE, Desk, PRIVATE_KEY},
     secret::{Secrets, Vault},
-    templates::{Fleet, Written, template},
+    templates::Fleet,
+    wording::Wording,
 };
 use crate::{
     at,
@@ -15,7 +16,7 @@ use crate::{
     domain::{SecretFile, Text},
     text,
     uplink::{
-        Template, Wants,
+        Wants,
         http::{
             Credentials, Login, Receiver, Reread, SigningKeyError, SigningKeys,
             config::{LoginSettings, ReceiverUrlError, Settings},
@@ -36,7 +37,14 @@ pub(super) fn http_receiver(
     (wants, fleet): (&Wants, Fleet<'_>),
 ) -> Option<Receiver> {
     let path = |key| at_key(n, key);
-    let template = body(desk, n, settings, (wants, fleet));
+    let wording = Wording {
+        table: "http",
+        template: settings.template.as_ref(),
+        content_type: settings.content_type.as_deref(),
+        code_table: settings.code_table.as_deref(),
+        codes: &settings.codes,
+    };
+    let template = wording.checked(desk, n, (wants, fleet));
     let secret = settings.secret.as_ref().and_then(|secret| signing_key(desk, &path("secret"), secret));
     let authorities = authorities(desk, n, settings);
     let identity = identity(desk, n, settings);
@@ -116,66 +124,6 @@ fn login_by<E>(
     let Some(LoginSettings { username, password }) = &settings.digest else { return Ok(None) };
     let (username, password) = (username.clone(), secret(password, "digest")?);
     Ok(Some(Login::Digest { username, password }))
-}
-
-/// The body's own form, if it has one.
-fn body(
-    desk: &mut Desk<'_>,
-    n: usize,
-    settings: &Settings,
-    (wants, fleet): (&Wants, Fleet<'_>),
-) -> Option<Template> {
-    let Settings { template: file, content_type, .. } = settings;
-    if let Some(kind) = content_type {
-        let path = &at_key(n, "content_type");
-        if file.is_none() {
-            desk.error(path, text!("content_type 需要 template", "content_type needs template beside it"));
-        } else if !is_media_type(kind) {
-            let told = text!("\"{kind}\" 不是媒体类型", "\"{kind}\" is no media type");
-            let help = text!("例如 \"application/json\"", "such as \"application/json\"");
-            desk.error_with_help(path, told, help);
-        }
-    }
-    let path = &at_key(n, "template");
-    let codes = &settings.codes;
-    known_codes(desk, n, codes, (wants, fleet));
-    let written = Written { path, file: file.as_ref()?, content_type: content_type.as_deref(), codes, wants };
-    template(desk, written, fleet)
-}
-
-/// A code that no template can ever ask for is a slip.
-fn known_codes(
-    desk: &mut Desk<'_>,
-    n: usize,
-    codes: &BTreeMap<String, String>,
-    (wants, fleet): (&Wants, Fleet<'_>),
-) {
-    let mut known = Vec::new();
-    for class in wants.classes.iter().filter_map(|name| fleet.profiles.class(name)) {
-        known.extend(class.alarms.iter().map(|alarm| alarm.name.to_string()));
-        let words = class.points.iter().flat_map(|point| {
-            point.values.iter().map(|word| format!("{}.{word}", point.name)).collect::<Vec<_>>()
-        });
-        known.extend(words);
-    }
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    for key in codes.keys().filter(|key| !known.contains(&key.as_str())) {
-        let told = text!(
-            "\"{key}\" 不是这个目标所要类别的报警，也不是\"测点.取值\"",
-            "\"{key}\" is no alarm of the classes that this endpoint wants, nor a `point.word` of them"
-        );
-        desk.dangling(at!["endpoint", n, "http", "codes", key.as_str()], told, key, &known);
-    }
-}
-
-/// `type/subtype`, with parameters or without, that can stand in a header.
-fn is_media_type(text: &str) -> bool {
-    let name = text.split(';').next().unwrap_or_default().trim();
-    let token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
-    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    printable && name.split_once('/').is_some_and(|(kind, sub)| token(kind) && token(sub))
 }
 
 fn at_key(n: usize, key: &'static str) -> [Step<'static>; 4] {

@@ -1,5 +1,6 @@
 //! What people write, checked as a whole before anything starts.
 
+mod alarm_table;
 mod brokers;
 mod buses;
 mod check;
@@ -16,6 +17,7 @@ mod http_receiver;
 pub mod line_time;
 mod modems;
 mod mqtt_receiver;
+mod over_time;
 mod overrides;
 mod own;
 mod port;
@@ -27,6 +29,7 @@ mod schema;
 mod secret;
 mod site;
 mod templates;
+mod wording;
 mod writings;
 
 pub use check::{Checked, Counts, check, load, look};

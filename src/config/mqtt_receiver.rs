@@ -2,32 +2,44 @@
 
 use std::time::Duration;
 
-use super::{brokers::broker, desk::Desk};
+use super::{brokers::broker, desk::Desk, templates::Fleet, wording::Wording};
 use crate::{
     at,
     document::Step,
     domain::ClassName,
     profile::Library,
     text,
-    uplink::mqtt::{
-        Commands, Place, Receiver, Template,
-        config::{Receipt, Settings},
+    uplink::{
+        Wants,
+        mqtt::{
+            Commands, Place, Receiver, Template,
+            config::{Receipt, Settings},
+        },
     },
 };
 
 /// A letter holds its place in the window meanwhile.
 const LONGEST_RECEIPT: Duration = Duration::from_secs(600);
 
-/// `site`: its id, which may stand in topics.
+/// `site`: its id, which may stand in topics. `wants`: what the endpoint is told, for a body template to be tried on.
 pub(super) fn mqtt_receiver(
     desk: &mut Desk<'_>,
     n: usize,
     settings: &Settings,
-    (site, library): (&str, &Library),
+    site: &str,
+    (wants, fleet): (&Wants, Fleet<'_>),
 ) -> Option<Receiver> {
     let table = || ["endpoint".into(), n.into(), "mqtt".into()];
     let key = |key: &'static str| at_key(n, key);
     let broker = broker(desk, table(), &settings.into());
+    let wording = Wording {
+        table: "mqtt",
+        template: settings.template.as_ref(),
+        content_type: settings.content_type.as_deref(),
+        code_table: settings.code_table.as_deref(),
+        codes: &settings.codes,
+    };
+    let body = wording.checked(desk, n, (wants, fleet));
     let topic = template(desk, &key("topic"), &settings.topic, &Place::ALL);
     let mut own = |name: &'static str, text: &str| {
         let path = key(name);
@@ -40,7 +52,7 @@ pub(super) fn mqtt_receiver(
     };
     let ack_topic = settings.ack_topic.as_ref().map(|topic| own("ack_topic", topic));
     let command_topic = settings.command_topic.as_ref().map(|topic| own("command_topic", topic));
-    let commands = commands(desk, n, settings, library);
+    let commands = commands(desk, n, settings, fleet.profiles);
     if command_topic.is_none() && !settings.commands.is_empty() {
         desk.error(
             &key("commands"),
@@ -56,6 +68,7 @@ pub(super) fn mqtt_receiver(
     Some(Receiver {
         broker: broker?,
         topic: topic?,
+        template: body,
         readings_topic: readings_topic?,
         receipt_topic: receipt_topic?,
         receipt_within: settings.receipt_within.into(),

@@ -7,8 +7,10 @@ use std::{
 };
 
 use super::{
+    alarm_table::AlarmTable,
     desk::{Desk, Taken},
-    file::{AlarmTable, DeviceTable},
+    file::DeviceTable,
+    over_time::{as_change, over_time},
 };
 use crate::{
     alarm::Override,
@@ -140,14 +142,21 @@ fn allowed(desk: &mut Desk<'_>, n: usize, table: &AlarmTable, alarm: &ClassAlarm
         latching,
         enabled,
         rescue_within,
+        count,
+        rate,
+        stuck,
     } = table;
     rescue(desk, n, table, alarm);
+    over_time(desk, n, table, alarm);
     let none = on_delay.is_none()
         && off_delay.is_none()
         && priority.is_none()
         && latching.is_none()
         && enabled.is_none()
-        && rescue_within.is_none();
+        && rescue_within.is_none()
+        && count.is_none()
+        && rate.is_none()
+        && stuck.is_none();
     if none {
         desk.warning(at!["alarm", n, "name"], text!("这一条什么也没改", "this override changes nothing"));
     }
@@ -195,6 +204,7 @@ fn as_override(table: &AlarmTable) -> Override {
         latching: table.latching,
         enabled: table.enabled,
         rescue_within: table.rescue_within.map(Into::into),
+        over_time: as_change(table),
     }
 }
 

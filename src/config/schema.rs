@@ -8,16 +8,17 @@ mod tests {
 
     use crate::{
         config::file::SiteFile,
-        profile::{ClassFile, ProfileFile},
+        profile::{ClassFile, CodesFile, ProfileFile},
     };
 
     #[test]
     fn the_schemas_beside_the_example_are_those_of_the_types() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schema");
-        let schemas: [(&str, Schema); 3] = [
+        let schemas: [(&str, Schema); 4] = [
             ("site.json", schema_for!(SiteFile)),
             ("class.json", schema_for!(ClassFile)),
             ("profile.json", schema_for!(ProfileFile)),
+            ("codes.json", schema_for!(CodesFile)),
         ];
         for (file, schema) in schemas {
             let path = dir.join(file);

@@ -174,7 +174,7 @@ impl Receiver {
     pub fn template(&self) -> Option<&Template> {
         match self {
             Receiver::Http(http) => http.template.as_ref(),
-            Receiver::Mqtt(_) => None,
+            Receiver::Mqtt(mqtt) => mqtt.template.as_ref(),
         }
     }
 

@@ -62,6 +62,15 @@ fn credits_to(purpose: &str, data: &str) -> String {
     )
 }
 
+fn codes_by(table: &str, keys: &str) -> String {
+    let more = if table == "mqtt" { "client_id = 'c'\n" } else { "" };
+    let scheme = if table == "mqtt" { "mqtts" } else { "https" };
+    format!(
+        "[[endpoint]]\nid = 'c'\npurpose = 'city-platform'\nwants = {{ classes = ['elevator'], priorities = ['critical'] }}\n\
+         [endpoint.{table}]\nurl = '{scheme}://c.example/'\n{more}{keys}"
+    )
+}
+
 #[test]
 fn what_people_may_and_who_is_told_next_is_checked() {
     let dir = TempDir::new().unwrap();
@@ -77,6 +86,15 @@ fn what_people_may_and_who_is_told_next_is_checked() {
              [endpoint.http]\nurl = 'https://c.example/'\ncodes = { passenger_traped = '93' }\n",
             Some("\"passenger_traped\" is no alarm of the classes that this endpoint wants"),
         ),
+        (
+            &codes_by("mqtt", "codes = { passenger_traped = '93' }\n"),
+            Some("\"passenger_traped\" is no alarm of the classes"),
+        ),
+        (
+            &codes_by("http", "code_table = 'elevator/chongqing'\n"),
+            Some("code_table needs template beside it"),
+        ),
+        (&codes_by("mqtt", "content_type = 'text/plain'\n"), Some("content_type needs template beside it")),
         ("[chattering]\nmore_than = 3\n[flood]\nmore_than = 20\nsummary_every = '30s'\n", None),
         ("[chattering]\nmore_than = 0\n", Some("must be from 1 to 1000")),
         ("[chattering]\ncalm = '2h'\n", Some("it is 1s to 1h")),
@@ -91,6 +109,37 @@ fn what_people_may_and_who_is_told_next_is_checked() {
             "[[alarm]]\nclass = 'elevator'\nname = 'passenger_trapped'\nrescue_within = '0s'\n",
             Some("1d at most"),
         ),
+        ("[[alarm]]\nclass = 'elevator'\nname = 'door_restless'\ncount = { times = 8 }\n", None),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { rise = 12.0, within = '1m' }\n",
+            None,
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\nstuck = { for = '30s', deadband = 0.1 }\n",
+            None,
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\ncount = { times = 3 }\n",
+            Some("\"position_stuck\" is no such rule: its class has no `count` for it"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { rise = -1.0 }\n",
+            Some("it is more than 0"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'car_heating'\nrate = { point = 'load' }\n",
+            Some("unknown key \"point\""),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'door_restless'\ncount = { times = 1 }\n",
+            Some("must be from 2 to 1000"),
+        ),
+        (
+            "[[alarm]]\nclass = 'elevator'\nname = 'position_stuck'\nstuck = { for = '31d' }\n",
+            Some("it is 1s to 30d"),
+        ),
+        ("[console]\ntrusted_proxies = ['127.0.0.1', '::1']\n", None),
+        ("[console]\ntrusted_proxies = ['proxy']\n", Some("\"proxy\" is no IP address")),
         ("[credit]\npoints_per_kg = { paper = 2.25, '塑料' = 0.0 }\n", None),
         ("[credit]\npoints_per_kg = { paper = -1.0 }\n", Some("points per kg are from 0 to 1000000")),
         ("[credit]\npoints_per_kg = { paper = 0.125 }\n", Some("two decimals at most")),
@@ -108,6 +157,10 @@ fn what_people_may_and_who_is_told_next_is_checked() {
             }
         }
     }
+    let unknown = format!("{SITE}{}", codes_by("mqtt", "code_table = 'elevator/gbt24476'\n"));
+    let unknown = told(&dir, &check_text(&dir, &unknown)).join("\n");
+    assert!(unknown.contains("did you mean \"elevator/gbt24476-2017\"?"), "{unknown}");
+    assert!(unknown.contains("code_table needs template beside it"), "{unknown}");
     let site = check_text(&dir, &format!("{SITE}[shelving]\nhigh = '2h'\n[escalation]\nagain = '5m'\n")).site;
     let customs = site.expect("it is right").customs;
     assert_eq!(customs.shelving.of(crate::domain::Priority::High), Duration::from_secs(7200));

@@ -202,6 +202,46 @@ impl Problem {
         )
     }
 
+    /// A device or an endpoint was not told, or said no.
+    pub fn not_done(why: Text) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not-done",
+            "Not done",
+            why,
+            text!("排除原因后再发", "send it again once the cause is gone"),
+        )
+    }
+
+    pub fn never_told(why: Text) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "never-told",
+            "Never told",
+            why,
+            text!("到现场由有资格的人操作", "somebody qualified does it on site"),
+        )
+    }
+
+    /// It was sent, and may have been done.
+    pub fn nobody_knows(why: Text) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "unsure",
+            "Outcome unknown",
+            why,
+            text!(
+                "先看设备现在的读数，再决定是否重发",
+                "look at what the device shows now before sending it again"
+            ),
+        )
+    }
+
+    /// The endpoint did not take what was sent to it.
+    pub fn hindered(why: Text, todo: Text) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "hindered", "Not taken", why, todo)
+    }
+
     pub fn busy() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

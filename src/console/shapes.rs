@@ -315,7 +315,8 @@ pub struct Reading {
     pub masked: bool,
 }
 
-fn any_value(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+/// How a value looks.
+pub fn any_value(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": ["number", "boolean", "string", "null"] })
 }
 

@@ -42,7 +42,7 @@ pub enum Role {
     Viewer,
     /// Takes alarms on, reports, shelves for up to four hours, closes. 值班/检查员
     Inspector,
-    /// Takes devices out of service, shelves longer, offers letters again. 运维
+    /// Takes devices out of service and tells them things, shelves longer, offers letters again, drills. 运维
     Operator,
     /// Whatever there is, values of persons among it. 管理
     Admin,

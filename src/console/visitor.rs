@@ -23,6 +23,12 @@ const PER_SECOND: f64 = 10.0;
 /// Wrong tokens from one address. A right one is let in all the same: nobody shuts out others by guessing.
 const WRONG_BURST: u32 = 10;
 const WRONG_PER_SECOND: f64 = 1.0 / 6.0;
+/// What one device is told by the network: so often at once, and in the long run. Relays and lamps wear.
+const TOLD_BURST: u32 = 5;
+const TOLD_PER_SECOND: f64 = 0.5;
+/// Drills to one endpoint: each is a letter that somebody receives.
+const DRILL_BURST: u32 = 2;
+const DRILLS_PER_SECOND: f64 = 1.0 / 30.0;
 /// Refusals of one kind from one address are one record in this time.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 /// So many are told apart; what more come are counted together.
@@ -72,6 +78,8 @@ pub struct Gate {
 struct State {
     requests: Limiter<String>,
     wrong: Limiter<IpAddr>,
+    told: Limiter<String>,
+    drills: Limiter<String>,
     records: HashMap<(IpAddr, Turned), Record>,
 }
 
@@ -86,6 +94,8 @@ impl Default for Gate {
         let state = State {
             requests: Limiter::new(BURST, PER_SECOND),
             wrong: Limiter::new(WRONG_BURST, WRONG_PER_SECOND),
+            told: Limiter::new(TOLD_BURST, TOLD_PER_SECOND),
+            drills: Limiter::new(DRILL_BURST, DRILLS_PER_SECOND),
             records: HashMap::new(),
         };
         Self { state: Mutex::new(state) }
@@ -126,6 +136,22 @@ impl Gate {
             return Err((Problem::role(token.role, needs), Some(turned)));
         }
         Ok(Visitor { token: token.name.clone(), role: token.role, address })
+    }
+
+    /// Whether a device may be told something now, whoever asks.
+    ///
+    /// # Errors
+    /// If it was told too often lately.
+    pub fn may_tell(&self, device: &str, now: Mono) -> Result<(), Problem> {
+        self.state().told.take(device.to_owned(), now).map_err(Problem::too_many_requests)
+    }
+
+    /// The same of a drill to an endpoint.
+    ///
+    /// # Errors
+    /// As [`Self::may_tell`].
+    pub fn may_drill(&self, endpoint: &str, now: Mono) -> Result<(), Problem> {
+        self.state().drills.take(endpoint.to_owned(), now).map_err(Problem::too_many_requests)
     }
 
     /// The record that a refusal is worth: the first of its kind at once, then one a minute that counts the others.

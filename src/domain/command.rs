@@ -216,11 +216,13 @@ impl Command {
     /// What makes it no command that a person could have meant; whoever asks, by whichever way.
     pub fn fault(&self) -> Option<Text> {
         match self {
-            Command::Acknowledge { alarm, by, note, from } => who(by, note.as_deref()).or_else(|| {
-                let named = plain(alarm, NAME_MAX) && plain(from, FROM_MAX);
-                (!named).then(|| text!("编号不对", "this is no alarm's number"))
-            }),
-            Command::Note { alarm, by, note, from } => who(by, Some(note))
+            Command::Acknowledge { alarm, by, note, from } => {
+                person_fault(by, note.as_deref()).or_else(|| {
+                    let named = plain(alarm, NAME_MAX) && plain(from, FROM_MAX);
+                    (!named).then(|| text!("编号不对", "this is no alarm's number"))
+                })
+            }
+            Command::Note { alarm, by, note, from } => person_fault(by, Some(note))
                 .or_else(|| {
                     let named = plain(alarm, NAME_MAX) && plain(from, FROM_MAX);
                     (!named).then(|| text!("编号不对", "this is no alarm's number"))
@@ -229,12 +231,12 @@ impl Command {
             Command::Alarm(order) => order.fault(),
             Command::Operate(asked) => asked.fault(),
             Command::Retry { endpoint, by, from, .. } => {
-                who(by, None).or_else(|| endpoint_fault(endpoint, from))
+                person_fault(by, None).or_else(|| endpoint_fault(endpoint, from))
             }
             Command::Discard { endpoint, by, note, from } => {
-                who(by, note.as_deref()).or_else(|| endpoint_fault(endpoint, from))
+                person_fault(by, note.as_deref()).or_else(|| endpoint_fault(endpoint, from))
             }
-            Command::Settle { device, by, note, from } => who(by, Some(note)).or_else(|| {
+            Command::Settle { device, by, note, from } => person_fault(by, Some(note)).or_else(|| {
                 let named = plain(device, NAME_MAX) && plain(from, FROM_MAX);
                 match (named, note.trim().is_empty()) {
                     (false, _) => Some(text!("名称不对", "this names no device")),
@@ -249,7 +251,7 @@ impl Command {
 impl Order {
     fn fault(&self) -> Option<Text> {
         let reason = self.note.as_deref().is_some_and(|note| !note.trim().is_empty());
-        who(&self.by, self.note.as_deref())
+        person_fault(&self.by, self.note.as_deref())
             .or_else(|| {
                 let named = !self.subject.is_empty() && plain(&self.subject, 2 * NAME_MAX);
                 (!(named && plain(&self.from, FROM_MAX)))
@@ -274,12 +276,13 @@ impl Operate {
         let named = word
             && plain(&self.from, FROM_MAX)
             && [&*self.device, &*self.command].iter().all(|name| plain(name, NAME_MAX));
-        who(&self.by, self.note.as_deref())
+        person_fault(&self.by, self.note.as_deref())
             .or_else(|| (!named).then(|| text!("名称不对", "this names no device, command or value")))
     }
 }
 
-fn who(by: &str, note: Option<&str>) -> Option<Text> {
+/// What makes a name no person's, or a note no note.
+pub fn person_fault(by: &str, note: Option<&str>) -> Option<Text> {
     if by.trim().is_empty() || !plain(by, NAME_MAX) {
         return Some(text!(
             "要写操作人姓名，最多 {NAME_MAX} 个字",

@@ -205,13 +205,17 @@ impl Pipeline {
         let at = self.clock.now();
         let who = Acknowledgement { by: by.clone(), at: at.wall, note: note.clone(), from: from.clone() };
         let said = note.map_or_else(String::new, |note| format!(": {note}"));
+        // on record under the occurrence, however it was named: there its history finds it
+        let mut object = alarm.clone();
         let (changes, result, outcome) = match self.engine.acknowledge(&alarm, who, at) {
             Acknowledged::Change(change) => {
+                object = change.memory.occurrence.clone().unwrap_or(object);
                 let state = change.memory.state.expect("an acknowledgement leads to a state");
                 let outcome = Outcome::Acknowledged { alarm: alarm.clone(), state };
                 (vec![*change], format!("acknowledged{said}"), outcome)
             }
-            Acknowledged::Already { by } => {
+            Acknowledged::Already { alarm: known, by } => {
+                object = known.unwrap_or(object);
                 let result = format!("already acknowledged by {by}{said}");
                 (vec![], result, Outcome::AlreadyAcknowledged { alarm: alarm.clone(), by })
             }
@@ -224,7 +228,7 @@ impl Pipeline {
             who: by,
             from,
             action: "acknowledge",
-            object: alarm.to_string(),
+            object: object.to_string(),
             outcome: result,
         };
         match self.commit(changes, vec![audit]).await {

@@ -49,6 +49,8 @@ pub struct ClassPoint {
     pub values: Vec<Arc<str>>,
     pub data: DataClass,
     pub required: bool,
+    /// Of a flag: once true, it counts as true in conditions until it was false for so long.
+    pub hold: Option<Duration>,
     /// Whose points are given: only a service sees it.
     pub card: bool,
     /// By the gateway, from other points: no profile has it.

@@ -1,4 +1,4 @@
-//! All classes and profiles there are: those built into the binary, and those of the site's own directories.
+//! All classes, profiles and lists of codes there are: those built into the binary, and those of the site's own directories.
 //!
 //! A file replaces a shipped one of the same id. A replacement with errors does not bring the shipped one back: somebody
 //! meant another map, and the old one would give wrong numbers.
@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Class, Profile, compile_class, compile_profile};
+use super::{Class, CodeTable, Profile, compile_class, compile_codes, compile_profile};
 use crate::{
     document::{Document, Place, Problems, Source},
     domain::{ClassName, ProfileId},
@@ -22,6 +22,7 @@ const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"
 
 const CLASS_FILE: &str = "class.toml";
 const CASES: &str = ".cases.toml";
+const CODES: &str = ".codes.toml";
 
 /// Classes and profiles by name; what has errors is not among them.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Library {
     cases: BTreeMap<ProfileId, Arc<Source>>,
     /// What each profile was made from.
     sources: BTreeMap<ProfileId, Arc<Source>>,
+    /// Platforms' lists of codes, by `<class>/<list>`.
+    codes: BTreeMap<String, Arc<CodeTable>>,
 }
 
 /// The files of one name each, the later over the earlier.
@@ -41,6 +44,7 @@ struct Shelf {
     classes: BTreeMap<ClassName, Found>,
     profiles: BTreeMap<ProfileId, Found>,
     cases: BTreeMap<ProfileId, Found>,
+    codes: BTreeMap<String, Found>,
 }
 
 /// A file's text, or the place that could not be read (it is reported, and hides what it was to replace).
@@ -84,6 +88,10 @@ impl Library {
                 None => library.broken.push(id),
             }
         }
+        for (id, source) in shelf.codes {
+            let table = source.and_then(|source| library.codes_at(&source, &id, problems));
+            library.codes.extend(table.map(|table| (id, Arc::new(table))));
+        }
         library
     }
 
@@ -117,6 +125,21 @@ impl Library {
         Some(profile)
     }
 
+    fn codes_at(&self, source: &Arc<Source>, id: &str, problems: &mut Problems) -> Option<CodeTable> {
+        let document = Document::parse(source.clone(), problems)?;
+        let table = compile_codes(&document, &self.classes, problems)?;
+        if table.id != id {
+            let written = &table.id;
+            let told = text!(
+                "按文件位置应是 {id}，文件里写的是 {written}",
+                "by its place it is {id}, the file says {written}"
+            );
+            problems.error(document.place(crate::at!["codes"]), told);
+            return None;
+        }
+        Some(table)
+    }
+
     /// The profile in a file that is not of this library, over its classes, `class` before them; `None` and the mistakes
     /// in `problems`.
     pub fn profile_in(
@@ -125,9 +148,23 @@ impl Library {
         class: Option<Class>,
         problems: &mut Problems,
     ) -> Option<Profile> {
+        compile_profile(&Document::parse(source.clone(), problems)?, &self.classes_with(class), problems)
+    }
+
+    /// The same of a list of codes.
+    pub fn codes_in(
+        &self,
+        source: &Arc<Source>,
+        class: Option<Class>,
+        problems: &mut Problems,
+    ) -> Option<CodeTable> {
+        compile_codes(&Document::parse(source.clone(), problems)?, &self.classes_with(class), problems)
+    }
+
+    fn classes_with(&self, class: Option<Class>) -> BTreeMap<ClassName, Option<Arc<Class>>> {
         let mut classes = self.classes.clone();
         classes.extend(class.map(|class| (class.name.clone(), Some(Arc::new(class)))));
-        compile_profile(&Document::parse(source.clone(), problems)?, &classes, problems)
+        classes
     }
 
     pub fn profile(&self, id: &str) -> Option<Arc<Profile>> {
@@ -136,6 +173,16 @@ impl Library {
 
     pub fn class(&self, name: &str) -> Option<Arc<Class>> {
         self.classes.get(name).cloned().flatten()
+    }
+
+    /// A platform's list of codes.
+    pub fn code_table(&self, id: &str) -> Option<Arc<CodeTable>> {
+        self.codes.get(id).cloned()
+    }
+
+    /// Those that can be used, sorted.
+    pub fn code_tables(&self) -> impl Iterator<Item = &Arc<CodeTable>> {
+        self.codes.values()
     }
 
     /// The profiles that can be used, sorted.
@@ -182,6 +229,8 @@ impl Shelf {
             self.classes.insert(class.into(), source);
         } else if let Some(stem) = file.strip_suffix(CASES) {
             self.cases.insert(id(stem), source);
+        } else if let Some(stem) = file.strip_suffix(CODES) {
+            self.codes.insert(format!("{class}/{stem}"), source);
         } else if let Some(stem) = file.strip_suffix(".toml") {
             self.profiles.insert(id(stem), source);
         }

@@ -74,6 +74,8 @@ pub struct ClassPointFile {
     pub data: DataClass,
     #[serde(default)]
     pub required: bool,
+    /// Of a flag that falls off now and then while it is true: once true, conditions take it as true until it was false for so long.
+    pub hold: Option<Period>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

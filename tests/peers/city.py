@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The city's side of an MQTT endpoint (paho-mqtt): hears everything under a topic, parses it with the CloudEvents SDK, keeps it in order of
-arrival, and can say something back: receipts, acknowledgements, commands."""
+arrival (`letters`: all of it, whatever its form), and can say something back: receipts, acknowledgements, commands."""
 import dataclasses
 import json
 import threading
@@ -27,7 +27,7 @@ class City:
     """`confirms`: a topic on which each letter's id is published as soon as it is heard."""
 
     def __init__(self, port, topic, confirms=None):
-        self.heard, self.wrong, self.confirms = [], [], confirms
+        self.heard, self.wrong, self.letters, self.confirms = [], [], [], confirms
         self._lock = threading.Lock()
         # its session outlives the broker's restarts only where the broker keeps it: what is published while it is away is lost with that
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"city-{uuid.uuid4().hex[:8]}", clean_session=False)
@@ -41,6 +41,7 @@ class City:
         assert self._subscribed.wait(10), "the broker did not answer"
 
     def _on_message(self, _client, _data, message):
+        self.letters.append((message.topic, message.payload))
         try:
             event = from_structured_event(HTTPMessage(headers={"content-type": "application/cloudevents+json"}, body=message.payload))
         except Exception as why:  # whatever the SDK finds wrong with it is a finding

@@ -106,10 +106,14 @@ class Platform:
             else:
                 nth = self._bodies[body] = self._bodies.get(body, 0) + 1
                 status = self.refuse(body, nth)
-                more, said = {}, self.reply if status is None else b'{"code":422}'
+                more, said = {}, self.said(body) if status is None else b'{"code":422}'
                 status = status or 200
             self.requests.append(Request(headers, body, status))
             return status, more, said
+
+    def said(self, body):
+        """`reply` is what it always says, or a function of the body."""
+        return self.reply(body) if callable(self.reply) else self.reply
 
     def accepted(self):
         with self._lock:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 
+from city import City
 from dlt645_meter import VOLTAGE, Dlt645Meters
 from kiosk import Kiosks
 from mqtt_publisher import Publisher
@@ -24,12 +25,14 @@ BATTERY_WORD, LOAD_SHORT = 0x0121, 0x0008          # Renogy: fault word, high ha
 CONTACTS, INTRUSION = 0x00C0, 0x0001
 BUTTON, SPACE = "24e124535b316056", "24e124538b223213"
 DELAYS = {
-    "elevator": ["passenger_trapped_suspected", "passenger_trapped", "e_bike", "alarm_button", "overtravel"],
+    "elevator": ["passenger_trapped_suspected", "passenger_trapped", "e_bike", "alarm_button", "overtravel_top", "overtravel_bottom"],
     "access-gate": ["tamper"], "parking-sensor": ["sensor_fault"], "street-light": ["load_short"], "recycling-kiosk": ["smoke"],
     "power-line": ["phase_a_lost"], "perimeter": ["intrusion"], "help-button": ["help_wanted"],
 }
-# As one city has them (GB/T 24476 where it has a code; 91 up differ from city to city).
-CODES = {"passenger_trapped": "93", "passenger_trapped_suspected": "93", "alarm_button": "90", "overtravel": "92"}
+# A city by HTTP, whose own codes begin at 91, and which tells a suspicion apart; a town by MQTT, with GB/T 24476's and one besides.
+TEMPLATE = f'template = "{ROOT}/config/templates/elevator-city.json.j2"\n'
+BY_HTTP = TEMPLATE + 'code_table = "elevator/chongqing"\ncodes = { passenger_trapped_suspected = "94" }\n'
+BY_MQTT = TEMPLATE + 'code_table = "elevator/gbt24476-2017"\ncodes = { overtravel_top = "09" }\n'
 
 
 def device(id, profile, bus, where):
@@ -50,8 +53,21 @@ timeout = "2s"
 """
 
 
+def broker_endpoint(id, port, classes, more):
+    return f"""
+[[endpoint]]
+id      = "{id}"
+purpose = "city-platform"
+wants   = {{ classes = {json.dumps(classes)}, priorities = ["critical", "high", "medium", "low"], data = ["public", "operational"] }}
+[endpoint.mqtt]
+url       = "mqtt://127.0.0.1:{port}"
+client_id = "{id}-gateway"
+topic     = "{id}/{{device}}/{{alarm}}"
+{more}
+"""
+
+
 def site(folder, modbus, gates, broker, meters, office, city):
-    codes = "codes = { " + ", ".join(f'{name} = "{code}"' for name, code in CODES.items()) + " }"
     delays = "".join(f'\n[[alarm]]\nclass = "{of}"\nname = "{name}"\non_delay = "300ms"\noff_delay = "300ms"\n'
                      for of, names in DELAYS.items() for name in names)
     return site_head(folder) + tcp_bus(modbus) + f"""
@@ -83,7 +99,7 @@ more_than = 1000
        + device("fence-1", "perimeter/eletechsup-n4dih32", "lan", f"unit = {FENCE}")
        + device("button-1", "help-button/milesight-ws101", "broker", f'address = "{BUTTON}"')
        + endpoint("office", office, list(DELAYS))
-       + endpoint("city", city, ["elevator"], f'template = "{ROOT}/config/templates/elevator-city.json.j2"\n{codes}') + delays)
+       + endpoint("city", city, ["elevator"], BY_HTTP) + broker_endpoint("town", broker, ["elevator"], BY_MQTT) + delays)
 
 
 class Compound:
@@ -172,6 +188,7 @@ def test_every_class_from_the_wire_to_the_body(tmp_path, modbus, line, broker, e
         meters.set(METER, item, value)
     compound = Compound(registers, ending(OsdpReader(wire.b).start()), ending(Publisher(broker.port)), ending(Kiosks(broker.port)), meters)
     office, city = ending(Platform(free_port())), ending(Platform(free_port()))
+    town = ending(City(broker.port, "town/#"))
     gatehouse = gateway(site(tmp_path, registers.port, wire.a, broker.port, meters.server.port, office.port, city.port))
     assert "0" == str(gatehouse.cli("check").returncode)
     gatehouse.start()
@@ -198,3 +215,7 @@ def test_every_class_from_the_wire_to_the_body(tmp_path, modbus, line, broker, e
     wait_until(lambda: len(bodies(city)) >= 2 * len(DELAYS["elevator"]), 10, "the city has as many")
     of_city = sorted(map(normal, bodies(city)), key=lambda body: (body["Fault_Reason"], body["Fault_State"], body["floor"]))
     held("elevator-city", of_city)
+    wait_until(lambda: len(town.letters) >= 2 * len(DELAYS["elevator"]), 10, "the town has as many")
+    of_town = [json.loads(body) | {"topic": topic} for topic, body in town.letters]
+    of_town = sorted(map(normal, of_town), key=lambda body: (body["Fault_Reason"], body["Fault_State"], body["floor"]))
+    held("elevator-town", of_town)

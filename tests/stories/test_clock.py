@@ -6,13 +6,12 @@ import sqlite3
 import time
 
 from inspector import Inspector
-from support.gateway import SECRET, at_ns, site_head, tcp_bus
+from support.car import E_BIKE, NORMAL, NOTHING, STUCK, TRAPPED, endpoint, site
+from support.gateway import SECRET, at_ns
 from support.machine import free_port
 from support.waiting import never, wait_until
 from support.wall import WallClock
 
-NORMAL = 0
-NOTHING, STUCK, E_BIKE, TRAPPED = 0, 1, 2, 4
 WHO = ("--by", "张伟")
 
 
@@ -28,41 +27,10 @@ class AnyTime(Inspector):
         return super().judge({**headers, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": sign(now)}, body)
 
 
-def endpoint(name, port, priorities):
-    return f"""
-[[endpoint]]
-id      = "{name}"
-purpose = "safety-inspection"
-[endpoint.http]
-url     = "http://127.0.0.1:{port}/api/alarms"
-secret  = {{ file = "inspection-secret" }}
-timeout = "2s"
-[endpoint.wants]
-classes    = ["elevator"]
-priorities = {priorities}
-data       = ["operational"]
-"""
-
-
-def rule(name):
-    return f"""
-[[alarm]]
-class     = "elevator"
-name      = "{name}"
-on_delay  = "200ms"
-off_delay = "200ms"
-"""
-
-
-def site(folder, tcp, strict, lenient, duty):
-    return site_head(folder) + tcp_bus(tcp) + """
-[[device]]
-id      = "lift-1"
-name    = "1号电梯"
-profile = "elevator/story-service"
-bus     = "lan"
-unit    = 1
-
+def table(folder, tcp, strict, lenient, duty):
+    return site(folder, tcp, [
+        endpoint("strict", strict.port, '"operational"', priorities=("critical",)), endpoint("lenient", lenient.port, '"operational"', priorities=("critical",)),
+        endpoint("duty", duty.port, '"operational"', priorities=("critical", "high", "medium"))]) + """
 [shelving]
 high = "8h"
 
@@ -71,9 +39,7 @@ priorities = ["critical", "high"]
 [[escalation.step]]
 after     = "5m"
 contact   = "值班经理"
-""" + rule("stuck_between_floors") + rule("e_bike") + rule("passenger_trapped") \
-        + endpoint("strict", strict.port, '["critical"]') + endpoint("lenient", lenient.port, '["critical"]') \
-        + endpoint("duty", duty.port, '["critical", "high", "medium"]')
+"""
 
 
 class Story:
@@ -111,7 +77,7 @@ def words(office, alarm):
 def test_clock(tmp_path, modbus, ending, gateway, inspector):
     tcp, wall = modbus([1]), WallClock(tmp_path)
     lenient, duty = (ending(AnyTime(free_port(), SECRET).set("up")) for _ in range(2))
-    gatehouse = gateway(site(tmp_path, tcp.port, inspector, lenient, duty))
+    gatehouse = gateway(table(tmp_path, tcp.port, inspector, lenient, duty))
     gatehouse.environment = wall.environment
     story = Story(gatehouse, tcp, wall, inspector, lenient, duty)
     story.car(NOTHING)

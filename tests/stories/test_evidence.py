@@ -13,33 +13,12 @@ import tarfile
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from support.gateway import ROOT, inspector_table, run_binary, site_head, tcp_bus
+from support.car import NOTHING, TRAPPED, Car, site
+from support.gateway import ROOT, inspector_table, run_binary
 from support.waiting import wait_until
 from verify_bundle import check_signature
 
-NORMAL, NOTHING, TRAPPED = 0, 0, 4
 PEER = ROOT / "tests" / "peers" / "verify_bundle.py"
-
-
-def site(folder, tcp, inspector):
-    return site_head(folder) + tcp_bus(tcp) + """
-[[device]]
-id      = "lift-1"
-name    = "1号电梯"
-profile = "elevator/story-service"
-bus     = "lan"
-unit    = 1
-
-[[alarm]]
-class     = "elevator"
-name      = "passenger_trapped"
-on_delay  = "200ms"
-off_delay = "200ms"
-""" + inspector_table(inspector.port)
-
-
-def car(tcp, flags):
-    tcp.set(1, 0, [3, NORMAL, flags])
 
 
 def verify(*arguments):
@@ -52,22 +31,22 @@ def peer(bundle, key):
 
 def test_evidence(tmp_path, modbus, inspector, gateway):
     tcp = modbus([1])
-    car(tcp, NOTHING)
-    gatehouse = gateway(site(tmp_path, tcp.port, inspector)).start()
+    car = Car(tcp)
+    gatehouse = gateway(site(tmp_path, tcp.port, [inspector_table(inspector.port)])).start()
     store = tmp_path / "store"
     wait_until(lambda: gatehouse.good("lift-1", "mode"), 10, "the first readings")
     key = gatehouse.cli("events", "key").stdout.strip()
     assert (store / "evidence.key").stat().st_mode & 0o777 == 0o600
     assert json.loads(gatehouse.cli("status", "--json").stdout)["evidence_key"]["public"] == key
 
-    bodies = a_case(gatehouse, tcp, inspector, 1)
+    bodies = a_case(gatehouse, car, inspector, 1)
     what_the_receiver_holds(bodies, key)
     done = verify("--config", gatehouse.config, "--key", key)
     assert done.returncode == 0, f"beside the running gateway: {done.stdout}{done.stderr}"
 
     gatehouse.kill()
     gatehouse.start()
-    bodies = a_case(gatehouse, tcp, inspector, 2)
+    bodies = a_case(gatehouse, car, inspector, 2)
     gatehouse.stop()
     assert verify("--store", store, "--key", key).returncode == 0, "after a kill and a stop"
 
@@ -84,15 +63,15 @@ def test_evidence(tmp_path, modbus, inspector, gateway):
     whoever_has_the_disk(store, key)
 
 
-def a_case(gatehouse, tcp, inspector, nth):
+def a_case(gatehouse, car, inspector, nth):
     """Raised, acknowledged, over; each step delivered."""
     def told():
         return [r.json for r in inspector.accepted() if r.json["data"]["alarm"]["name"] == "passenger_trapped"]
     before = len({body["id"] for body in told()})
-    car(tcp, TRAPPED)
+    car.is_so(TRAPPED)
     wait_until(lambda: gatehouse.state("lift-1", "passenger_trapped") == "active_unacknowledged", 10, f"raised, time {nth}")
     gatehouse.acknowledge("lift-1", "passenger_trapped", who="张伟")
-    car(tcp, NOTHING)
+    car.is_so(NOTHING)
     wait_until(lambda: len({body["id"] for body in told()}) >= before + 3, 10, "all steps delivered")
     bodies = {body["id"]: body for body in told()}
     return list(bodies.values())[before:]
@@ -219,11 +198,11 @@ def whoever_has_the_disk(store, key):
 def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
     """国密: one key of the site file, and from then on SM3 and SM2. What was proved before is proved as before; OpenSSL is the judge of the rest."""
     tcp = modbus([1])
-    car(tcp, NOTHING)
-    written = site(tmp_path, tcp.port, inspector)
+    car = Car(tcp)
+    written = site(tmp_path, tcp.port, [inspector_table(inspector.port)])
     gatehouse = gateway(written).start()
     store = tmp_path / "store"
-    before = a_case(gatehouse, tcp, inspector, 1)
+    before = a_case(gatehouse, car, inspector, 1)
     old = gatehouse.cli("events", "key").stdout.strip()
     gatehouse.stop()
     occurrence, early = before[0]["data"]["alarm"]["occurrence"], tmp_path / "early.tar"
@@ -235,7 +214,7 @@ def test_a_site_goes_over_to_guomi(tmp_path, modbus, inspector, gateway):
     gatehouse.config.write_text(written + '[evidence]\nalgorithms = "guomi"\n')
     gatehouse.start()
     gatehouse.acknowledge("lift-1", "passenger_trapped", who="张伟")  # its end
-    after = a_case(gatehouse, tcp, inspector, 2)
+    after = a_case(gatehouse, car, inspector, 2)
     new = json.loads(gatehouse.cli("status", "--json").stdout)["evidence_key"]
     assert new["algorithm"] == "sm2" and new["public"] == gatehouse.cli("events", "key").stdout.strip() != old
     gatehouse.stop()

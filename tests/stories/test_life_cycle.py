@@ -3,12 +3,12 @@ escalated, the rescue clock. The gateway is killed in the middle of a shelf and 
 import json
 
 from inspector import Inspector
+from support.api import told, words
+from support.car import E_BIKE, INSPECTION, NOTHING, STUCK, TRAPPED, Car
 from support.gateway import SECRET, site_head, tcp_bus
 from support.machine import free_port
 from support.waiting import never, wait_until
 
-NORMAL, INSPECTION = 0, 2
-NOTHING, STUCK, E_BIKE, TRAPPED = 0, 1, 2, 4
 WHO = ("--by", "张伟")
 
 
@@ -65,25 +65,6 @@ contact   = "物业总经理"
         + endpoint("duty", "property", duty.port, 'classes = ["power-line"]\npriorities = ["critical"]')
 
 
-class Car:
-    def __init__(self, server):
-        self.server = server
-        self.is_so(NORMAL, NOTHING)
-
-    def is_so(self, mode, flags):
-        self.server.set(1, 0, [3, mode, flags])
-
-
-def told(receiver, alarm):
-    """The steps of an alarm that the receiver accepted, in order: the word of the type, and the alarm as it was told. A kill may have doubled one."""
-    bodies = {r.id: r.json for r in receiver.accepted()}.values()
-    return [(b["type"].removeprefix("gatehouse.alarm."), b["data"]["alarm"]) for b in bodies if b["data"]["alarm"]["name"] == alarm]
-
-
-def words(receiver, alarm):
-    return [word for word, _ in told(receiver, alarm)]
-
-
 def listed(gatehouse, alarm):
     rows = [row for row in gatehouse.lines("alarms", "list") if row["alarm"] == alarm]
     assert len(rows) < 2, rows
@@ -117,7 +98,7 @@ def a_shelf(gatehouse, car, inspector):
     shelf = told(inspector, "e_bike")[0][1]["shelved"]
     assert (shelf["by"], shelf["reason"], shelf["from"]) == ("张伟", "识别误报，厂家明日到", "cli")
 
-    car.is_so(NORMAL, E_BIKE)
+    car.is_so(E_BIKE)
     wait_until(lambda: (listed(gatehouse, "e_bike") or {}).get("state") == "active_unacknowledged", 5, "raised under its shelf")
     row = listed(gatehouse, "e_bike")
     assert row["overlays"] == ["shelved"] and row["announced"] is False
@@ -140,29 +121,29 @@ def nobody_acknowledges(gatehouse, car, inspector, duty):
     assert steps == [{"step": 1, "contact": "值班经理"}, {"step": 2, "contact": "物业总经理"}]
     gatehouse.cli("alarms", "ack", "lift-1/e_bike", "--as", "李娜")
     wait_until(lambda: words(duty, "e_bike")[-1] == "acknowledged", 5, "who was called hears who took it on")
-    car.is_so(NORMAL, NOTHING)
+    car.is_so(NOTHING)
     wait_until(lambda: words(duty, "e_bike")[-1] == "closed", 5, "and how it ended")
     assert words(duty, "e_bike") == ["escalated", "escalated", "acknowledged", "closed"]
 
 
 def maintenance(gatehouse, car, inspector):
     """An elevator in inspection mode does odd things: seen, not told; what stands when it ends is told."""
-    car.is_so(INSPECTION, STUCK)
+    car.is_so(STUCK, INSPECTION)
     wait_until(lambda: listed(gatehouse, "stuck_between_floors"), 5, "seen")
     assert listed(gatehouse, "stuck_between_floors")["overlays"] == ["suppressed"]
     assert json.loads(gatehouse.cli("status", "--json").stdout)["alarms"]["suppressed"] == 1
-    car.is_so(INSPECTION, NOTHING)
+    car.is_so(NOTHING, INSPECTION)
     wait_until(lambda: not listed(gatehouse, "stuck_between_floors"), 5, "over, and nobody has to take it on")
-    car.is_so(INSPECTION, STUCK)
+    car.is_so(STUCK, INSPECTION)
     wait_until(lambda: listed(gatehouse, "stuck_between_floors"), 5, "seen again")
     assert words(inspector, "stuck_between_floors") == []
-    car.is_so(NORMAL, STUCK)
+    car.is_so(STUCK)
     wait_until(lambda: words(inspector, "stuck_between_floors"), 5, "told when the inspection ends")
     word, alarm = told(inspector, "stuck_between_floors")[0]
     assert (word, alarm["state"]) == ("raised", "active_unacknowledged")
     still = gatehouse.cli("alarms", "close", "lift-1/stuck_between_floors", "--reason", "误报", *WHO, ok=(8,))
     assert "still holds" in still.stderr
-    car.is_so(NORMAL, NOTHING)
+    car.is_so(NOTHING)
     wait_until(lambda: "returned" in words(inspector, "stuck_between_floors"), 5, "returned")
     gatehouse.cli("alarms", "close", "lift-1/stuck_between_floors", "--reason", "传感器进水，已更换", *WHO)
     wait_until(lambda: words(inspector, "stuck_between_floors")[-1] == "closed", 5, "closed")
@@ -179,9 +160,9 @@ def out_of_service(gatehouse, car, inspector):
     wait_until(lambda: words(inspector, "no_sign_of_life") == ["out_of_service"], 5, "told once, for the whole device")
     assert told(inspector, "no_sign_of_life")[0][1]["out_of_service"]["whole_device"] is True
     heard = len(inspector.accepted())
-    car.is_so(NORMAL, E_BIKE)
+    car.is_so(E_BIKE)
     wait_until(lambda: (listed(gatehouse, "e_bike") or {}).get("overlays") == ["out_of_service"], 5, "raised while out of service")
-    car.is_so(NORMAL, NOTHING)
+    car.is_so(NOTHING)
     wait_until(lambda: not listed(gatehouse, "e_bike"), 5, "and gone")
     assert len(inspector.accepted()) == heard, "nobody is told"
     gatehouse.cli("alarms", "in-service", "lift-1", *WHO)
@@ -193,7 +174,7 @@ def a_rescue(gatehouse, car, inspector):
     """Nine seconds for thirty minutes: warned of after 1.5, 4.5 and 7.5, over a kill; who arrives stops it."""
     said = lambda: [alarm["rescue"]["said"] for word, alarm in told(inspector, "passenger_trapped") if word == "rescue"]
     rescue = lambda step, *more, **ok: gatehouse.cli("alarms", "rescue", "lift-1/passenger_trapped", step, *WHO, *more, **ok)
-    car.is_so(NORMAL, TRAPPED)
+    car.is_so(TRAPPED)
     wait_until(lambda: said() == ["warning"], 8, "warned of after a sixth")
     rescue("dispatched", "-m", "维保两人出发")
     wait_until(lambda: said() == ["warning", "dispatched"], 3, "dispatched, told")
@@ -203,7 +184,7 @@ def a_rescue(gatehouse, car, inspector):
     rescue("arrived")
     again = rescue("arrived", ok=(8,))
     assert "张伟" in again.stderr
-    car.is_so(NORMAL, NOTHING)
+    car.is_so(NOTHING)
     rescue("released")
     wait_until(lambda: said()[-1] == "released", 5, "released, told")
     wait_until(lambda: "returned" in words(inspector, "passenger_trapped"), 5, "returned")

@@ -206,6 +206,57 @@ fn a_door_that_opens_three_times_a_minute() {
     assert_eq!(bench.steps("opened_often"), [(90, Raised), (131, Returned)]);
 }
 
+/// What a site changes counts, and of the rest its class's word.
+#[test]
+fn a_site_says_how_much_it_takes() {
+    use crate::{
+        alarm::{OverTimeChange, Override},
+        profile::OverTime,
+    };
+    let seconds = Duration::from_secs;
+    let changed = |name: &str, of: Option<&str>, over_time: OverTimeChange| Override {
+        device: of.map(Into::into),
+        class: of.is_none().then(|| "box".into()),
+        name: name.into(),
+        on_delay: None,
+        off_delay: None,
+        priority: None,
+        latching: None,
+        enabled: None,
+        rescue_within: None,
+        over_time: Some(over_time),
+    };
+    let changes = [
+        changed("opened_often", Some("box-1"), OverTimeChange::Count { times: Some(5), within: None }),
+        changed("opened_often", None, OverTimeChange::Count { times: Some(4), within: Some(seconds(90)) }),
+        changed(
+            "heating",
+            None,
+            OverTimeChange::Rate { rise: None, fall: Some(9.0), within: Some(seconds(30)) },
+        ),
+        changed("stuck", None, OverTimeChange::Stuck { lasting: Some(seconds(5)), deadband: None }),
+        changed("hot", None, OverTimeChange::Stuck { lasting: Some(seconds(5)), deadband: None }),
+    ];
+    let rules = Rules::compile(&"box-1".into(), &PROFILE, &changes).expect("it is valid");
+    let of = |name: &str| {
+        rules.on.iter().find(|rule| &*rule.alarm.name == name).expect("it is on").alarm.over_time.clone()
+    };
+    assert_eq!(
+        of("opened_often"),
+        Some(OverTime::Count { times: 5, within: seconds(90) }),
+        "the nearer word is the last"
+    );
+    let heating =
+        OverTime::Rate { point: "heat".into(), rise: Some(5.0), fall: Some(9.0), within: seconds(30) };
+    assert_eq!(of("heating"), Some(heating));
+    let stuck = OverTime::Stuck { point: "heat".into(), lasting: seconds(5), deadband: 0.5 };
+    assert_eq!((of("stuck"), of("hot")), (Some(stuck), None));
+    let compiled = rules.on.iter().find(|rule| &*rule.alarm.name == "stuck").and_then(Rule::over_time);
+    assert!(
+        matches!(compiled, Some(crate::alarm::OverTime::Stuck { lasting, .. }) if *lasting == seconds(5))
+    );
+}
+
 #[test]
 fn what_was_counted_outlives_a_restart_and_silence_is_not_calm() {
     use TransitionKind::{Raised, Returned};

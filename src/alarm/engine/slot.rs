@@ -251,7 +251,9 @@ impl Slot {
                 Acknowledged::Change(Box::new(self.change(look, kind, memory, None)))
             }
             None => match &self.memory.acknowledged {
-                Some(first) => Acknowledged::Already { by: first.by.clone() },
+                Some(first) => {
+                    Acknowledged::Already { alarm: self.memory.occurrence.clone(), by: first.by.clone() }
+                }
                 None => Acknowledged::NoSuchAlarm,
             },
         }

@@ -11,6 +11,8 @@ use crate::{
     profile::{Library, Profile},
 };
 
+mod held;
+
 const SUSPECTED: &str = "passenger_trapped_suspected";
 const LIFT: DeviceIx = DeviceIx(0);
 
@@ -43,6 +45,8 @@ struct Bench {
     /// What stands on disk.
     disk: Vec<AlarmMemory>,
     steps: Vec<TransitionKind>,
+    /// The box was off: another boot's id.
+    rebooted: Option<String>,
 }
 
 impl Bench {
@@ -53,6 +57,7 @@ impl Bench {
             profile: Arc::clone(&TERMINAL),
             disk: vec![],
             steps: vec![],
+            rebooted: None,
         };
         bench.restart(latching);
         bench
@@ -62,14 +67,19 @@ impl Bench {
         let watched = vec![rule(latching)];
         let id = DeviceId::from("lift-1");
         let latest = Latest::new(Arc::clone(&self.profile), false);
-        let (engine, orphans) =
-            Engine::new(vec![(id, latest, watched)], self.disk.clone(), self.clock.boot_id());
+        let boot = self.rebooted.as_deref().unwrap_or_else(|| self.clock.boot_id());
+        let (engine, orphans) = Engine::new(vec![(id, latest, watched)], self.disk.clone(), boot);
         assert!(orphans.is_empty());
         self.engine = engine;
     }
 
     /// The elevator is polled: the condition holds, does not, or nothing is known.
     fn poll(&mut self, truth: Truth) {
+        self.poll_with(truth, true);
+    }
+
+    /// The same; what its passenger sensor says.
+    fn poll_with(&mut self, truth: Truth, occupied: bool) {
         let at = self.clock.now();
         let text = |word: &str| Value::Text(word.into());
         let door = if truth == Truth::True { "closed" } else { "open" };
@@ -77,7 +87,7 @@ impl Bench {
             ("mode", text("normal")),
             ("door_zone", Value::Flag(false)),
             ("door", text(door)),
-            ("occupied", Value::Flag(true)),
+            ("occupied", Value::Flag(occupied)),
             ("speed", Value::Number(0.0)),
         ];
         let points = values.iter().map(|(name, value)| {
@@ -124,8 +134,22 @@ impl Bench {
         done
     }
 
+    /// Without what the rescue clock says.
+    fn told(&self) -> Vec<TransitionKind> {
+        self.steps.iter().copied().filter(|kind| *kind != TransitionKind::Rescue).collect()
+    }
+
     fn state(&self) -> Option<AlarmState> {
         self.engine.devices[0].alarms[0].memory.state
+    }
+
+    /// The condition holds but for the passenger sensor, polled every second for `seconds`.
+    fn sensed(&mut self, seconds: u64, occupied: impl Fn(u64) -> bool) {
+        for second in 1..=seconds {
+            self.clock.advance(Duration::from_secs(1));
+            self.poll_with(Truth::True, occupied(second));
+            self.decide(true);
+        }
     }
 
     /// Polls every second for `seconds`.
@@ -150,7 +174,7 @@ fn an_entrapment_from_the_first_second_to_the_last() {
     assert_eq!(bench.state(), Some(ActiveUnacknowledged));
     bench.acknowledge();
     assert_eq!(bench.state(), Some(ActiveAcknowledged));
-    assert!(matches!(bench.acknowledge(), Acknowledged::Already { by } if by == "张伟"));
+    assert!(matches!(bench.acknowledge(), Acknowledged::Already { by, .. } if by == "张伟"));
     bench.live(10, False);
     assert_eq!(bench.state(), Some(ActiveAcknowledged), "the off-delay has not passed");
     bench.live(1, False);
@@ -262,6 +286,7 @@ fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
         latching: Some(false),
         enabled: Some(false),
         rescue_within: None,
+        over_time: None,
     };
     let rules =
         Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");

@@ -29,6 +29,20 @@ pub enum Part {
     After,
 }
 
+impl Part {
+    /// How the name of its file ends.
+    fn ending(self) -> &'static str {
+        match self {
+            Part::Before => "-1.jsonl.gz",
+            Part::After => "-2.jsonl.gz",
+        }
+    }
+
+    pub fn is_that_of(self, capture: &Capture) -> bool {
+        capture.file.ends_with(self.ending())
+    }
+}
+
 pub struct Taken {
     pub event: Event,
     pub bus: BusId,
@@ -52,11 +66,7 @@ pub fn write(dir: &Path, taken: &Taken, zone: &TimeZone, suite: Suite) -> io::Re
         DirBuilder::new().mode(0o750).create(&folder)?;
         File::open(dir)?.sync_all()?;
     }
-    let part = match taken.part {
-        Part::Before => "1",
-        Part::After => "2",
-    };
-    let name = format!("{}-{part}.jsonl.gz", taken.event.id);
+    let name = format!("{}{}", taken.event.id, taken.part.ending());
     let mut lacks = taken.lacks.clone();
     let readings = readings(dir, taken, &mut lacks);
     let local = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();

@@ -29,6 +29,8 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
 ];
 
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
@@ -76,7 +78,8 @@ pub struct Guard {
 /// Before a route: a token of its role.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let Guard { desk, needs, asked } = guard;
-    let address = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+    let address = caller(request.headers(), peer, &desk.proxies);
     let tokens = Arc::clone(&desk.tokens.borrow());
     let at = desk.clock.now();
     let admitted = desk.gate.admit(&tokens, presented(request.headers()), address, needs, at.mono);
@@ -95,6 +98,25 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
             problem.into_response()
         }
     }
+}
+
+/// For whom a proxy of ours asks: from the right, the first address that is none of our proxies. What stands left of it anybody may have
+/// written; and of who is no proxy of ours the header says nothing.
+fn caller(headers: &HeaderMap, peer: IpAddr, proxies: &[IpAddr]) -> IpAddr {
+    if !proxies.contains(&peer) {
+        return peer;
+    }
+    let lines = headers.get_all(FORWARDED_FOR).into_iter().map(|line| line.to_str().unwrap_or_default());
+    let named: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    for word in named.into_iter().rev() {
+        let address = word.parse::<IpAddr>().or_else(|_| word.parse::<SocketAddr>().map(|with| with.ip()));
+        match address.map(|address| address.to_canonical()) {
+            Ok(address) if proxies.contains(&address) => {}
+            Ok(address) => return address,
+            Err(_no_address) => return peer,
+        }
+    }
+    peer
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {
@@ -145,5 +167,37 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
             assert_eq!(presented(&headers), token, "{value:?}");
         }
+    }
+
+    #[test]
+    fn only_a_proxy_of_ours_says_for_whom_it_asks() {
+        let proxies = ["127.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let facts: [(&str, &[&str], &str); 11] = [
+            ("192.168.1.9", &["1.2.3.4"], "192.168.1.9"),
+            ("127.0.0.1", &[], "127.0.0.1"),
+            ("127.0.0.1", &["192.168.1.9"], "192.168.1.9"),
+            // what the caller itself wrote stands left of what the proxy wrote
+            ("127.0.0.1", &["1.2.3.4, 192.168.1.9"], "192.168.1.9"),
+            ("127.0.0.1", &["1.2.3.4", "192.168.1.9"], "192.168.1.9"),
+            ("127.0.0.1", &["192.168.1.9, 10.0.0.2"], "192.168.1.9"),
+            ("127.0.0.1", &["10.0.0.2"], "127.0.0.1"),
+            ("127.0.0.1", &["192.168.1.9:5123"], "192.168.1.9"),
+            ("127.0.0.1", &["[2001:db8::1]:80"], "2001:db8::1"),
+            ("127.0.0.1", &["1.2.3.4, unknown"], "127.0.0.1"),
+            ("127.0.0.1", &["::ffff:192.168.1.9"], "192.168.1.9"),
+        ];
+        for (peer, lines, expected) in facts {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, line.parse().unwrap());
+            }
+            let found = caller(&headers, peer.parse().unwrap(), &proxies);
+            assert_eq!(found.to_string(), expected, "{peer} {lines:?}");
+        }
+        let odd = HeaderMap::from_iter([(
+            FORWARDED_FOR.parse().unwrap(),
+            HeaderValue::from_bytes(&[0xff]).unwrap(),
+        )]);
+        assert_eq!(caller(&odd, proxies[0], &proxies), proxies[0]);
     }
 }

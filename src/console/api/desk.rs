@@ -1,6 +1,6 @@
 //! What every request is answered from.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use tokio::{
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    console::{problem::Problem, token::Tokens, visitor::Gate},
+    console::{config::Settings, problem::Problem, token::Tokens, visitor::Gate},
     domain::{
         Clock, DeviceId, EndpointId, SiteFacts, Text,
         command::{Command, Outcome},
+        drill::Drilled,
         status::{LatestReadings, Live},
     },
     store::{AuditEntry, Reader, StoreError},
@@ -22,6 +23,8 @@ use crate::{
 
 /// How long an answer may take: a commit on a slow disk.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What goes to a device or an endpoint and back: within what any request may take.
+const PATIENCE_BEYOND: Duration = Duration::from_secs(35);
 /// How many look into the store at once, and how many may wait for events.
 const LOOKS: usize = 2;
 const WAITERS: usize = 16;
@@ -33,6 +36,8 @@ pub enum Ask {
     /// The answer comes when it is on disk.
     Command(Command, oneshot::Sender<Outcome>),
     Live(oneshot::Sender<Box<Live>>),
+    /// A drill to an endpoint, by a person.
+    Drill(EndpointId, String, oneshot::Sender<Drilled>),
     /// What the points of a device, or of all, showed last.
     Latest(Option<DeviceId>, oneshot::Sender<Vec<LatestReadings>>),
     /// Answered when it is on disk; not at all if it could not be stored.
@@ -56,6 +61,8 @@ pub struct Desk {
     pub place: Place,
     /// Names, besides IP addresses and localhost, by which it may be called.
     pub hosts: Vec<String>,
+    /// Who is believed when it says for whom it asks.
+    pub proxies: Vec<IpAddr>,
     pub clock: Arc<dyn Clock>,
     pub tokens: watch::Receiver<Arc<Tokens>>,
     /// Told after each commit.
@@ -70,7 +77,7 @@ pub struct Desk {
 impl Desk {
     pub fn new(
         place: Place,
-        hosts: Vec<String>,
+        settings: &Settings,
         clock: Arc<dyn Clock>,
         asks: mpsc::Sender<Ask>,
         (tokens, changes): (watch::Receiver<Arc<Tokens>>, watch::Receiver<u64>),
@@ -78,7 +85,8 @@ impl Desk {
     ) -> Self {
         Self {
             place,
-            hosts,
+            hosts: settings.hosts.clone(),
+            proxies: settings.proxies.clone(),
             clock,
             tokens,
             changes,
@@ -92,6 +100,15 @@ impl Desk {
 
     pub async fn command(&self, command: Command) -> Result<Outcome, Problem> {
         self.ask(|reply| Ask::Command(command, reply)).await
+    }
+
+    /// One that goes to a device.
+    pub async fn far_command(&self, command: Command) -> Result<Outcome, Problem> {
+        self.ask_for(PATIENCE_BEYOND, |reply| Ask::Command(command, reply)).await
+    }
+
+    pub async fn drill(&self, endpoint: EndpointId, by: String) -> Result<Drilled, Problem> {
+        self.ask_for(PATIENCE_BEYOND, |reply| Ask::Drill(endpoint, by, reply)).await
     }
 
     pub async fn live(&self) -> Result<Box<Live>, Problem> {
@@ -116,13 +133,21 @@ impl Desk {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Problem> {
+        self.ask_for(PATIENCE, ask).await
+    }
+
+    async fn ask_for<T>(
+        &self,
+        patience: Duration,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         match self.asks.try_send(ask(reply)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Problem::busy()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Problem::stopping()),
         }
-        match timeout(PATIENCE, answer).await {
+        match timeout(patience, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_stopped)) => Err(Problem::stopping()),
             Err(_late) => Err(Problem::unsure()),

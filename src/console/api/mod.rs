@@ -8,6 +8,7 @@ mod admit;
 mod alarms;
 mod desk;
 mod events;
+mod far;
 mod look;
 mod openapi;
 mod orders;

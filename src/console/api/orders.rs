@@ -29,8 +29,8 @@ const INSPECTOR_SHELVES_FOR: Duration = Duration::from_secs(4 * 3600);
 pub struct WordSaid {
     /// The person's name; the token's, if it is left out.
     #[serde(rename = "as")]
-    by: Option<String>,
-    note: Option<String>,
+    pub by: Option<String>,
+    pub note: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -84,6 +84,16 @@ pub struct CloseSaid {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Discard")]
+pub struct DiscardSaid {
+    /// The person's name; the token's, if it is left out.
+    #[serde(rename = "as", default)]
+    by: Option<String>,
+    reason: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "RescueStepSaid")]
 pub struct RescueSaid {
     /// The person's name; the token's, if it is left out.
@@ -107,7 +117,7 @@ pub struct Done {
     /// To how many alarms it was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     alarms: Option<usize>,
-    /// How many letters are offered again.
+    /// How many letters are offered again, or given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     letters: Option<u64>,
     /// When it ends by itself.
@@ -128,6 +138,7 @@ pub enum Upshot {
     Noted,
     Done,
     Retried,
+    Discarded,
 }
 
 type Answered = Result<Json<Done>, Problem>;
@@ -227,16 +238,45 @@ pub async fn retry(
     Said(said): Said<WordSaid>,
 ) -> Answered {
     if !desk.place.endpoints.iter().any(|endpoint| **endpoint == *id) {
-        return Err(Problem::no_such(
-            text!("没有上报目标 {id}", "there is no endpoint {id}"),
-            text!("编号见 GET /api/v1/delivery", "ids are in GET /api/v1/delivery"),
-        ));
+        return Err(no_such_endpoint(&id));
     }
     let (endpoint, by) = (EndpointId::from(id.as_str()), person(&who, said.by));
     carry(&desk, &id, Command::Retry { endpoint, letter: None, by, from: who.from() }).await
 }
 
-fn person(who: &Visitor, named: Option<String>) -> String {
+/// What waits for an endpoint that the site does not name any more is given up.
+pub async fn discard(
+    State(desk): Desks,
+    Extension(who): Who,
+    Named(id): Named,
+    Said(said): Said<DiscardSaid>,
+) -> Answered {
+    if desk.place.endpoints.iter().any(|endpoint| **endpoint == *id) {
+        return Err(Problem::turned_down(text!(
+            "配置里还有上报目标 {id}，它的消息会送出：先从配置里删掉它并重启网关",
+            "{id} is an endpoint of this site, its letters will go: take it out of the site file and restart first"
+        )));
+    }
+    let kept = desk.look(|reader| reader.deliveries()).await?;
+    if !kept.iter().any(|delivery| *delivery.endpoint == *id) {
+        return Err(no_such_endpoint(&id));
+    }
+    if said.reason.trim().is_empty() {
+        return Err(Problem::bad(text!("要写原因", "it takes a reason")));
+    }
+    let (endpoint, by) = (EndpointId::from(id.as_str()), person(&who, said.by));
+    carry(&desk, &id, Command::Discard { endpoint, by, note: Some(said.reason), from: who.from() }).await
+}
+
+pub fn no_such_endpoint(id: &str) -> Problem {
+    Problem::no_such(
+        text!("没有上报目标 {id}", "there is no endpoint {id}"),
+        text!("编号见 GET /api/v1/delivery", "ids are in GET /api/v1/delivery"),
+    )
+}
+
+/// The name that was given with it, or the token's.
+pub fn person(who: &Visitor, named: Option<String>) -> String {
     named.map_or_else(|| who.token.clone(), |name| name.trim().to_owned())
 }
 
@@ -287,6 +327,7 @@ async fn carry(desk: &Desk, id: &str, command: Command) -> Answered {
             Done { alarms: Some(alarms), state, until, ..done(Upshot::Done) }
         }
         Outcome::Retried { letters, .. } => Done { letters: Some(letters), ..done(Upshot::Retried) },
+        Outcome::Discarded { letters, .. } => Done { letters: Some(letters), ..done(Upshot::Discarded) },
         Outcome::NoSuchAlarm { .. } => return Err(Problem::no_such_alarm(id)),
         Outcome::TurnedDown { no_such: true, .. } => return Err(Problem::no_such_alarm(id)),
         Outcome::TurnedDown { why, at, .. } => {
@@ -297,7 +338,6 @@ async fn carry(desk: &Desk, id: &str, command: Command) -> Answered {
         Outcome::NoSuchDevice { .. }
         | Outcome::NoSuchCommand { .. }
         | Outcome::Operated { .. }
-        | Outcome::Discarded { .. }
         | Outcome::Settled { .. } => return Err(Problem::unexpected()),
     };
     Ok(Json(done))

@@ -18,6 +18,7 @@ use super::{
     alarms::{self, AlarmsQuery},
     desk::Desk,
     events::{self, EventsQuery},
+    far,
     look::{self, DeviceQuery, DevicesQuery},
     openapi, orders,
     read::BODY_MAX,
@@ -81,6 +82,17 @@ fn looks<T: JsonSchema>(
         answer: Some(|schemas| schemas.subschema_for::<T>()),
         answered_by,
     }
+}
+
+/// What is answered with something else than that it is done.
+fn asks<B: JsonSchema, T: JsonSchema>(
+    path: &'static str,
+    id: &'static str,
+    told: (&'static str, &'static str),
+    answered_by: MethodRouter<Arc<Desk>>,
+) -> Route {
+    let answer: Option<Shape> = Some(|schemas| schemas.subschema_for::<T>());
+    Route { answer, ..does::<B>(Role::Operator, path, id, told, answered_by) }
 }
 
 fn does<B: JsonSchema>(
@@ -176,8 +188,8 @@ fn windows() -> Vec<Route> {
 }
 
 fn commands() -> Vec<Route> {
-    use Role::{Inspector, Operator};
-    use orders::{CloseSaid, NoteSaid, OutSaid, RescueSaid, ShelveSaid, WordSaid};
+    use Role::{Admin, Inspector, Operator};
+    use orders::{CloseSaid, DiscardSaid, NoteSaid, OutSaid, RescueSaid, ShelveSaid, WordSaid};
     vec![
         does::<WordSaid>(
             Inspector,
@@ -255,6 +267,25 @@ fn commands() -> Vec<Route> {
             "retry",
             ("重新上报被搁下的消息", "letters that were set aside are offered again"),
             post(orders::retry),
+        ),
+        does::<DiscardSaid>(
+            Admin,
+            "/api/v1/delivery/{id}/discard",
+            "discard",
+            ("放弃送往已撤销目标的消息", "letters for an endpoint that is gone are given up"),
+            post(orders::discard),
+        ),
+        asks::<WordSaid, far::DrillTaken>(
+            "/api/v1/delivery/{id}/drill",
+            "drill",
+            ("演练：真的发一条消息", "a drill: a letter is really sent"),
+            post(far::drill),
+        ),
+        asks::<far::OperateSaid, far::Operated>(
+            "/api/v1/devices/{id}/command",
+            "command",
+            ("给设备下一条命令", "a device is told something, once"),
+            post(far::operate),
         ),
     ]
 }

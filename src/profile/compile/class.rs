@@ -21,6 +21,9 @@ use crate::{
 pub(super) const COMM_LOSS: &str = "comm_loss";
 /// What `rate` and `stuck` go by if nothing else is written.
 const ALWAYS: &str = "true";
+/// Longer than this, a flag that is held says nothing of now.
+const LONGEST_HOLD: Duration = Duration::from_secs(600);
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const COMM_LOSS_ON_DELAY: Duration = Duration::from_secs(30);
 
 /// The class that `document` describes, or `None` and what is wrong with it in `problems`.
@@ -81,6 +84,13 @@ impl Check<'_> {
             let told = text!("只有 number 才有单位", "only a number has a unit");
             self.key_error(at!["point", i, "unit"], told);
         }
+        if let Some(Period(hold)) = file.hold {
+            if file.kind != Kind::Flag {
+                self.key_error(at!["point", i, "hold"], text!("只有 flag 才能保持", "only a flag is held"));
+            } else if hold < SHORTEST_HOLD || hold > LONGEST_HOLD {
+                self.error(at!["point", i, "hold"], text!("须在 1s 到 10m 之间", "it is from 1s to 10m"));
+            }
+        }
         ClassPoint {
             title: titled(file.title, &file.name),
             name: file.name.into(),
@@ -89,6 +99,7 @@ impl Check<'_> {
             values: file.values.into_iter().map(Arc::from).collect(),
             data: file.data,
             required: file.required,
+            hold: file.hold.map(Duration::from),
             card: false,
             reckoned: false,
         }

@@ -1,6 +1,7 @@
 //! From files as written to what runs: every mistake is found, each with its place; nothing half right comes out.
 
 mod class;
+mod codes;
 mod command;
 mod credit;
 mod dlt645;
@@ -15,6 +16,7 @@ mod profile;
 mod serial;
 
 pub use class::compile_class;
+pub use codes::compile_codes;
 pub use expression::{ExpressionMistake, points_named};
 pub use profile::compile_profile;
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Check, class::titled};
 use crate::{
     at,
-    document::{Document, Problems},
+    document::{Document, Problems, Step},
     domain::ClassName,
     profile::{Class, Link, Profile, decode::Decoder, product::Point, quick::Quick, schema::ProfileFile},
     text,
@@ -21,7 +21,7 @@ pub fn compile_profile(
     let mut found = Problems::default();
     let profile = document.read::<ProfileFile>(&mut found).and_then(|file| {
         let mut check = Check { document, problems: &mut found };
-        let class = check.class_of(&file.profile, classes);
+        let class = check.class_of(at!["profile"], &file.profile, classes);
         check.profile(file, class?)
     });
     let sound = !found.has_errors();
@@ -30,22 +30,24 @@ pub fn compile_profile(
 }
 
 impl Check<'_> {
-    fn class_of(
+    /// The class of what is called `id` at `path`: the part before its slash.
+    pub(super) fn class_of(
         &mut self,
-        profile: &str,
+        path: &[Step<'_>],
+        id: &str,
         classes: &BTreeMap<ClassName, Option<Arc<Class>>>,
     ) -> Option<Arc<Class>> {
-        let name = profile.split_once('/').map_or(profile, |(class, _)| class);
+        let name = id.split_once('/').map_or(id, |(class, _)| class);
         match classes.get(name) {
             Some(Some(class)) => Some(class.clone()),
             Some(None) => {
                 let told = text!("类别 \"{name}\" 自己的文件有错", "the file of class \"{name}\" has errors");
-                self.error(at!["profile"], told);
+                self.error(path, told);
                 None
             }
             None => {
                 let told = text!("没有类别 \"{name}\"", "there is no class \"{name}\"");
-                self.unknown(at!["profile"], told, name, classes.keys().map(|class| class.as_str()));
+                self.unknown(path, told, name, classes.keys().map(|class| class.as_str()));
                 None
             }
         }

@@ -1,8 +1,13 @@
 //! What a person at the receiver says in its reply to a letter: an acknowledgement, where the site expects one.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -12,6 +17,9 @@ use crate::{
     },
     uplink::Word,
 };
+
+/// What a reply says is on disk by then, or the letter goes again: a store that takes its time holds up no letters of other alarms.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where in a reply somebody acknowledges, and where that goes.
 #[derive(Debug)]
@@ -51,21 +59,29 @@ impl Listening {
                 return true;
             }
         };
-        let (answer, outcome) = oneshot::channel();
-        if self.people.send((command, answer)).await.is_err() {
-            return false;
-        }
-        match outcome.await {
-            Ok(Outcome::NotStored { why }) => {
+        match timeout(STORED_WITHIN, self.ask(command)).await {
+            Ok(Some(Outcome::NotStored { why })) => {
                 warn!(endpoint = %self.endpoint, why, "An acknowledgement in a reply could not be stored; the letter goes again.");
                 false
             }
-            Ok(outcome) => {
+            Ok(Some(outcome)) => {
                 info!(endpoint = %self.endpoint, ?outcome, "Somebody at the endpoint acknowledged in its reply.");
                 true
             }
-            Err(_stopping) => false,
+            Ok(None) => false,
+            // it may be stored all the same: said again, it is a note
+            Err(_late) => {
+                warn!(endpoint = %self.endpoint, event = letter.event_id, "An acknowledgement in a reply is not stored in time; the letter goes again.");
+                false
+            }
         }
+    }
+
+    /// `None`: the gateway is stopping.
+    async fn ask(&self, command: Command) -> Option<Outcome> {
+        let (answer, outcome) = oneshot::channel();
+        self.people.send((command, answer)).await.ok()?;
+        outcome.await.ok()
     }
 
     /// A person's word on an alarm, if there is one; the endpoint vouches for who it is.
@@ -172,5 +188,21 @@ mod tests {
             assert_eq!(listening.hear(&letter(OURS), reply.as_bytes()).await, settled);
             answered.await.unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_holds_up_no_letter_for_long() {
+        let (listening, mut words) = listening();
+        let reply = r#"{"data":{"ack":{"as":"张伟"}}}"#;
+        let begun = tokio::time::Instant::now();
+        // taken in, and never answered
+        assert!(!listening.hear(&letter(OURS), reply.as_bytes()).await, "nobody knows that it is on disk");
+        assert_eq!(begun.elapsed(), STORED_WITHIN);
+        // the door itself is full
+        assert!(!listening.hear(&letter(OURS), reply.as_bytes()).await);
+        assert_eq!(begun.elapsed(), STORED_WITHIN * 2);
+        let (kept, _reply) = words.recv().await.unwrap();
+        assert!(matches!(kept, Command::Acknowledge { by, .. } if by == "张伟"));
+        assert!(words.try_recv().is_err(), "the second was never handed over");
     }
 }

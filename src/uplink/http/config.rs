@@ -28,7 +28,10 @@ pub struct Settings {
     pub digest: Option<LoginSettings>,
     /// The body in the receiver's own words: a file with a template over the object that would be sent.
     pub template: Option<PathBuf>,
-    /// The platform's own codes, for the template's filter `code`: by the name of an alarm, or `point.word` of a choice.
+    /// A platform's list of codes, `class/list`, for the template's filter `code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_table: Option<String>,
+    /// The platform's own codes, besides that list or over it: by the name of an alarm, or `point.word` of a choice.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub codes: BTreeMap<String, String>,
     /// What the template gives; `application/json` if left out.

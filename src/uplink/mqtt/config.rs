@@ -1,6 +1,6 @@
 //! `[endpoint.mqtt]` as written.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,18 @@ pub struct Settings {
     /// Where batches of readings are published; `{site}` stands for the site's id.
     #[serde(default = "default_readings_topic")]
     pub readings_topic: String,
+    /// The body in the receiver's own words: a file with a template over the object that would be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
+    /// A platform's list of codes, `class/list`, for the template's filter `code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_table: Option<String>,
+    /// The platform's own codes, besides that list or over it: by the name of an alarm, or `point.word` of a choice.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub codes: BTreeMap<String, String>,
+    /// What the template gives; `application/json` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
     /// When a letter counts as delivered.
     #[serde(default)]
     pub receipt: Receipt,

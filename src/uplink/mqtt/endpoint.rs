@@ -64,6 +64,8 @@ const NO_CLASS: &str = "other";
 pub struct Receiver {
     pub broker: Broker,
     pub topic: Template,
+    /// The body in the receiver's own words; letters come with it.
+    pub template: Option<crate::uplink::Template>,
     pub readings_topic: String,
     /// Where the receiver confirms letters itself.
     pub receipt_topic: Option<String>,

@@ -36,6 +36,7 @@ const HASTE: Patience = Patience {
 
 fn receiver(port: u16) -> Receiver {
     Receiver {
+        template: None,
         broker: Account {
             address: BrokerAddress { host: "127.0.0.1".to_owned(), port, tls: false },
             client_id: "yard".to_owned(),
