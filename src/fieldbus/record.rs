@@ -20,6 +20,8 @@ use crate::domain::{
 const HEAD: usize = 1 + 8 + 8 + 2 + 4;
 /// A page takes this many bytes of pieces and then the one that is begun: a door's answer stays small.
 const PAGE: usize = 64 * 1024;
+/// The place of each so manieth piece is known: who reads on where it was does not go through all that came before.
+const MARKED: u64 = 256;
 /// Of one message no more is kept.
 const LONGEST: usize = 64 * 1024;
 
@@ -35,6 +37,15 @@ struct Reel {
     /// The number of the oldest piece, and of the next.
     first: u64,
     next: u64,
+    /// How many bytes have left the ring.
+    gone: u64,
+    marks: VecDeque<Mark>,
+}
+
+/// Where a piece begins, counted from the first byte that was ever in the ring.
+struct Mark {
+    number: u64,
+    place: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -58,7 +69,8 @@ struct Head {
 impl Tape {
     /// Keeps `most` bytes, heads included; with 0, nothing.
     pub fn new(most: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, reel: Mutex::new(Reel { ring: VecDeque::new(), most, first: 0, next: 0 }) }
+        let (ring, marks) = (VecDeque::new(), VecDeque::new());
+        Self { clock, reel: Mutex::new(Reel { ring, most, first: 0, next: 0, gone: 0, marks }) }
     }
 
     pub fn sent(&self, bytes: &[u8]) {
@@ -106,19 +118,28 @@ impl Reel {
     fn make_room(&mut self, wanted: usize) {
         while self.ring.len() + wanted > self.most {
             let Some(head) = self.head(0) else {
+                self.gone += self.ring.len() as u64;
                 self.ring.clear();
+                self.marks.clear();
                 return;
             };
-            self.ring.drain(..(HEAD + head.topic + head.bytes).min(self.ring.len()));
+            let length = (HEAD + head.topic + head.bytes).min(self.ring.len());
+            self.ring.drain(..length);
+            self.gone += length as u64;
             self.first += 1;
+            self.marks.pop_front_if(|mark| mark.number < self.first);
         }
     }
 
     fn put(&mut self, kind: Kind, at: Stamp, topic: &[u8], bytes: &[u8]) {
+        let number = self.next;
         self.next += 1;
         if HEAD + topic.len() + bytes.len() > self.most {
             self.first = self.next;
             return;
+        }
+        if number.is_multiple_of(MARKED) {
+            self.marks.push_back(Mark { number, place: self.gone + self.ring.len() as u64 });
         }
         self.ring.push_back(kind as u8);
         self.ring.extend((at.mono.0.as_nanos() as u64).to_le_bytes());
@@ -156,7 +177,8 @@ impl Reel {
             ..TapePage::default()
         };
         page.known = true;
-        let (mut at, mut number, mut taken) = (0, self.first, 0);
+        let (mut number, mut at) = self.near(from);
+        let mut taken = 0;
         while let Some(head) = self.head(at).filter(|_| taken < PAGE) {
             let length = HEAD + head.topic + head.bytes;
             if number >= from {
@@ -170,6 +192,15 @@ impl Reel {
             at += length;
         }
         page
+    }
+
+    /// The last piece whose place is known that is not behind number `from`, and its place in the ring.
+    fn near(&self, from: u64) -> (u64, usize) {
+        let until = self.marks.partition_point(|mark| mark.number <= from);
+        match until.checked_sub(1).and_then(|last| self.marks.get(last)) {
+            Some(mark) => (mark.number, (mark.place - self.gone) as usize),
+            None => (self.first, 0),
+        }
     }
 
     fn piece(&self, at: usize, head: &Head) -> Option<Piece> {
@@ -263,6 +294,24 @@ mod tests {
         }
         assert!(tape.page(0, None).pieces.len() < 4000, "one page is bounded");
         assert_eq!(all(&tape).len(), 4000);
+    }
+
+    #[test]
+    fn reading_on_begins_where_it_was_asked_to_however_much_is_gone() {
+        let tape = Tape::new(700 * (HEAD + 8), Arc::new(ManualClock::new()));
+        for n in 0..2000u64 {
+            tape.sent(&n.to_be_bytes());
+            if n % 400 == 399 {
+                for from in (0..=n + 2).step_by(3) {
+                    let first = from.max(n.saturating_sub(699));
+                    let expected = (first <= n).then(|| What::Out { hex: first.to_be_bytes().to_vec() });
+                    let page = tape.page(from, None);
+                    assert_eq!(page.pieces.first().map(|piece| piece.what.clone()), expected, "{n} {from}");
+                    assert_eq!(page.pieces.len() as u64, (n + 1).saturating_sub(first));
+                }
+                assert!(tape.reel().marks.len() <= 3);
+            }
+        }
     }
 
     proptest! {
