@@ -13,10 +13,10 @@ import tarfile
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from suites import check_signature
 from support.car import NOTHING, TRAPPED, Car, site
 from support.gateway import ROOT, inspector_table, run_binary
 from support.waiting import wait_until
-from verify_bundle import check_signature
 
 PEER = ROOT / "tests" / "peers" / "verify_bundle.py"
 

@@ -4,50 +4,15 @@ import json
 
 from inspector import Inspector
 from support.api import told, words
-from support.car import E_BIKE, INSPECTION, NOTHING, STUCK, TRAPPED, Car
-from support.gateway import SECRET, site_head, tcp_bus
+from support.car import E_BIKE, INSPECTION, NOTHING, STUCK, TRAPPED, Car, endpoint, site
+from support.gateway import SECRET
 from support.machine import free_port
 from support.waiting import never, wait_until
 
 WHO = ("--by", "张伟")
 
 
-def endpoint(name, purpose, port, wants):
-    return f"""
-[[endpoint]]
-id      = "{name}"
-purpose = "{purpose}"
-[endpoint.http]
-url     = "http://127.0.0.1:{port}/api/alarms"
-secret  = {{ file = "inspection-secret" }}
-timeout = "2s"
-[endpoint.wants]
-{wants}
-data    = ["operational", "personal"]
-"""
-
-
-def rule(name, more=""):
-    return f"""
-[[alarm]]
-class     = "elevator"
-name      = "{name}"
-on_delay  = "200ms"
-off_delay = "200ms"
-{more}
-"""
-
-
-def site(folder, tcp, inspector, duty):
-    elevators = 'classes = ["elevator"]\npriorities = ["critical", "high"]'
-    return site_head(folder) + tcp_bus(tcp) + """
-[[device]]
-id      = "lift-1"
-name    = "1号电梯"
-profile = "elevator/story-service"
-bus     = "lan"
-unit    = 1
-
+TABLES = """
 [shelving]
 high = "20s"
 
@@ -60,9 +25,15 @@ contact   = "值班经理"
 [[escalation.step]]
 after     = "1s"
 contact   = "物业总经理"
-""" + rule("stuck_between_floors") + rule("e_bike") + rule("passenger_trapped", 'rescue_within = "9s"') \
-        + endpoint("safety-inspection", "safety-inspection", inspector.port, elevators) \
-        + endpoint("duty", "property", duty.port, 'classes = ["power-line"]\npriorities = ["critical"]')
+
+"""
+
+
+def site_of(folder, tcp, inspector, duty):
+    data = '"operational", "personal"'
+    offices = [endpoint("safety-inspection", inspector.port, data),
+               endpoint("duty", duty.port, data, priorities=["critical"], purpose="property", of="power-line")]
+    return site(folder, tcp, offices, TABLES, 'rescue_within = "9s"')
 
 
 def listed(gatehouse, alarm):
@@ -74,7 +45,7 @@ def listed(gatehouse, alarm):
 def test_the_life_cycle(tmp_path, modbus, inspector, ending, gateway):
     tcp = modbus([1])
     car, duty = Car(tcp), ending(Inspector(free_port(), SECRET).set("up"))
-    gatehouse = gateway(site(tmp_path, tcp.port, inspector, duty)).start()
+    gatehouse = gateway(site_of(tmp_path, tcp.port, inspector, duty)).start()
     wait_until(lambda: gatehouse.good("lift-1", "mode"), 10, "the first readings")
 
     a_shelf(gatehouse, car, inspector)

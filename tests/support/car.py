@@ -14,20 +14,20 @@ class Car:
         self.server.set(1, 0, [3, mode, flags])
 
 
-def endpoint(name, port, data, more="", priorities=("critical", "high")):
-    """`more`: keys of `[endpoint.http]`."""
+def endpoint(name, port, data, more="", priorities=("critical", "high"), purpose="safety-inspection", of="elevator"):
+    """`more`: keys of `[endpoint.http]`; `of`: the class that it wants."""
     listed = ", ".join(f'"{priority}"' for priority in priorities)
     return f"""
 [[endpoint]]
 id      = "{name}"
-purpose = "safety-inspection"
+purpose = "{purpose}"
 [endpoint.http]
 url     = "http://127.0.0.1:{port}/api/alarms"
 secret  = {{ file = "inspection-secret" }}
 timeout = "2s"
 {more}
 [endpoint.wants]
-classes    = ["elevator"]
+classes    = ["{of}"]
 priorities = [{listed}]
 data       = [{data}]
 """
@@ -38,9 +38,10 @@ def two_offices(inspector, other):
     return [endpoint("safety-inspection", inspector.port, '"operational", "personal"'), endpoint("city", other.port, '"operational"')]
 
 
-def site(folder, tcp, endpoints, head=""):
-    rules = "".join(f'\n[[alarm]]\nclass = "elevator"\nname = "{name}"\non_delay = "200ms"\noff_delay = "200ms"\n'
-                    for name in ("stuck_between_floors", "e_bike", "passenger_trapped"))
+def site(folder, tcp, endpoints, head="", trapped=""):
+    """`trapped`: further keys of the rule for an entrapment."""
+    rules = "".join(f'\n[[alarm]]\nclass = "elevator"\nname = "{name}"\non_delay = "200ms"\noff_delay = "200ms"\n{more}\n'
+                    for name, more in (("stuck_between_floors", ""), ("e_bike", ""), ("passenger_trapped", trapped)))
     return site_head(folder) + head + tcp_bus(tcp) + """
 [[device]]
 id      = "lift-1"

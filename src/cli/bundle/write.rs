@@ -207,17 +207,9 @@ fn rows(
 
 /// Whose signature the bundle ends with: the site may have gone over to another key since.
 fn signer(rows: &[Known]) -> Option<PublicKey> {
-    rows.iter().rev().find_map(|known| match &known.record.as_ref()?.fact {
-        Fact::Head { public_key, .. } => PublicKey::of(public_key.clone()),
-        Fact::Base(_)
-        | Fact::Event { .. }
-        | Fact::Audit { .. }
-        | Fact::Receipt(_)
-        | Fact::Start { .. }
-        | Fact::Clock { .. }
-        | Fact::Switch { .. }
-        | Fact::Capture(_)
-        | Fact::Dropped { .. } => None,
+    rows.iter().rev().find_map(|known| {
+        let Fact::Head { public_key, .. } = &known.record.as_ref()?.fact else { return None };
+        PublicKey::of(public_key.clone())
     })
 }
 

@@ -109,18 +109,8 @@ pub struct Record {
 impl Record {
     /// What the row after it is hashed with.
     pub fn alg_after(&self) -> Suite {
-        match &self.fact {
-            Fact::Switch { next, .. } => next.alg,
-            Fact::Base(_)
-            | Fact::Event { .. }
-            | Fact::Audit { .. }
-            | Fact::Receipt(_)
-            | Fact::Start { .. }
-            | Fact::Clock { .. }
-            | Fact::Head { .. }
-            | Fact::Capture(_)
-            | Fact::Dropped { .. } => self.alg,
-        }
+        let Fact::Switch { next, .. } = &self.fact else { return self.alg };
+        next.alg
     }
 }
 
