@@ -44,7 +44,7 @@ use self::{
     timekeeper::Timekeeper, upward::Upward,
 };
 use crate::{
-    alarm::{Customs, Engine, Flood, Latest, Override, Rule, Rules},
+    alarm::{Customs, Engine, Flood, Latest, OnDevice, Override, RuleBook, RuleProblem},
     config::{Bus, Endpoint, PrivateStore, Site},
     console::{
         self,
@@ -432,12 +432,7 @@ impl Core {
         let starts = matches!(opening, Opening::WhateverComes);
         events.attest(witness(&parts.store, parts.writings, clock, starts)).await?;
         let own_store = devices.iter().position(Device::is_own_store).map(|place| DeviceIx(place as u32));
-        let reporting: HashSet<&BusId> =
-            devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
-        let watched = devices.iter().map(|device| {
-            watched(device, &parts.overrides, !device.is_own_line() && reporting.contains(&device.bus))
-        });
-        let watched = watched.collect::<Result<_, _>>()?;
+        let watched = watched(&devices, &parts.overrides)?;
         let tide = tide(&devices, &parts.customs, &recovered.alarms, clock.boot_id());
         let (engine, orphans) = Engine::new(watched, recovered.alarms, clock.boot_id());
         let engine = engine.with_customs(parts.customs);
@@ -561,14 +556,21 @@ fn catalogue(devices: &[Device]) -> Arc<[CatalogueEntry]> {
     devices.iter().map(entry).collect()
 }
 
-/// `line_reports`: the loss of its whole line is the line's own alarm.
+/// Each device with what will be known of it, and the rules that watch it.
 fn watched(
-    device: &Device,
+    devices: &[Device],
     overrides: &[Override],
-    line_reports: bool,
-) -> anyhow::Result<(DeviceId, Latest, Vec<Rule>)> {
-    let rules = Rules::compile(&device.id, &device.profile, overrides)?;
-    Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), line_reports), rules.on))
+) -> Result<Vec<(DeviceId, Latest, OnDevice)>, RuleProblem> {
+    // the loss of a whole line is such a line's own alarm
+    let reporting: HashSet<&BusId> =
+        devices.iter().filter(|device| device.is_own_line()).map(|device| &device.bus).collect();
+    let mut book = RuleBook::new(overrides);
+    let watched = devices.iter().map(|device| {
+        let line_reports = !device.is_own_line() && reporting.contains(&device.bus);
+        let latest = Latest::new(Arc::clone(&device.profile), line_reports);
+        Ok((device.id.clone(), latest, book.of(&device.id, &device.profile)?.on))
+    });
+    watched.collect()
 }
 
 /// The site's flood, from where it was left off.

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 pub use self::orders::TurnedDown;
 use self::slot::Slot;
-use super::{Customs, Latest, Rule, lifecycle};
+use super::{Customs, Latest, OnDevice, Rule, lifecycle};
 use crate::domain::{
     Acknowledgement, AlarmKey, AlarmMemory, AlarmState, Chattering, DeviceId, DeviceIx, Failure, Mono,
     OccurrenceId, PointIx, Sample, Stamp, TransitionKind,
@@ -93,7 +93,7 @@ impl Engine {
     /// Watches `devices` (in the site's order), each with its rules, from where `recovered` left off.
     /// Gives back the memories of alarms that no rule watches any more.
     pub fn new(
-        devices: Vec<(DeviceId, Latest, Vec<Rule>)>,
+        devices: Vec<(DeviceId, Latest, OnDevice)>,
         recovered: Vec<AlarmMemory>,
         boot_id: &str,
     ) -> (Self, Vec<AlarmMemory>) {
@@ -272,7 +272,8 @@ impl Engine {
                 alarm.running = None;
             }
             alarm.decided = None;
-            alarm.memory = change.stored();
+            alarm.rests = false;
+            *alarm.memory = change.stored();
             alarm.kept = alarm.memory.delay.map(|delay| delay.seen);
             alarm.watch_is_kept();
             watched.settled = false;
@@ -301,7 +302,7 @@ impl Engine {
     /// The alarms of all devices that are not normal, or that something lies over.
     pub fn standing(&self) -> impl Iterator<Item = &AlarmMemory> {
         let alarms = self.devices.iter().flat_map(|watched| &watched.alarms);
-        let memories = alarms.map(|alarm| &alarm.memory);
+        let memories = alarms.map(|alarm| &*alarm.memory);
         memories.filter(|memory| memory.state.is_some() || !memory.overlay.is_plain())
     }
 }

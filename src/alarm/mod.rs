@@ -17,4 +17,4 @@ pub use engine::{Acknowledged, Change, Engine, Step, TurnedDown};
 pub use flood::{Flood, FloodLimit, is_summarised};
 pub use latest::{Latest, fresh_for};
 use over_time::{History, OverTime};
-pub use rule::{Rule, RuleProblem, Rules, Truth, WorkedOut};
+pub use rule::{OnDevice, Rule, RuleBook, RuleProblem, Rules, Truth, WorkedOut};

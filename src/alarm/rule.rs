@@ -1,6 +1,9 @@
 //! A class's alarm, compiled for one product: which of its points it names, and when it is true.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{Latest, OverTime, Override};
 use crate::{
@@ -36,10 +39,13 @@ enum Condition {
     LinkLost,
 }
 
+/// What watches one device; others of its kind may have the same.
+pub type OnDevice = Vec<Arc<Rule>>;
+
 /// The rules that watch one device.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    pub on: Vec<Rule>,
+    pub on: OnDevice,
     /// Alarms of the class that this product cannot have, and the points it lacks.
     pub off: Vec<(AlarmName, Vec<PointName>)>,
 }
@@ -51,6 +57,41 @@ pub struct RuleProblem {
     pub class: ClassName,
     pub alarm: AlarmName,
     pub why: BadExpression,
+}
+
+/// The rules of all of a site's devices: those of one product share theirs, unless the site changes something for one of them alone.
+/// A rule is looked at with every reading, so it is worth that few of them are in memory.
+pub struct RuleBook<'a> {
+    overrides: &'a [Override],
+    changed: BTreeSet<&'a DeviceId>,
+    pages: HashMap<(*const Profile, Option<&'a DeviceId>), Page>,
+}
+
+struct Page {
+    rules: Rules,
+    /// Kept, so that its address stays its own.
+    _profile: Arc<Profile>,
+}
+
+impl<'a> RuleBook<'a> {
+    pub fn new(overrides: &'a [Override]) -> Self {
+        let changed = overrides.iter().filter_map(|change| change.device.as_ref()).collect();
+        Self { overrides, changed, pages: HashMap::new() }
+    }
+
+    /// The rules that watch `device`, of this product.
+    ///
+    /// # Errors
+    /// As [`Rules::compile`].
+    pub fn of(&mut self, device: &DeviceId, profile: &Arc<Profile>) -> Result<Rules, RuleProblem> {
+        let page = (Arc::as_ptr(profile), self.changed.get(device).copied());
+        if let Some(page) = self.pages.get(&page) {
+            return Ok(page.rules.clone());
+        }
+        let rules = Rules::compile(device, profile, self.overrides)?;
+        self.pages.insert(page, Page { rules: rules.clone(), _profile: Arc::clone(profile) });
+        Ok(rules)
+    }
 }
 
 impl Rules {
@@ -83,7 +124,7 @@ impl Rules {
                 None => None,
             };
             match Rule::of(profile, alarm.clone(), suppression)? {
-                Ok(rule) => rules.on.push(rule),
+                Ok(rule) => rules.on.push(Arc::new(rule)),
                 Err(lacking) => rules.off.push((alarm.name, lacking)),
             }
         }
@@ -189,6 +230,11 @@ impl Rule {
     /// Whether what makes the alarm meaningless is the case. `None`: nothing does.
     pub fn suppression(&self, latest: &Latest, now: Mono, worked_out: &mut WorkedOut) -> Option<Truth> {
         self.suppression.as_ref().map(|suppression| suppression.truth(latest, now, worked_out))
+    }
+
+    /// Whether anything makes the alarm meaningless.
+    pub fn is_suppressible(&self) -> bool {
+        self.suppression.is_some()
     }
 
     /// The points it names.

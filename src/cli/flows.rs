@@ -10,7 +10,7 @@ use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
-    alarm::Rules,
+    alarm::RuleBook,
     app::own,
     config::{Endpoint, Site},
     domain::{AlarmName, ClassName, DataClass, DeviceId, Lang, PointName, Priority, Text},
@@ -104,9 +104,10 @@ fn flow<'a>(site: &'a Site, endpoint: &'a Endpoint, devices: &[(&Device, BTreeSe
     let wants = &endpoint.wants;
     let mut alarms: BTreeMap<(ClassName, Priority, AlarmName), (Text, usize)> = BTreeMap::new();
     let mut fields = BTreeSet::new();
+    let mut book = RuleBook::new(&site.overrides);
     for (device, classes) in devices {
         // a rule that is not valid keeps the gateway from starting, and says so there
-        let rules = Rules::compile(&device.id, &device.profile, &site.overrides).unwrap_or_default();
+        let rules = book.of(&device.id, &device.profile).unwrap_or_default();
         let wanted = rules.on.iter().filter(|rule| {
             wants.is_alarm_wanted(rule.alarm.priority, classes.iter())
                 || site.customs.escalation.calls(&endpoint.id, rule.alarm.priority)

@@ -11,9 +11,9 @@ use std::{
 
 use super::{Bus, Site, desk::Desk};
 use crate::{
-    alarm::{Rule, Rules, fresh_for},
+    alarm::{Rule, RuleBook, Rules, fresh_for},
     at,
-    domain::{AlarmName, DeviceId, Period, Text, units::about},
+    domain::{AlarmName, Period, Text, units::about},
     fieldbus::budget::{Budget, Fleet, Pace, Prices},
     profile::{Device, Profile},
     text,
@@ -22,10 +22,10 @@ use crate::{
 /// So many periods or alarms of one bus are named; the others are counted.
 const MOST_NAMED: usize = 3;
 
-/// A device, and the rules that watch it: shared with all of its kind, unless the site changes something for it alone.
+/// A device, and the rules that watch it.
 struct Watched<'a> {
     device: &'a Device,
-    rules: Arc<Rules>,
+    rules: Rules,
 }
 
 /// An alarm that this line is too slow for.
@@ -64,18 +64,11 @@ pub(super) fn line_time(desk: &mut Desk<'_>, site: &Site) {
 }
 
 fn watched<'a>(site: &'a Site, bus: &Bus) -> Vec<Watched<'a>> {
-    let own: BTreeSet<&DeviceId> =
-        site.overrides.iter().filter_map(|change| change.device.as_ref()).collect();
-    let mut book: HashMap<(*const Profile, Option<&DeviceId>), Arc<Rules>> = HashMap::new();
+    let mut book = RuleBook::new(&site.overrides);
     let devices = site.devices.iter().filter(|device| device.bus == bus.id);
     let watched = devices.map(|device| {
-        let page = (Arc::as_ptr(&device.profile), own.get(&device.id).copied());
-        let rules = book.entry(page).or_insert_with(|| {
-            // a class whose rules cannot be read is told where they stand
-            let rules = Rules::compile(&device.id, &device.profile, &site.overrides);
-            Arc::new(rules.unwrap_or_default())
-        });
-        Watched { device, rules: rules.clone() }
+        // a class whose rules cannot be read is told where they stand
+        Watched { device, rules: book.of(&device.id, &device.profile).unwrap_or_default() }
     });
     watched.collect()
 }

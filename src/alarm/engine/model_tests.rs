@@ -52,7 +52,7 @@ static PROFILE: LazyLock<Arc<Profile>> = LazyLock::new(|| {
     library.profile("car/x").expect("it is sound")
 });
 
-static RULE: LazyLock<Rule> = LazyLock::new(|| {
+static RULE: LazyLock<Arc<Rule>> = LazyLock::new(|| {
     let rules = Rules::compile(&DeviceId::from("car-1"), &PROFILE, &[]).expect("it is valid");
     rules.on.into_iter().find(|rule| &*rule.alarm.name == "stuck").expect("it is there")
 });
@@ -105,7 +105,7 @@ type Told = (TransitionKind, bool);
 /// A box with one alarm in it, and its disk.
 struct Bench {
     engine: Engine,
-    rule: Rule,
+    rule: Arc<Rule>,
     now: u64,
     wall: i64,
     boot: u32,
@@ -119,7 +119,8 @@ struct Bench {
 impl Bench {
     fn new(latching: bool, life_safety: bool) -> Self {
         let mut rule = RULE.clone();
-        (rule.alarm.latching, rule.alarm.life_safety) = (latching, life_safety);
+        let alarm = &mut Arc::make_mut(&mut rule).alarm;
+        (alarm.latching, alarm.life_safety) = (latching, life_safety);
         let (engine, _) = Engine::new(vec![], vec![], "");
         let (now, wall, told) = (1000, 1_800_000_000, vec![]);
         let mut bench =

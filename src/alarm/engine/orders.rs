@@ -12,8 +12,8 @@ use crate::{
         lifecycle::{self, Held, Input},
     },
     domain::{
-        Acknowledgement, AlarmKey, DeviceIx, Hold, Period, Priority, RescueStep, Stamp, Text, TransitionKind,
-        command::Act, event::of_no_occurrence,
+        Acknowledgement, AlarmKey, AlarmMemory, DeviceIx, Hold, Period, Priority, RescueStep, Stamp, Text,
+        TransitionKind, command::Act, event::of_no_occurrence,
     },
     text,
 };
@@ -173,7 +173,7 @@ impl Meant<'_> {
             return Err(TurnedDown::NotAtThisPriority { priority: alarm.priority });
         }
         within(length, limit)?;
-        let mut memory = self.slot.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.slot.memory);
         if let Some(shelf) = &memory.overlay.shelf {
             return Err(TurnedDown::Already { by: shelf.order.by.clone(), until: shelf.until });
         }
@@ -196,7 +196,7 @@ impl Meant<'_> {
     ) -> Option<Change> {
         let is_out = self.slot.memory.overlay.out_of_service.is_some();
         let kind = lifecycle::turn(Held::OutOfService, is_out, true)?;
-        let mut memory = self.slot.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.slot.memory);
         let quiet = !speaks && memory.state.is_none();
         let hold = Hold { whole_device, quiet, ..self.hold(length, who) };
         memory.overlay.out_of_service = Some(Box::new(hold));
@@ -231,7 +231,7 @@ impl Meant<'_> {
     }
 
     fn rescue(&self, step: RescueStep, who: &Acknowledgement) -> Result<Vec<Change>, TurnedDown> {
-        let mut memory = self.slot.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.slot.memory);
         if memory.state.is_none() {
             return Err(TurnedDown::NotOpen);
         }

@@ -251,7 +251,8 @@ fn a_site_says_how_much_it_takes() {
     assert_eq!(of("heating"), Some(heating));
     let stuck = OverTime::Stuck { point: "heat".into(), lasting: seconds(5), deadband: 0.5 };
     assert_eq!((of("stuck"), of("hot")), (Some(stuck), None));
-    let compiled = rules.on.iter().find(|rule| &*rule.alarm.name == "stuck").and_then(Rule::over_time);
+    let compiled =
+        rules.on.iter().find(|rule| &*rule.alarm.name == "stuck").and_then(|rule| rule.over_time());
     assert!(
         matches!(compiled, Some(crate::alarm::OverTime::Stuck { lasting, .. }) if *lasting == seconds(5))
     );

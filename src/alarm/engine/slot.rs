@@ -1,6 +1,6 @@
 //! One alarm of one device: its rule, where it stands, and what follows from a look at it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Acknowledged, Change, Look, Step};
 use crate::{
@@ -23,24 +23,27 @@ const KEEP_EVERY: Duration = Duration::from_secs(20);
 /// An on-delay of this length is not one of the moment.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Small: every reading of every device comes past the alarms of its device. What is looked at seldom stands elsewhere.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) rule: Rule,
+    pub(super) rule: Arc<Rule>,
     pub(super) worked_out: WorkedOut,
     pub(super) suppression: WorkedOut,
-    pub(super) memory: AlarmMemory,
+    pub(super) memory: Box<AlarmMemory>,
     pub(super) running: Option<Delay>,
     /// When the running delay was last written.
     pub(super) kept: Option<Mono>,
     /// What a rule has seen that looks at more than the moment, and when it looked last.
-    pub(super) history: Option<History>,
+    pub(super) history: Option<Box<History>>,
     looked: Mono,
     /// Decided but not on disk yet: it stands, whatever comes after, until it is.
-    pub(super) decided: Option<Change>,
+    pub(super) decided: Option<Box<Change>>,
+    /// Nothing is remembered of it and nothing runs: while its rule does not hold, nothing follows.
+    pub(super) rests: bool,
 }
 
 impl Slot {
-    pub(super) fn restore(rule: Rule, memory: AlarmMemory, boot_id: &str) -> Self {
+    pub(super) fn restore(rule: Arc<Rule>, memory: AlarmMemory, boot_id: &str) -> Self {
         // Another boot's monotonic time says nothing in this one.
         let same_boot = memory.boot_id == boot_id;
         let delay = memory.delay.filter(|_| same_boot).or_else(|| {
@@ -48,14 +51,16 @@ impl Slot {
             let long = rule.alarm.on_delay >= LONG && !lifecycle::is_active(memory.state);
             memory.delay.filter(|_| long).map(|delay| OnDelay { seen: Mono(Duration::ZERO), ..delay })
         });
-        let memory = AlarmMemory { delay, ..memory };
+        let memory = Box::new(AlarmMemory { delay, ..memory });
         let running = memory.delay.map(Delay::restored);
         let kept = memory.delay.map(|delay| delay.seen);
         let (worked_out, suppression) = (WorkedOut::default(), WorkedOut::default());
         let watch = memory.watch.as_deref();
-        let history = rule.over_time().map(|over_time| History::restored(over_time, watch, boot_id));
+        let history =
+            rule.over_time().map(|over_time| Box::new(History::restored(over_time, watch, boot_id)));
         let looked = Mono(Duration::ZERO);
-        Self { rule, worked_out, suppression, memory, running, kept, history, looked, decided: None }
+        let (decided, rests) = (None, false);
+        Self { rule, worked_out, suppression, memory, running, kept, history, looked, decided, rests }
     }
 
     /// The truth that the running delay waits for, how long, and what then happens.
@@ -70,10 +75,26 @@ impl Slot {
     }
 
     pub(super) fn look(&mut self, latest: &Latest, look: &Look<'_>) -> Option<Change> {
+        let truth = self.truth(latest, look.now.mono);
+        if self.rests && truth != Truth::True {
+            return None;
+        }
+        let change = self.look_closely(truth, latest, look);
+        self.rests = change.is_none() && self.is_at_rest();
+        change
+    }
+
+    /// After a look from which nothing followed: whether the next one can be as short.
+    fn is_at_rest(&self) -> bool {
+        let remembers = self.memory.state.is_some() || !self.memory.overlay.is_plain() || self.kept.is_some();
+        let sees_more = self.history.is_some() || self.rule.is_suppressible();
+        !remembers && !sees_more && self.running.is_none() && self.decided.is_none()
+    }
+
+    fn look_closely(&mut self, truth: Truth, latest: &Latest, look: &Look<'_>) -> Option<Change> {
         let now = look.now.mono;
-        let truth = self.truth(latest, now);
         if let Some(decided) = &self.decided {
-            return Some(decided.clone());
+            return Some(Change::clone(decided));
         }
         let suppressed = self.is_suppressed(latest, now);
         if suppressed != self.memory.overlay.suppressed && self.memory.state.is_some() {
@@ -119,8 +140,8 @@ impl Slot {
 
     /// What was decided stands until it is on disk.
     pub(super) fn decide(&mut self, decided: Option<Change>) -> Option<Change> {
-        self.decided = decided;
-        self.decided.clone()
+        self.decided = decided.clone().map(Box::new);
+        decided
     }
 
     /// Nothing unknown begins or ends it.
@@ -153,7 +174,8 @@ impl Slot {
         let seen = self.history.as_ref().zip(self.rule.over_time());
         let seen = seen.is_some_and(|(history, over_time)| history.is_to_be_kept(over_time, look.now.mono));
         (keep || turned || seen).then(|| {
-            let mut memory = AlarmMemory { delay, boot_id: look.boot_id.to_owned(), ..self.memory.clone() };
+            let mut memory =
+                AlarmMemory { delay, boot_id: look.boot_id.to_owned(), ..AlarmMemory::clone(&self.memory) };
             memory.watch = self.history.as_ref().and_then(|history| history.watch(look.boot_id));
             memory.overlay.suppressed = suppressed;
             Change { device: look.device, slot: look.slot, step: None, memory }
@@ -181,7 +203,7 @@ impl Slot {
     }
 
     pub(super) fn after(&self, state: AlarmState, kind: TransitionKind, at: Stamp) -> AlarmMemory {
-        let mut memory = AlarmMemory { state: Some(state), ..self.memory.clone() };
+        let mut memory = AlarmMemory { state: Some(state), ..AlarmMemory::clone(&self.memory) };
         match kind {
             TransitionKind::Raised => {
                 memory.raised_at = Some(memory.raised_at.unwrap_or(at.wall));

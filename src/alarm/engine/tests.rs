@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::{
-    alarm::{Rules, Truth},
+    alarm::{Override, RuleBook, Rules, Truth},
     document::Problems,
     domain::{Clock, ManualClock, Value},
     profile::{Library, Profile},
@@ -24,16 +24,16 @@ static TERMINAL: LazyLock<Arc<Profile>> = LazyLock::new(|| {
 });
 
 /// The rule for the suspected entrapment, latching or not.
-fn rule(latching: bool) -> Rule {
-    static RULES: LazyLock<[Rule; 2]> = LazyLock::new(|| [false, true].map(compile));
+fn rule(latching: bool) -> Arc<Rule> {
+    static RULES: LazyLock<[Arc<Rule>; 2]> = LazyLock::new(|| [false, true].map(compile));
     RULES[usize::from(latching)].clone()
 }
 
-fn compile(latching: bool) -> Rule {
+fn compile(latching: bool) -> Arc<Rule> {
     let rules = Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[]).expect("shipped rules are valid");
     let suspected = rules.on.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED);
     let mut rule = suspected.expect("the terminal has its points");
-    rule.alarm.latching = latching;
+    Arc::make_mut(&mut rule).alarm.latching = latching;
     rule
 }
 
@@ -274,24 +274,42 @@ fn what_was_decided_while_the_disk_was_full_is_told_though_it_is_over() {
     assert_eq!(bench.steps, [TransitionKind::Raised, TransitionKind::Returned]);
 }
 
-#[test]
-fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
-    let change = crate::alarm::Override {
+/// Changes nothing of it yet.
+fn of_suspicion() -> Override {
+    Override {
         device: None,
         class: None,
         name: SUSPECTED.into(),
         on_delay: None,
         off_delay: None,
         priority: None,
-        latching: Some(false),
-        enabled: Some(false),
+        latching: None,
+        enabled: None,
         rescue_within: None,
         over_time: None,
-    };
+    }
+}
+
+#[test]
+fn what_is_a_matter_of_life_never_closes_by_itself_whatever_a_site_says() {
+    let change = Override { latching: Some(false), enabled: Some(false), ..of_suspicion() };
     let rules =
         Rules::compile(&DeviceId::from("lift-1"), &TERMINAL, &[change]).expect("shipped rules are valid");
     let rule = rules.on.iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("it stays on");
     assert!(rule.alarm.latching);
+}
+
+#[test]
+fn devices_of_one_product_share_their_rules_but_for_what_is_changed_for_one() {
+    let late = Duration::from_secs(99);
+    let changes = [Override { device: Some("lift-2".into()), on_delay: Some(late), ..of_suspicion() }];
+    let mut book = RuleBook::new(&changes);
+    let [first, second, third] = ["lift-1", "lift-2", "lift-3"].map(|id| {
+        let rules = book.of(&id.into(), &TERMINAL).expect("shipped rules are valid").on;
+        rules.into_iter().find(|rule| &*rule.alarm.name == SUSPECTED).expect("the terminal has its points")
+    });
+    assert!(Arc::ptr_eq(&first, &third));
+    assert_eq!((first.alarm.on_delay, second.alarm.on_delay), (Duration::from_secs(30), late));
 }
 
 #[test]

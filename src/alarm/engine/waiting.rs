@@ -88,7 +88,7 @@ impl Slot {
             Held::Chattering => overlay.chattering.is_some(),
         };
         let kind = lifecycle::turn(held, is, begins)?;
-        let mut memory = self.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.memory);
         match held {
             Held::Shelved => memory.overlay.shelf = None,
             Held::Suppressed => memory.overlay.suppressed = begins,
@@ -106,7 +106,7 @@ impl Slot {
 
     /// Not over in this boot either: counted on from here.
     fn out_goes_on(&self, look: &Look<'_>) -> Option<Change> {
-        let mut memory = self.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.memory);
         let hold = memory.overlay.out_of_service.as_mut()?;
         hold.passing = hold.passing.kept(look.now.mono, look.boot_id);
         hold.rebooted = true;
@@ -114,7 +114,7 @@ impl Slot {
     }
 
     fn escalated(&self, look: &Look<'_>) -> Option<Change> {
-        let mut memory = self.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.memory);
         let escalation = memory.overlay.escalation.as_mut()?;
         let planned = look.customs.escalation.step(escalation.step);
         escalation.step = escalation.step.saturating_add(1);
@@ -142,7 +142,7 @@ impl Slot {
             rescue.warned = due;
             rescue.said = Some(Rescue::warning(due));
         }
-        let mut memory = self.memory.clone();
+        let mut memory = AlarmMemory::clone(&self.memory);
         memory.overlay.rescue = Some(Box::new(rescue));
         if warns {
             return Some(self.change(look, TransitionKind::Rescue, memory, None));

@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
 use crate::{
-    alarm::{Change, Engine, Latest, Override, Rules},
+    alarm::{Change, Engine, Latest, Override, RuleBook},
     cli::alarms::{local, priority_word, state_word},
     domain::{
         AlarmName, AlarmState, BusId, DeviceId, DeviceIx, Failure, Heard, Lang, PointIx, Priority, Quality,
@@ -79,8 +79,9 @@ impl Theatre {
     /// # Errors
     /// If a rule is not valid.
     pub fn new(devices: Vec<Device>, overrides: &[Override], zone: TimeZone) -> anyhow::Result<Self> {
+        let mut book = RuleBook::new(overrides);
         let watched = devices.iter().map(|device| {
-            let rules = Rules::compile(&device.id, &device.profile, overrides)?;
+            let rules = book.of(&device.id, &device.profile)?;
             anyhow::Ok((device.id.clone(), Latest::new(Arc::clone(&device.profile), false), rules.on))
         });
         let watched = watched.collect::<anyhow::Result<_>>()?;
