@@ -26,8 +26,11 @@ use super::{
     shortage::{self, Missing},
 };
 
-/// What a power cut may take: commits are on the disk itself only after the next checkpoint.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// What a power cut may take: a commit is on the disk itself once a later one was that waited for the disk …
+const SYNC_EVERY: Duration = Duration::from_secs(25);
+/// … or, if none came, after a checkpoint.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
+const LOOK_AT_FLASH_EVERY: Duration = Duration::from_secs(30);
 /// The tail becomes blocks when it is this old …
 const PACK_EVERY: Duration = Duration::from_secs(3600);
 /// … or has so many slots (2 MiB): the longer a block, the smaller its readings; but readers read the tail from its beginning …
@@ -41,8 +44,11 @@ const PACK_SHARE: i64 = 64;
 const PACK_AGAIN: Duration = Duration::from_secs(10);
 /// Rarely, because a page from which some rows go is written whole.
 const EVICT_EVERY: Duration = Duration::from_secs(60);
-/// Should 30 s of readings ever be more than this (16 MiB), a checkpoint comes earlier.
+/// What is in the log goes into the file when it has so many pages (16 MiB): of a page of the tail that was written again and again since,
+/// only the last …
 const WAL_MAX_PAGES: i64 = 4096;
+/// … or this part of what the file may have.
+const WAL_SHARE: i64 = 16;
 /// How often one batch may ask older rows to make room for it.
 const MAKE_ROOM_TRIES: usize = 8;
 
@@ -76,7 +82,7 @@ struct Book {
     begun_at: Instant,
     retention: Retention,
     newest_ms: Option<i64>,
-    /// Since when the WAL holds what the file does not.
+    /// Since when the WAL holds what the disk may not.
     dirty_since: Option<Instant>,
     evict_at: Instant,
     crowded: bool,
@@ -217,7 +223,7 @@ impl Ledger {
         let book = self.book.as_ref()?;
         let rescue = self.rescue.as_ref().map(|rescue| rescue.at);
         let chores =
-            book.dirty_since.map(|since| (since + CHECKPOINT_EVERY).min(book.evict_at).min(book.pack_at));
+            book.dirty_since.map(|since| (since + CHECKPOINT_AFTER).min(book.evict_at).min(book.pack_at));
         [rescue, chores].into_iter().flatten().min()
     }
 
@@ -246,7 +252,7 @@ impl Ledger {
     pub(super) fn look_at_flash(&mut self, now: Instant) -> Option<FlashUse> {
         let book = self.book.as_ref()?;
         let newest_ms = book.newest_ms.filter(|_| now >= self.look_at)?;
-        self.look_at = now + CHECKPOINT_EVERY;
+        self.look_at = now + LOOK_AT_FLASH_EVERY;
         match self.meter.look(&book.conn, newest_ms) {
             Ok(known) => Some(known),
             Err(error) => {
@@ -291,7 +297,8 @@ impl Book {
     fn open(settings: &Settings, catalogue: &[CatalogueEntry]) -> Result<Self, StoreError> {
         let mut conn =
             open::writer(&settings.dir, File::Telemetry, Synchronous::Normal, settings.telemetry_max)?;
-        conn.pragma_update(None, "wal_autocheckpoint", WAL_MAX_PAGES).map_err(sql)?;
+        open::let_log_grow(&conn, WAL_MAX_PAGES.min(open::pages(settings.telemetry_max) / WAL_SHARE))
+            .map_err(sql)?;
         let series = register(&mut conn, catalogue).map_err(sql)?;
         let tail = tail(&conn, catalogue.len()).map_err(sql)?;
         let now = Instant::now();
@@ -313,9 +320,13 @@ impl Book {
 
     fn write_making_room(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let slots = self.tail.put(batch, &self.series);
-        let outcome = self.making_room(|conn| write(conn, &slots));
+        let waits = self.dirty_since.is_some_and(|since| Instant::now() >= since + SYNC_EVERY);
+        let outcome = self.making_room(|conn| match waits {
+            false => write(conn, &slots),
+            true => open::waiting_for_disk(conn, |conn| write(conn, &slots)),
+        });
         match outcome {
-            Ok(()) => self.written(batch, slots),
+            Ok(()) => self.written(batch, slots, waits),
             Err(_) => self.tail.lost(),
         }
         outcome
@@ -338,7 +349,7 @@ impl Book {
         Err(StoreError::Full { file: File::Telemetry })
     }
 
-    fn written(&mut self, batch: &Batch, slots: Vec<Slot>) {
+    fn written(&mut self, batch: &Batch, slots: Vec<Slot>, waited: bool) {
         let now = Instant::now();
         if self.tail.slots() == 0 {
             (self.begun_at, self.pack_at) = (now, now + PACK_EVERY);
@@ -350,7 +361,7 @@ impl Book {
             self.pack_at = now;
         }
         self.newest_ms = batch.newest_ms().or(self.newest_ms);
-        self.dirty_since.get_or_insert(now);
+        self.dirty_since = if waited { None } else { self.dirty_since.or(Some(now)) };
     }
 
     /// The tail into blocks, if there is one.
@@ -398,7 +409,7 @@ impl Book {
                 self.checkpoint()?; // only then the room is given back
             }
         }
-        if self.dirty_since.is_some_and(|since| now >= since + CHECKPOINT_EVERY) {
+        if self.dirty_since.is_some_and(|since| now >= since + CHECKPOINT_AFTER) {
             self.checkpoint()?;
         }
         Ok(gone)

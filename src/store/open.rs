@@ -30,8 +30,18 @@ const BUSY: Duration = Duration::from_secs(2);
 pub(super) enum Synchronous {
     /// Before it returns.
     Full,
-    /// At the next checkpoint; a process that dies loses nothing, a box without power up to a checkpoint.
+    /// At the next checkpoint, or with a later commit of [`waiting_for_disk`]; a process that dies loses nothing, a box without power what
+    /// came since.
     Normal,
+}
+
+impl Synchronous {
+    fn word(self) -> &'static str {
+        match self {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        }
+    }
 }
 
 /// The store's directory belongs to whoever holds this. The kernel gives it back when the process ends, however it ends.
@@ -129,17 +139,32 @@ fn settle(conn: &Connection, synchronous: Synchronous, max: Size) -> rusqlite::R
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
-    let word = match synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
-    };
-    conn.pragma_update(None, "synchronous", word)?;
+    conn.pragma_update(None, "synchronous", synchronous.word())?;
     conn.pragma_update_and_check(None, "journal_size_limit", WAL_KEEPS_BYTES, |row| row.get::<_, i64>(0))?;
     limit(conn, pages(max))?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     Ok(())
+}
+
+/// What `commit` commits is on the disk itself when this returns, and so is all that was committed before: the log is written in order.
+pub(super) fn waiting_for_disk<T>(
+    conn: &mut Connection,
+    commit: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    conn.pragma_update(None, "synchronous", Synchronous::Full.word())?;
+    let committed = commit(conn);
+    conn.pragma_update(None, "synchronous", Synchronous::Normal.word())?;
+    committed
+}
+
+/// To so many pages, before what is in it goes into the file.
+pub(super) fn let_log_grow(conn: &Connection, pages: i64) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "wal_autocheckpoint", pages.max(1))?;
+    let bytes = pages.saturating_mul(PAGE_BYTES as i64);
+    conn.pragma_update_and_check(None, "journal_size_limit", bytes, |row| row.get::<_, i64>(0))
+        .map(|_: i64| ())
 }
 
 /// `max` in pages, as far as SQLite can count them.

@@ -1,4 +1,6 @@
 """T03 the power goes: what was not synced is lost, sector by sector, by chance · T04 the tail of the log is torn."""
+import datetime
+import json
 import os
 import random
 import shutil
@@ -11,13 +13,14 @@ import time
 import pytest
 
 from support.compound import Residents
-from support.gateway import Gateway
+from support.gateway import BINARY, Gateway
 from support.judge import copy_of, events, integrity, letters, waiting
-from support.power import Cut, logger, records
+from support.power import Cut, Uncut, logger, records
 from support.waiting import wait_until
 
 CUTS = int(os.environ.get("CUTS", 20))
 TAILS = int(os.environ.get("TAILS", 20))
+SECONDS = int(os.environ.get("SECONDS", 120))
 SEED = int(os.environ.get("SEED", time.time()))
 STARTS = 3  # so many of the images are given to the gateway itself
 
@@ -89,6 +92,44 @@ def test_the_power_is_cut(scene, score, tmp_path):
         shutil.rmtree(tmp_path / f"image-{n}")
     score.note(f"{kept} committed alarms looked for, {started} images started")
     assert kept > CUTS and started >= min(STARTS, CUTS)
+    score.holds()
+
+
+def newest_reading(service, image):
+    """When the latest reading of the first panel was taken that is found in this image."""
+    config = image.parent / "gatehouse.toml"
+    shutil.copy(service.folder / "inspection-secret", image.parent)
+    config.write_text(service.config.read_text().replace(f'"{service.folder / "store"}"', f'"{image}"'))
+    shown = subprocess.run([BINARY, "readings", "panel-1", "--json", "--config", config], capture_output=True, text=True, timeout=60, check=True).stdout
+    return max(datetime.datetime.fromisoformat(json.loads(line)["at"]) for line in shown.splitlines())
+
+
+@pytest.mark.long
+@pytest.mark.row("T03b", "… and takes no more than 35 s of readings")
+@pytest.mark.deadline(120 + SECONDS + 3 * CUTS)
+def test_a_power_cut_takes_the_latest_readings_only(scene, score, tmp_path):
+    score.note(f"seed {SEED}, {CUTS} cuts in {SECONDS} s")
+    panels, _, service = scene(3)
+    service.environment = {"LD_PRELOAD": logger(tmp_path), "WLOG_DIR": str(tmp_path / "store"), "WLOG_OUT": str(tmp_path / "log")}
+    service.start()
+    time.sleep(SECONDS / 3)
+    first = len(records(tmp_path / "log"))
+    time.sleep(SECONDS * 2 / 3)
+    service.kill()
+    log, chance, store = records(tmp_path / "log"), random.Random(SEED), tmp_path / "store"
+    of_readings = [n for n, record in enumerate(log) if n > first and record.kind in "WS" and "telemetry" in record.name]
+    synced = [log[n].name for n in of_readings if log[n].kind == "S"]
+    score.note(f"{len(synced)} syncs, {sum(name.endswith('-wal') for name in synced)} of the log")
+    gone = []
+    for n, at in enumerate(sorted(chance.choice(of_readings) for _ in range(CUTS))):
+        whole, left = (kind(log[:at], chance).lay_out(store, tmp_path / f"{kind.__name__}-{n}" / "store") for kind in (Uncut, Cut))
+        assert integrity(left, "telemetry.db") == "ok", f"after a cut at record {at} of {len(log)}"
+        gone.append((newest_reading(service, whole) - newest_reading(service, left)).total_seconds())
+        shutil.rmtree(whole.parent), shutil.rmtree(left.parent)
+    score.note(f"up to {max(gone):.1f} s of readings gone, {sum(gone) / len(gone):.1f} on average")
+    # what the gateway had not written yet comes on top: 2 s to a commit, and a commit
+    score.lost += [f"{seconds:.1f} s of readings" for seconds in gone if seconds > 31]
+    assert max(gone) > 5, "these cuts show nothing"
     score.holds()
 
 

@@ -84,3 +84,11 @@ class Cut:
             if path.parent == store and not name.endswith(("-shm", ".lock", ".sock")):
                 (into / path.name).write_bytes(content)
         return into
+
+
+class Uncut(Cut):
+    """What there would have been without the cut: all that was written, synced or not."""
+
+    @staticmethod
+    def _perhaps(content, write, chance):
+        changed(content, write)
