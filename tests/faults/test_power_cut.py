@@ -104,7 +104,7 @@ def newest_reading(service, image):
     return max(datetime.datetime.fromisoformat(json.loads(line)["at"]) for line in shown.splitlines())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.row("T03b", "… and takes no more than 35 s of readings")
 @pytest.mark.deadline(120 + SECONDS + 3 * CUTS)
 def test_a_power_cut_takes_the_latest_readings_only(scene, score, tmp_path):
