@@ -233,6 +233,16 @@ impl Latest {
     fn note(&mut self, point: PointIx, sample: &Sample, at: Moment) -> bool {
         let index = usize::from(point.0);
         let Some(point) = self.points.get_mut(index) else { return false };
+        // Most are numbers, and whether one is another than before is chance: so nothing here branches on it.
+        if let (Some((last, then)), Some(new)) = (&mut point.read, sample.good_number())
+            && let Some(known) = last.good_number_mut()
+        {
+            let different = *known != new || !self.freshness.is_fresh(index, *then, at.mono);
+            (*known, *then) = (new, at);
+            self.changes += u64::from(different);
+            point.changed = if different { self.changes } else { point.changed };
+            return different;
+        }
         match &mut point.read {
             // A value that had gone stale is different again when it is read anew.
             Some((last, then)) if last == sample && self.freshness.is_fresh(index, *then, at.mono) => {
@@ -240,7 +250,7 @@ impl Latest {
                 return false;
             }
             Some((last, then)) => {
-                last.clone_from(sample);
+                *last = sample.clone();
                 *then = at;
             }
             read @ None => *read = Some((sample.clone(), at)),

@@ -51,26 +51,10 @@ impl Quality {
 }
 
 /// What one look at a point gave. Only `good` and `stale` carry a value, by construction.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     value: Option<Value>,
     quality: Quality,
-}
-
-/// By hand for `clone_from`: a number that takes another's place is one store, not an old value dropped and a new one made.
-impl Clone for Sample {
-    fn clone(&self) -> Self {
-        Self { value: self.value.clone(), quality: self.quality }
-    }
-
-    #[inline]
-    fn clone_from(&mut self, other: &Self) {
-        match (&mut self.value, &other.value) {
-            (Some(Value::Number(number)), Some(Value::Number(new))) => *number = *new,
-            (value, new) => value.clone_from(new),
-        }
-        self.quality = other.quality;
-    }
 }
 
 impl Sample {
@@ -90,6 +74,21 @@ impl Sample {
 
     pub fn value(&self) -> Option<&Value> {
         self.value.as_ref()
+    }
+
+    /// The number, if it is one and good.
+    #[inline]
+    pub fn good_number(&self) -> Option<f64> {
+        let Some(Value::Number(number)) = &self.value else { return None };
+        self.is_good().then_some(*number)
+    }
+
+    /// To put another good number in its place.
+    #[inline]
+    pub fn good_number_mut(&mut self) -> Option<&mut f64> {
+        let is_good = self.is_good();
+        let Some(Value::Number(number)) = &mut self.value else { return None };
+        is_good.then_some(number)
     }
 
     pub fn quality(&self) -> Quality {

@@ -37,7 +37,7 @@ const PACK_EVERY: Duration = Duration::from_secs(3600);
 const PACK_SLOTS: i64 = 512;
 /// … or so many times that, if it is younger than this: each packing sums up hours and days anew for every device, however little it has …
 const PACK_SLOTS_TIMES: i64 = 4;
-const PACK_NOT_BEFORE: Duration = Duration::from_secs(60);
+const PACK_NOT_BEFORE_MS: i64 = 60_000;
 /// … or this part of what the file may have.
 const PACK_SHARE: i64 = 64;
 /// When there was no room for blocks, it is tried again after this.
@@ -78,8 +78,8 @@ struct Book {
     calendar: Calendar,
     pack_slots: i64,
     pack_at: Instant,
-    /// When the tail was begun.
-    begun_at: Instant,
+    /// What the first rows of the tail are labelled, as far as this process has seen them.
+    begun_ms: Option<i64>,
     retention: Retention,
     newest_ms: Option<i64>,
     /// Since when the WAL holds what the disk may not.
@@ -309,7 +309,7 @@ impl Book {
             calendar: Calendar(settings.timezone.clone()),
             pack_slots: PACK_SLOTS.min(open::pages(settings.telemetry_max) / PACK_SHARE).max(1),
             pack_at: now + PACK_EVERY,
-            begun_at: now,
+            begun_ms: None,
             retention: Retention::new(settings, now),
             newest_ms: None,
             dirty_since: None,
@@ -350,17 +350,19 @@ impl Book {
     }
 
     fn written(&mut self, batch: &Batch, slots: Vec<Slot>, waited: bool) {
-        let now = Instant::now();
+        let (now, newest_ms) = (Instant::now(), batch.newest_ms());
         if self.tail.slots() == 0 {
-            (self.begun_at, self.pack_at) = (now, now + PACK_EVERY);
+            (self.begun_ms, self.pack_at) = (None, now + PACK_EVERY);
         }
         self.tail.kept(slots);
-        let young = now < self.begun_at + PACK_NOT_BEFORE;
+        self.begun_ms = self.begun_ms.or(newest_ms);
+        let age_ms = newest_ms.zip(self.begun_ms).map(|(newest, begun)| newest.saturating_sub(begun));
+        let young = age_ms.is_none_or(|age_ms| age_ms < PACK_NOT_BEFORE_MS);
         let enough = self.pack_slots * if young { PACK_SLOTS_TIMES } else { 1 };
         if self.tail.slots() >= enough && self.pack_at > now + PACK_AGAIN {
             self.pack_at = now;
         }
-        self.newest_ms = batch.newest_ms().or(self.newest_ms);
+        self.newest_ms = newest_ms.or(self.newest_ms);
         self.dirty_since = if waited { None } else { self.dirty_since.or(Some(now)) };
     }
 

@@ -113,7 +113,7 @@ impl Slot {
 
     /// Whether the rule holds, by all that it has seen.
     fn truth(&mut self, latest: &Latest, now: Mono) -> Truth {
-        let is_active = lifecycle::is_active(self.memory.state);
+        let is_active = !self.rests && lifecycle::is_active(self.memory.state);
         let truth = self.rule.truth(latest, now, is_active, &mut self.worked_out);
         self.looked = now;
         match (self.rule.over_time(), &mut self.history) {
