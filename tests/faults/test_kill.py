@@ -11,14 +11,13 @@ import pytest
 
 from support.compound import Residents
 from support.gateway import BINARY, run_binary
-from support.judge import events, integrity, letters, waiting
+from support.judge import DRAIN, events, integrity, letters, waiting
 from support.waiting import wait_until
 
 KILLS = int(os.environ.get("KILLS", 20))
 CRASHES = int(os.environ.get("CRASHES", 1))
 RESTARTS = int(os.environ.get("RESTARTS", 2))
 SEED = int(os.environ.get("SEED", time.time()))
-DRAIN = 4  # letters a second: after an outage no receiver is flooded (src/uplink/pace.rs has five)
 
 
 @pytest.mark.long

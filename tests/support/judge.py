@@ -30,6 +30,7 @@ def integrity(store, name="events.db"):
         return db.execute("PRAGMA integrity_check(3)").fetchone()[0]
 
 
+DRAIN = 4  # letters a second: after an outage no receiver is flooded (src/uplink/pace.rs has five)
 Event = collections.namedtuple("Event", "seq id kind device alarm at_ms")
 Letter = collections.namedtuple("Letter", "endpoint id seq device alarm state")
 
