@@ -237,7 +237,7 @@ impl Latest {
         if let (Some((last, then)), Some(new)) = (&mut point.read, sample.good_number())
             && let Some(known) = last.good_number_mut()
         {
-            let different = *known != new || !self.freshness.is_fresh(index, *then, at.mono);
+            let different = (*known != new) | !self.freshness.is_fresh(index, *then, at.mono);
             (*known, *then) = (new, at);
             self.changes += u64::from(different);
             point.changed = if different { self.changes } else { point.changed };

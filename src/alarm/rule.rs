@@ -84,12 +84,12 @@ impl<'a> RuleBook<'a> {
     /// # Errors
     /// As [`Rules::compile`].
     pub fn of(&mut self, device: &DeviceId, profile: &Arc<Profile>) -> Result<Rules, RuleProblem> {
-        let page = (Arc::as_ptr(profile), self.changed.get(device).copied());
-        if let Some(page) = self.pages.get(&page) {
+        let key = (Arc::as_ptr(profile), self.changed.get(device).copied());
+        if let Some(page) = self.pages.get(&key) {
             return Ok(page.rules.clone());
         }
         let rules = Rules::compile(device, profile, self.overrides)?;
-        self.pages.insert(page, Page { rules: rules.clone(), _profile: Arc::clone(profile) });
+        self.pages.insert(key, Page { rules: rules.clone(), _profile: Arc::clone(profile) });
         Ok(rules)
     }
 }

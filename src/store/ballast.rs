@@ -15,7 +15,7 @@ use crate::domain::Size;
 
 const RESERVE: u64 = 64 << 20;
 const BALLAST: u64 = 8 << 20;
-/// What the logs beside the two files may take when nobody holds them back.
+/// What the logs beside the two files may take when nobody holds them back: 4 MiB (`open`) and 15 MiB (`ledger`), and the end of a large commit.
 const LOGS: u64 = 20 << 20;
 
 /// With less room than this an error of the disk is want of room.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use tracing::{debug, error, info};
 
 use super::{
@@ -35,7 +35,8 @@ const LOOK_AT_FLASH_EVERY: Duration = Duration::from_secs(30);
 const PACK_EVERY: Duration = Duration::from_secs(3600);
 /// … or has so many slots (2 MiB): the longer a block, the smaller its readings; but readers read the tail from its beginning …
 const PACK_SLOTS: i64 = 512;
-/// … or so many times that, if it is younger than this: each packing sums up hours and days anew for every device, however little it has …
+/// … or so many times that, if by its labels it is younger than this (a clock that steps is early or late by no more): each packing sums up
+/// hours and days anew for every device, however little it has …
 const PACK_SLOTS_TIMES: i64 = 4;
 const PACK_NOT_BEFORE_MS: i64 = 60_000;
 /// … or this part of what the file may have.
@@ -44,10 +45,10 @@ const PACK_SHARE: i64 = 64;
 const PACK_AGAIN: Duration = Duration::from_secs(10);
 /// Rarely, because a page from which some rows go is written whole.
 const EVICT_EVERY: Duration = Duration::from_secs(60);
-/// What is in the log goes into the file when it has so many pages (16 MiB): of a page of the tail that was written again and again since,
-/// only the last …
-const WAL_MAX_PAGES: i64 = 4096;
-/// … or this part of what the file may have.
+/// With so many pages (15 MiB, which `ballast` counts on) the log goes into the file. The tail's pages are written over and over: the longer
+/// the log, the more often that is done in it alone.
+const WAL_MAX_PAGES: i64 = 3840;
+/// A small file has a log of this part of it.
 const WAL_SHARE: i64 = 16;
 /// How often one batch may ask older rows to make room for it.
 const MAKE_ROOM_TRIES: usize = 8;
@@ -82,8 +83,10 @@ struct Book {
     begun_ms: Option<i64>,
     retention: Retention,
     newest_ms: Option<i64>,
-    /// Since when the WAL holds what the disk may not.
-    dirty_since: Option<Instant>,
+    /// Since when there is something that a power cut would take.
+    unsynced_since: Option<Instant>,
+    /// Since when the log has something that the file has not.
+    logged_since: Option<Instant>,
     evict_at: Instant,
     crowded: bool,
 }
@@ -210,8 +213,9 @@ impl Ledger {
             }
             ended => ended?,
         };
-        book.dirty_since.get_or_insert(now);
+        book.logged(now);
         if ended && let Some(rescue) = self.rescue.take() {
+            book.checkpoint().map_err(sql)?; // what was brought is on the disk before the old file goes away
             rescue.put_aside(&self.settings.dir)?;
             self.lost_more = true;
         }
@@ -223,7 +227,7 @@ impl Ledger {
         let book = self.book.as_ref()?;
         let rescue = self.rescue.as_ref().map(|rescue| rescue.at);
         let chores =
-            book.dirty_since.map(|since| (since + CHECKPOINT_AFTER).min(book.evict_at).min(book.pack_at));
+            book.unsynced_since.map(|since| (since + CHECKPOINT_AFTER).min(book.evict_at).min(book.pack_at));
         [rescue, chores].into_iter().flatten().min()
     }
 
@@ -297,6 +301,7 @@ impl Book {
     fn open(settings: &Settings, catalogue: &[CatalogueEntry]) -> Result<Self, StoreError> {
         let mut conn =
             open::writer(&settings.dir, File::Telemetry, Synchronous::Normal, settings.telemetry_max)?;
+        clear_log(&conn).map_err(sql)?;
         open::let_log_grow(&conn, WAL_MAX_PAGES.min(open::pages(settings.telemetry_max) / WAL_SHARE))
             .map_err(sql)?;
         let series = register(&mut conn, catalogue).map_err(sql)?;
@@ -312,7 +317,8 @@ impl Book {
             begun_ms: None,
             retention: Retention::new(settings, now),
             newest_ms: None,
-            dirty_since: None,
+            unsynced_since: None,
+            logged_since: None,
             evict_at: now + EVICT_EVERY,
             crowded: false,
         })
@@ -320,7 +326,7 @@ impl Book {
 
     fn write_making_room(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let slots = self.tail.put(batch, &self.series);
-        let waits = self.dirty_since.is_some_and(|since| Instant::now() >= since + SYNC_EVERY);
+        let waits = is_due(self.unsynced_since, SYNC_EVERY, Instant::now());
         let outcome = self.making_room(|conn| match waits {
             false => write(conn, &slots),
             true => open::waiting_for_disk(conn, |conn| write(conn, &slots)),
@@ -336,8 +342,10 @@ impl Book {
         &mut self,
         mut attempt: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        for _ in 0..MAKE_ROOM_TRIES {
+        for tries in 0..=MAKE_ROOM_TRIES {
             match attempt(&mut self.conn).map_err(sql) {
+                // To delete takes room too: that of the log, which begins anew once it is in the file.
+                Err(StoreError::Full { .. }) if tries == 0 => self.checkpoint().map_err(sql)?,
                 Err(StoreError::Full { .. }) => {
                     if retention::delete_oldest(&self.conn).map_err(sql)? == 0 {
                         break;
@@ -356,14 +364,22 @@ impl Book {
         }
         self.tail.kept(slots);
         self.begun_ms = self.begun_ms.or(newest_ms);
-        let age_ms = newest_ms.zip(self.begun_ms).map(|(newest, begun)| newest.saturating_sub(begun));
-        let young = age_ms.is_none_or(|age_ms| age_ms < PACK_NOT_BEFORE_MS);
+        let young = newest_ms < self.begun_ms.map(|begun| begun.saturating_add(PACK_NOT_BEFORE_MS));
         let enough = self.pack_slots * if young { PACK_SLOTS_TIMES } else { 1 };
         if self.tail.slots() >= enough && self.pack_at > now + PACK_AGAIN {
             self.pack_at = now;
         }
         self.newest_ms = newest_ms.or(self.newest_ms);
-        self.dirty_since = if waited { None } else { self.dirty_since.or(Some(now)) };
+        self.logged(now);
+        if waited {
+            self.unsynced_since = None;
+        }
+    }
+
+    /// Something was committed.
+    fn logged(&mut self, now: Instant) {
+        self.unsynced_since.get_or_insert(now);
+        self.logged_since.get_or_insert(now);
     }
 
     /// The tail into blocks, if there is one.
@@ -411,17 +427,35 @@ impl Book {
                 self.checkpoint()?; // only then the room is given back
             }
         }
-        if self.dirty_since.is_some_and(|since| now >= since + CHECKPOINT_AFTER) {
+        // with little room left the log does not take it from the alarms
+        let logged_since = self.logged_since.filter(|_| is_low);
+        if [self.unsynced_since, logged_since].into_iter().any(|since| is_due(since, CHECKPOINT_AFTER, now)) {
             self.checkpoint()?;
         }
         Ok(gone)
     }
 
-    /// As much as readers allow; what they hold back comes with the next.
+    /// As much as readers allow; what they hold back is tried again after as long.
     fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        self.dirty_since = None;
+        let left = if clear_log(&self.conn)? { None } else { Some(Instant::now()) };
+        (self.unsynced_since, self.logged_since) = (left, left);
         Ok(())
+    }
+}
+
+fn is_due(since: Option<Instant>, after: Duration, now: Instant) -> bool {
+    since.is_some_and(|since| now >= since + after)
+}
+
+/// Brings what the log has into the file, and both to the disk. Whether that is all of it: a reader may hold some back.
+/// A disk without room for it is no fault of the file.
+fn clear_log(conn: &Connection) -> rusqlite::Result<bool> {
+    let cleared = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+    });
+    match cleared {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(false),
+        cleared => cleared,
     }
 }
 

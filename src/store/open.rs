@@ -20,7 +20,7 @@ use crate::domain::Size;
 /// Earlier versions can corrupt a WAL file when a checkpoint meets a write (sqlite.org/wal.html#walresetbug).
 const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
 const PAGE_BYTES: u64 = 4096;
-/// A WAL that grew while a reader held it is cut back to this.
+/// A WAL that grew while a reader held it is cut back to this, where [`let_log_grow`] says nothing else.
 const WAL_KEEPS_BYTES: i64 = 4 << 20;
 /// Only a checkpoint ever waits for a reader, and readers hold a page for well under this.
 const BUSY: Duration = Duration::from_secs(2);
@@ -155,16 +155,18 @@ pub(super) fn waiting_for_disk<T>(
 ) -> rusqlite::Result<T> {
     conn.pragma_update(None, "synchronous", Synchronous::Full.word())?;
     let committed = commit(conn);
-    conn.pragma_update(None, "synchronous", Synchronous::Normal.word())?;
-    committed
+    let calmed = conn.pragma_update(None, "synchronous", Synchronous::Normal.word());
+    committed.and_then(|committed| calmed.map(|()| committed))
 }
 
-/// To so many pages, before what is in it goes into the file.
+/// To so many pages, before what is in it goes into the file; and it keeps the room of so many.
 pub(super) fn let_log_grow(conn: &Connection, pages: i64) -> rusqlite::Result<()> {
-    conn.pragma_update(None, "wal_autocheckpoint", pages.max(1))?;
-    let bytes = pages.saturating_mul(PAGE_BYTES as i64);
-    conn.pragma_update_and_check(None, "journal_size_limit", bytes, |row| row.get::<_, i64>(0))
-        .map(|_: i64| ())
+    const HEAD: i64 = 32;
+    const FRAME_HEAD: i64 = 24;
+    let pages = pages.max(1);
+    conn.pragma_update(None, "wal_autocheckpoint", pages)?;
+    let bytes = HEAD + pages * (FRAME_HEAD + PAGE_BYTES as i64);
+    conn.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))
 }
 
 /// `max` in pages, as far as SQLite can count them.

@@ -38,7 +38,7 @@ pub(super) struct Slot {
     looked: Mono,
     /// Decided but not on disk yet: it stands, whatever comes after, until it is.
     pub(super) decided: Option<Box<Change>>,
-    /// Nothing is remembered of it and nothing runs: while its rule does not hold, nothing follows.
+    /// It is normal, nothing runs and nothing lies over it: while its rule does not hold, nothing follows.
     pub(super) rests: bool,
 }
 
@@ -84,7 +84,8 @@ impl Slot {
         change
     }
 
-    /// After a look from which nothing followed: whether the next one can be as short.
+    /// After a look from which nothing followed: whether none will, until its rule holds or a change is applied. (When it was raised lately
+    /// may be remembered: that alone begins nothing.)
     fn is_at_rest(&self) -> bool {
         let remembers = self.memory.state.is_some() || !self.memory.overlay.is_plain() || self.kept.is_some();
         let sees_more = self.history.is_some() || self.rule.is_suppressible();
@@ -113,6 +114,7 @@ impl Slot {
 
     /// Whether the rule holds, by all that it has seen.
     fn truth(&mut self, latest: &Latest, now: Mono) -> Truth {
+        // what rests is normal: its memory need not be fetched to see that
         let is_active = !self.rests && lifecycle::is_active(self.memory.state);
         let truth = self.rule.truth(latest, now, is_active, &mut self.worked_out);
         self.looked = now;
