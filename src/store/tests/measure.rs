@@ -52,9 +52,6 @@ fn bytes_written_per_reading_and_reading_an_hour_back() {
             let entries = second(scale, n);
             let start = Instant::now();
             ledger.write(&batch(&entries)).unwrap();
-            if n % 30 == 29 {
-                ledger.checkpoint();
-            }
             busy += start.elapsed();
         }
         ledger.close().unwrap();

@@ -4,8 +4,7 @@
 //! cargo run --release --manifest-path tests/bench/telemetry_cost/Cargo.toml --target-dir target -- [hours] [directory on a real disk] [seconds to a commit]
 //! ```
 //! A virtual clock labels the rows, 100 devices × 50 points each virtual second, in commits of so many seconds as the gateway makes them; it runs as
-//! fast as the store takes them, so the checkpoints that real time brings each 30 s are fewer here: `tests/bench/load.py` has those.
-//! Nothing is asserted: machines differ.
+//! fast as the store takes them. `tests/bench/load.py` has the same in real time, of the whole gateway. Nothing is asserted: machines differ.
 
 use std::{env, error::Error, fs, path::PathBuf, time::Instant};
 
