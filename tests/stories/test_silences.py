@@ -22,7 +22,8 @@ from support.waiting import wait_until
 from test_isolation import write_profile
 
 TIMEOUT = 0.3  # the profile's
-pytestmark = pytest.mark.xdist_group("one scene")  # not one in each worker
+# one scene, not one in each worker: a minute for each of its kinds, so it begins first
+pytestmark = [pytest.mark.xdist_group("one scene"), pytest.mark.long]
 REFUSING = {1: 0x01, 2: 0x02, 3: 0x03, 4: 0x04, 6: 0x06}  # unit: exception
 
 
