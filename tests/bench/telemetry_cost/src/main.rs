@@ -9,7 +9,7 @@
 use std::{env, error::Error, fs, path::PathBuf, time::Instant};
 
 use gatehouse::{
-    domain::{DeviceIx, PointIx, Sample, Size, Value},
+    domain::{DeviceIx, PointIx, Sample, Size, Suite, Value},
     store::{Catalogue, CatalogueEntry, Kept, Row, Settings, Span, TelemetryReader, TelemetryStore},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -115,6 +115,7 @@ fn settings(dir: PathBuf) -> Settings {
         flash_endurance: None,
         timezone: TimeZone::UTC,
         reserve: None,
+        suite: Suite::default(),
     }
 }
 
